@@ -1,0 +1,192 @@
+package symbols
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+)
+
+// Chain asks finders in order and takes the first answer. It implements SymbolFinder, TypeFinder and RowFinder itself.
+// Finders are added while a kernel is being opened; afterwards a Chain is safe for many goroutines.
+type Chain struct {
+	Log *slog.Logger // told once of each broken finder; nil is silent
+
+	syms  []SymbolFinder
+	types []TypeFinder
+	rows  []RowFinder
+
+	mu     sync.Mutex
+	broken map[string]error
+}
+
+// Name is "chain".
+func (c *Chain) Name() string { return "chain" }
+
+// AddSymbols appends a finder of symbols.
+func (c *Chain) AddSymbols(f SymbolFinder) { c.syms = append(c.syms, f) }
+
+// AddTypes appends a finder of types.
+func (c *Chain) AddTypes(f TypeFinder) { c.types = append(c.types, f) }
+
+// AddRows appends a finder of unwind rows.
+func (c *Chain) AddRows(f RowFinder) { c.rows = append(c.rows, f) }
+
+// Finders names the finders in order, for `help -n` and messages.
+func (c *Chain) Finders() (syms, types, rows []string) {
+	for _, f := range c.syms {
+		syms = append(syms, f.Name())
+	}
+	for _, f := range c.types {
+		types = append(types, f.Name())
+	}
+	for _, f := range c.rows {
+		rows = append(rows, f.Name())
+	}
+	return
+}
+
+// Broken returns what went wrong in finders so far, by finder.
+func (c *Chain) Broken() map[string]error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]error, len(c.broken))
+	for k, v := range c.broken {
+		out[k] = v
+	}
+	return out
+}
+
+// report notes a finder's failure and returns it; absence is no failure.
+func (c *Chain) report(finder string, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken == nil {
+		c.broken = make(map[string]error)
+	}
+	if _, said := c.broken[finder]; !said {
+		c.broken[finder] = err
+		if c.Log != nil {
+			c.Log.Warn("symbol finder failed", "finder", finder, "err", err)
+		}
+	}
+	return fmt.Errorf("%s: %w", finder, err)
+}
+
+// ask tries the finders in order. If none answers, the error is the first failure, or ErrNotFound naming what was sought.
+func ask[F interface{ Name() string }, A any](c *Chain, finders []F, what string, f func(F) (A, error)) (A, error) {
+	var zero A
+	var failure error
+	for _, finder := range finders {
+		a, err := f(finder)
+		if err == nil {
+			return a, nil
+		}
+		if err = c.report(finder.Name(), err); err != nil && failure == nil {
+			failure = err
+		}
+	}
+	if failure != nil {
+		return zero, failure
+	}
+	return zero, fmt.Errorf("%s: %w", what, ErrNotFound)
+}
+
+// SymbolsNamed returns the symbols of that name from the first finder that knows it.
+func (c *Chain) SymbolsNamed(name string) ([]Symbol, error) {
+	return ask(c, c.syms, "symbol "+name, func(f SymbolFinder) ([]Symbol, error) { return f.SymbolsNamed(name) })
+}
+
+// SymbolAt returns the symbol that covers addr.
+func (c *Chain) SymbolAt(addr uint64) (Symbol, error) {
+	var failure error
+	for _, f := range c.syms {
+		s, err := f.SymbolAt(addr)
+		if err == nil {
+			return s, nil
+		}
+		if err = c.report(f.Name(), err); err != nil && failure == nil {
+			failure = err
+		}
+	}
+	if failure != nil {
+		return Symbol{}, failure
+	}
+	return Symbol{}, ErrNotFound
+}
+
+// All yields the symbols of all finders, one finder after another, each in address order.
+func (c *Chain) All() iter.Seq[Symbol] {
+	return func(yield func(Symbol) bool) {
+		for _, f := range c.syms {
+			for s := range f.All() {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// TypeNamed finds a type by kind and name.
+func (c *Chain) TypeNamed(kind Kind, name string) (*Type, error) {
+	return ask(c, c.types, kind.String()+" "+name, func(f TypeFinder) (*Type, error) { return f.TypeNamed(kind, name) })
+}
+
+// VariableType is the type of a global variable.
+func (c *Chain) VariableType(name string) (*Type, error) {
+	return ask(c, c.types, "type of variable "+name, func(f TypeFinder) (*Type, error) { return f.VariableType(name) })
+}
+
+// FunctionType is a function's prototype.
+func (c *Chain) FunctionType(name string) (*Type, error) {
+	return ask(c, c.types, "prototype of "+name, func(f TypeFinder) (*Type, error) { return f.FunctionType(name) })
+}
+
+// Enumerator finds an enumeration constant.
+func (c *Chain) Enumerator(name string) (int64, *Type, error) {
+	type found struct {
+		v int64
+		t *Type
+	}
+	a, err := ask(c, c.types, "enumerator "+name, func(f TypeFinder) (found, error) {
+		v, t, err := f.Enumerator(name)
+		return found{v, t}, err
+	})
+	return a.v, a.t, err
+}
+
+// TypeNames yields the type names of all finders.
+func (c *Chain) TypeNames() iter.Seq2[Kind, string] {
+	return func(yield func(Kind, string) bool) {
+		for _, f := range c.types {
+			for k, n := range f.TypeNames() {
+				if !yield(k, n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// RowAt returns the unwind row for pc.
+func (c *Chain) RowAt(pc uint64) (Row, error) {
+	var failure error
+	for _, f := range c.rows {
+		r, err := f.RowAt(pc)
+		if err == nil {
+			return r, nil
+		}
+		if err = c.report(f.Name(), err); err != nil && failure == nil {
+			failure = err
+		}
+	}
+	if failure != nil {
+		return Row{}, failure
+	}
+	return Row{}, ErrNotFound
+}

@@ -1,0 +1,51 @@
+package symbols
+
+// Row says how to find the caller's registers from a frame's: the neutral form of an ORC entry and of a DWARF CFI row.
+// Registers are DWARF numbers of the architecture (x86-64: 0 rax, 1 rdx, 2 rcx, 3 rbx, 4 rsi, 5 rdi, 6 rbp, 7 rsp,
+// 8-15 r8-r15, 16 return address).
+type Row struct {
+	CFA   Rule      // canonical frame address: the caller's stack pointer
+	RA    Rule      // return address
+	Saved []RegRule // other registers that the frame changed; those not listed keep their value
+	Frame FrameKind
+	// Signal: the pc of this frame was interrupted, it is no return address.
+	Signal bool
+	// From names the finder ("orc", "orc:nvme", …).
+	From string
+}
+
+// FrameKind says what lies at the CFA.
+type FrameKind uint8
+
+const (
+	FrameCall        FrameKind = iota // an ordinary call frame
+	FrameRegs                         // a whole struct pt_regs starts at the CFA
+	FrameRegsPartial                  // only the hardware's exception frame (ip cs flags sp ss) is valid there
+	FrameEnd                          // the outermost frame: nothing called it
+	FrameUndefined                    // the table says that unwinding is impossible here
+)
+
+// RuleKind says how a register's value in the caller is found.
+type RuleKind uint8
+
+const (
+	RuleUndefined RuleKind = iota // lost
+	RuleSame                      // unchanged
+	RuleAtCFA                     // saved in memory at CFA+Off
+	RuleRegPlus                   // the value is register Reg plus Off
+	RuleAtRegPlus                 // the value is in memory at register Reg plus Off
+	RuleRegDeref                  // (CFA only) the value is the word at Reg, plus Off
+)
+
+// Rule of one register. Off is in bytes.
+type Rule struct {
+	Kind RuleKind
+	Reg  uint16
+	Off  int64
+}
+
+// RegRule is a Rule with the register it restores.
+type RegRule struct {
+	Reg  uint16
+	Rule Rule
+}
