@@ -1,0 +1,115 @@
+package symbols
+
+import (
+	"iter"
+	"sync"
+)
+
+// LazySymbols is a finder that is opened by the first question put to it, so that commands which ask nothing pay
+// nothing. A failure to open is the answer to every question.
+func LazySymbols(name string, open func() (SymbolFinder, error)) SymbolFinder {
+	return &lazySymbols{name, sync.OnceValues(open)}
+}
+
+type lazySymbols struct {
+	name string
+	open func() (SymbolFinder, error)
+}
+
+func (l *lazySymbols) Name() string { return l.name }
+
+func (l *lazySymbols) SymbolsNamed(name string) ([]Symbol, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.SymbolsNamed(name)
+}
+
+func (l *lazySymbols) SymbolAt(addr uint64) (Symbol, error) {
+	f, err := l.open()
+	if err != nil {
+		return Symbol{}, err
+	}
+	return f.SymbolAt(addr)
+}
+
+func (l *lazySymbols) All() iter.Seq[Symbol] {
+	f, err := l.open()
+	if err != nil {
+		return func(func(Symbol) bool) {}
+	}
+	return f.All()
+}
+
+// LazyTypes is LazySymbols for types.
+func LazyTypes(name string, open func() (TypeFinder, error)) TypeFinder {
+	return &lazyTypes{name, sync.OnceValues(open)}
+}
+
+type lazyTypes struct {
+	name string
+	open func() (TypeFinder, error)
+}
+
+func (l *lazyTypes) Name() string { return l.name }
+
+func (l *lazyTypes) TypeNamed(kind Kind, name string) (*Type, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.TypeNamed(kind, name)
+}
+
+func (l *lazyTypes) VariableType(name string) (*Type, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.VariableType(name)
+}
+
+func (l *lazyTypes) Enumerator(name string) (int64, *Type, error) {
+	f, err := l.open()
+	if err != nil {
+		return 0, nil, err
+	}
+	return f.Enumerator(name)
+}
+
+func (l *lazyTypes) FunctionType(name string) (*Type, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.FunctionType(name)
+}
+
+func (l *lazyTypes) TypeNames() iter.Seq2[Kind, string] {
+	f, err := l.open()
+	if err != nil {
+		return func(func(Kind, string) bool) {}
+	}
+	return f.TypeNames()
+}
+
+// LazyRows is LazySymbols for unwind rows.
+func LazyRows(name string, open func() (RowFinder, error)) RowFinder {
+	return &lazyRows{name, sync.OnceValues(open)}
+}
+
+type lazyRows struct {
+	name string
+	open func() (RowFinder, error)
+}
+
+func (l *lazyRows) Name() string { return l.name }
+
+func (l *lazyRows) RowAt(pc uint64) (Row, error) {
+	f, err := l.open()
+	if err != nil {
+		return Row{}, err
+	}
+	return f.RowAt(pc)
+}
