@@ -2,6 +2,7 @@ package dumpfmt
 
 import (
 	"encoding/binary"
+	"io"
 	"time"
 
 	"kdx/dumpfmt/vmcoreinfo"
@@ -91,17 +92,18 @@ type Split struct {
 	Missing  []PhysRange
 }
 
-// Note is an ELF note as it stands in the dump.
+// Note is an ELF note as it stands in the dump. Device dumps are not among Info.Notes, see Info.Devices.
 type Note struct {
 	Name string
 	Type uint32
 	Desc []byte
 }
 
-// DeviceDump is a driver's own dump (NT_VMCOREDD).
+// DeviceDump is a driver's own dump (NT_VMCOREDD). Its data stay in the file: they can be many MB.
 type DeviceDump struct {
 	Name string
-	Data []byte
+	Size int64 // bytes of data
+	Data *io.SectionReader
 }
 
 // CPU is what the notes hold of one CPU at the time of the crash.

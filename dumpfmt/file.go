@@ -1,0 +1,93 @@
+package dumpfmt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// File is the bytes of a dump as a format reads them: a file of the system, or what a flattened one unfolds to.
+type File struct {
+	Name       string
+	Size       int64 // bytes
+	ReaderAt   io.ReaderAt
+	Closer     io.Closer
+	Flattened  bool
+	Incomplete bool // a flattened stream that ended before its end mark
+	Warnings   []string
+}
+
+// OpenFile opens a file or block device for reading at offsets.
+func OpenFile(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	size, err := sizeOf(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &File{Name: path, Size: size, ReaderAt: f, Closer: f}, nil
+}
+
+func sizeOf(f *os.File) (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if st.IsDir() {
+		return 0, fmt.Errorf("%s is a directory, not a dump", f.Name())
+	}
+	if st.Mode().IsRegular() {
+		return st.Size(), nil
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("%s can't be read at offsets (a pipe?): save it to a file first: %w", f.Name(), err)
+	}
+	return size, nil
+}
+
+// ReadFull fills p from the offset. What lies behind the end of the file is io.ErrUnexpectedEOF, with the count of bytes
+// before it.
+func (f *File) ReadFull(p []byte, off int64) (int, error) {
+	if off < 0 || off > f.Size {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := f.ReaderAt.ReadAt(p, off)
+	if n == len(p) {
+		return n, nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// Close the file underneath.
+func (f *File) Close() error {
+	if f.Closer == nil {
+		return nil
+	}
+	return f.Closer.Close()
+}
+
+// FormatError says what in a file's headers makes no sense, and where.
+type FormatError struct {
+	File   string
+	Offset int64 // in bytes, of the header that is wrong
+	Msg    string
+	Err    error // what a read said; may be nil
+}
+
+func (e *FormatError) Error() string {
+	s := fmt.Sprintf("%s: at byte %#x: %s", e.File, e.Offset, e.Msg)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *FormatError) Unwrap() error { return e.Err }

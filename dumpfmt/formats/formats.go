@@ -1,0 +1,130 @@
+// Package formats is the table of dump formats that kdx reads, and Open, which tries them.
+package formats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/elfcore"
+)
+
+// format is one row of the table.
+type format struct {
+	name  string
+	probe func(head []byte) bool
+	// open takes over the files only if it succeeds.
+	open func(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Source, error)
+}
+
+// table of formats, in the order in which they are tried. The wrapper (flattened) is undone before.
+var table = []format{
+	{"elf", elfcore.Probe, openELF},
+}
+
+// headSize is how much of a file a probe sees.
+const headSize = 4096
+
+// ErrNotDump is wrapped by Open's error if no format recognises a file.
+var ErrNotDump = errors.New("not a dump that kdx knows")
+
+// Progress is told of work that can take long: what is done and how far it is, in bytes. It is called often and must be
+// quick.
+type Progress func(what string, done, total int64)
+
+// Options of Open. The zero value is good.
+type Options struct {
+	CacheBytes   int64        // bound of the cache of decoded pages, bytes; 0 means dumpfmt.DefaultCacheBytes
+	ZeroExcluded bool         // read excluded pages as zeros, counted as unsure
+	Logger       *slog.Logger // for warnings of the headers; nil is silent
+	Progress     Progress     // nil if nobody wants to know
+}
+
+// Open opens a dump: one file, or all the files of a split set in any order. The error wraps ErrNotDump, is a
+// *dumpfmt.FormatError, or is what the system said of a file.
+func Open(ctx context.Context, paths []string, opt Options) (*dumpfmt.Image, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("no dump was named")
+	}
+	files, err := openFiles(ctx, paths, opt)
+	if err != nil {
+		return nil, err
+	}
+	src, err := open(ctx, files, opt)
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	if opt.Logger != nil {
+		for _, w := range src.Info().Warnings {
+			opt.Logger.Warn(w, "dump", paths[0])
+		}
+	}
+	return dumpfmt.NewImage(src, dumpfmt.Options{CacheBytes: opt.CacheBytes, ZeroExcluded: opt.ZeroExcluded}), nil
+}
+
+func openFiles(ctx context.Context, paths []string, opt Options) ([]*dumpfmt.File, error) {
+	var files []*dumpfmt.File
+	for _, path := range paths {
+		if err := ctx.Err(); err != nil {
+			closeAll(files)
+			return nil, err
+		}
+		f, err := dumpfmt.OpenFile(path)
+		if err != nil {
+			closeAll(files)
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func closeAll(files []*dumpfmt.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// open finds the row for the first file; the others must be of the same format.
+func open(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Source, error) {
+	var found *format
+	for _, f := range files {
+		row, err := probe(f)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil && row != found {
+			return nil, fmt.Errorf("%s is %s and %s is %s: these are not parts of one dump", files[0].Name, found.name, f.Name, row.name)
+		}
+		found = row
+	}
+	return found.open(ctx, files, opt)
+}
+
+func probe(f *dumpfmt.File) (*format, error) {
+	head := make([]byte, min(headSize, f.Size))
+	n, err := f.ReadFull(head, 0)
+	if err != nil && n == 0 {
+		return nil, fmt.Errorf("%s: reading its first bytes: %w", f.Name, err)
+	}
+	for i := range table {
+		if table[i].probe(head[:n]) {
+			return &table[i], nil
+		}
+	}
+	return nil, notDump(f.Name, head[:n])
+}
+
+func openELF(_ context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Source, error) {
+	if len(files) > 1 {
+		return nil, fmt.Errorf("%s is an ELF dump, which is always one file, but %d files were named", files[0].Name, len(files))
+	}
+	src, err := elfcore.Open(files[0])
+	if err != nil {
+		return nil, err
+	}
+	return src, nil
+}

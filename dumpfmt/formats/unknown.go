@@ -1,0 +1,39 @@
+package formats
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// other files that people give by mistake, or dumps that kdx does not read. The hint ends an error's sentence.
+var others = []struct{ magic, hint string }{
+	{"\x7fELF", "it is an ELF file but no core dump; is it a vmlinux? Name the dump first"},
+	{"\x1f\x8b", "it is gzip-compressed; unpack it first (gunzip)"},
+	{"\xfd7zXZ", "it is xz-compressed; unpack it first (unxz)"},
+	{"\x28\xb5\x2f\xfd", "it is zstd-compressed; unpack it first (unzstd)"},
+	{"BZh", "it is bzip2-compressed; unpack it first (bunzip2)"},
+	{"PK\x03\x04", "it is a zip archive; unpack it first"},
+	{"QEVM", "it is a QEMU migration stream; make a dump with QEMU's dump-guest-memory instead"},
+	{"LibvirtQemud", "it is a libvirt save file; use virsh dump --memory-only instead"},
+	{"PAGEDU64", "it is a Windows dump"},
+	{"MDMP", "it is a Windows dump"},
+	{"\xed\x23\x8f\x61\x73\x01\x19\xa8", "it is an LKCD dump, which kdx does not read"},
+	{"\xa8\x19\x01\x73\x61\x8f\x23\xed", "it is an LKCD dump, which kdx does not read"},
+	{"EMiL", "it is a LiME memory image, which kdx does not read"},
+	{"AVML", "it is an AVML memory image, which kdx does not read"},
+}
+
+func notDump(name string, head []byte) error {
+	if len(head) == 0 {
+		return fmt.Errorf("%s: %w: the file is empty", name, ErrNotDump)
+	}
+	if len(bytes.Trim(head, "\x00")) == 0 {
+		return fmt.Errorf("%s: %w: it begins with %d zero bytes; was the dump cut short before its header was written?", name, ErrNotDump, len(head))
+	}
+	for _, o := range others {
+		if bytes.HasPrefix(head, []byte(o.magic)) {
+			return fmt.Errorf("%s: %w: %s", name, ErrNotDump, o.hint)
+		}
+	}
+	return fmt.Errorf("%s: %w: it begins with % x", name, ErrNotDump, head[:min(len(head), 16)])
+}
