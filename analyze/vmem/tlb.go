@@ -8,7 +8,9 @@ import (
 
 // TLB remembers translations of one Space, lock-free and of fixed size: a page's slot is overwritten by the next page
 // that falls on it. Safe for many goroutines. The zero value is ready.
-type TLB struct{ slots [tlbSlots]atomic.Pointer[tlbEntry] }
+type TLB struct {
+	slots [tlbSlots]atomic.Pointer[tlbEntry]
+}
 
 const (
 	tlbSlots = 2048

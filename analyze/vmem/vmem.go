@@ -17,7 +17,9 @@ type Addr uint64
 type UserAddr uint64
 
 // MarshalText is the address as 0x and hexadecimal digits, its form in JSON.
-func (a Addr) MarshalText() ([]byte, error) { return strconv.AppendUint([]byte("0x"), uint64(a), 16), nil }
+func (a Addr) MarshalText() ([]byte, error) {
+	return strconv.AppendUint([]byte("0x"), uint64(a), 16), nil
+}
 
 // MarshalText is the address as 0x and hexadecimal digits, its form in JSON.
 func (a UserAddr) MarshalText() ([]byte, error) {
