@@ -1,0 +1,62 @@
+// Package commands is the table of commands: a file a command (or a family), one line in All. A command turns flags and
+// arguments into a question to package analyze and returns a view.Result; it never prints.
+package commands
+
+import (
+	"kdx/analyze/kernel"
+	"kdx/analyze/view"
+	"kdx/analyze/vmem"
+)
+
+// Needs says what a command cannot do without.
+type Needs string
+
+const (
+	NeedsNothing Needs = "nothing but the dump" // VMCOREINFO or the headers suffice
+	NeedsSymbols Needs = "symbols (kallsyms or a vmlinux)"
+	NeedsTypes   Needs = "symbols and types (BTF or DWARF)"
+)
+
+// Command is a row of the table. Help, documentation and completion are made from it.
+type Command struct {
+	Name     string
+	Aliases  []string // other names: "dmesg" for log
+	Group    string   // heading under which help lists it: "tasks", "memory", "symbols and types", "kernel", "session"
+	Summary  string   // one line, lower case, no full stop
+	Usage    []string // argument forms without the name: "[-a] [pid | task | name]…"
+	Flags    []Flag
+	Help     string // paragraphs: what it shows, columns, what it can't know
+	Examples []Example
+	Needs    Needs
+	// Complete names what its arguments are, for completion: "symbol", "type", "command", "task", "variable", or "".
+	Complete string
+	Run      func(*Call) (view.Result, error)
+}
+
+// Flag of a command. Crash's are one dash and one letter, and letters without arguments combine (-xs).
+type Flag struct {
+	Name string // "a", or a word for a long flag ("json")
+	Arg  string // placeholder of its argument; "" if it takes none
+	Help string
+}
+
+// Example is a real command line and what it is for.
+type Example struct{ Line, Text string }
+
+// Call is one invocation.
+type Call struct {
+	View  *kernel.View
+	State *State
+	Cmd   *Command
+	Flags Flags
+	Args  []string
+}
+
+// State is what a session remembers between commands.
+type State struct {
+	Kernel  *kernel.Kernel
+	Current vmem.Addr // task_struct of the context that bt, files, … take by default
+	Hex     bool      // radix 16
+	Command func(name string) *Command
+	Aliases map[string]string
+}

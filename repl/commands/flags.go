@@ -1,0 +1,143 @@
+package commands
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Flags are the flags of one call, in order.
+type Flags struct{ set []flagValue }
+
+type flagValue struct{ name, value string }
+
+// Has reports whether the flag was given.
+func (f Flags) Has(name string) bool {
+	for _, s := range f.set {
+		if s.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Value is the last value given to the flag, "" without.
+func (f Flags) Value(name string) string {
+	v := ""
+	for _, s := range f.set {
+		if s.name == name {
+			v = s.value
+		}
+	}
+	return v
+}
+
+// Values are all values given to the flag.
+func (f Flags) Values(name string) []string {
+	var vs []string
+	for _, s := range f.set {
+		if s.name == name {
+			vs = append(vs, s.value)
+		}
+	}
+	return vs
+}
+
+// Count is how often the flag was given.
+func (f Flags) Count(name string) int {
+	n := 0
+	for _, s := range f.set {
+		if s.name == name {
+			n++
+		}
+	}
+	return n
+}
+
+// UsageError is a command line that the command does not take.
+type UsageError struct {
+	Command string
+	Msg     string
+}
+
+func (e *UsageError) Error() string {
+	return fmt.Sprintf("%s: %s (help %s shows its flags)", e.Command, e.Msg, e.Command)
+}
+
+// ParseFlags sorts words into flags and arguments, which may come in any order. A word such as -5 is an argument unless
+// the command has a flag of that name; after -- all are.
+func ParseFlags(c *Command, words []string) (Flags, []string, error) {
+	var f Flags
+	var args []string
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		if w == "--" {
+			return f, append(args, words[i+1:]...), nil
+		}
+		if len(w) < 2 || w[0] != '-' {
+			args = append(args, w)
+			continue
+		}
+		name, value, hasValue := strings.Cut(strings.TrimLeft(w, "-"), "=")
+		if fl := c.flag(name); fl != nil {
+			switch {
+			case fl.Arg == "" && hasValue:
+				return f, nil, &UsageError{c.Name, fmt.Sprintf("-%s takes no argument", name)}
+			case fl.Arg != "" && !hasValue && i+1 >= len(words):
+				return f, nil, &UsageError{c.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}
+			case fl.Arg != "" && !hasValue:
+				i++
+				value = words[i]
+			}
+			f.set = append(f.set, flagValue{name, value})
+			continue
+		}
+		if w[1] >= '0' && w[1] <= '9' {
+			args = append(args, w)
+			continue
+		}
+		n, err := f.combined(c, w, words[i+1:])
+		if err != nil {
+			return f, nil, err
+		}
+		i += n
+	}
+	return f, args, nil
+}
+
+// combined takes -xs and -c1,2 apart; it returns how many of the following words it used.
+func (f *Flags) combined(c *Command, w string, rest []string) (used int, err error) {
+	letters := w[1:]
+	if strings.HasPrefix(w, "--") {
+		return 0, &UsageError{c.Name, "unknown flag " + w}
+	}
+	for j := range letters {
+		name := letters[j : j+1]
+		fl := c.flag(name)
+		if fl == nil {
+			return 0, &UsageError{c.Name, "unknown flag -" + name}
+		}
+		if fl.Arg == "" {
+			f.set = append(f.set, flagValue{name, ""})
+			continue
+		}
+		if tail := letters[j+1:]; tail != "" {
+			f.set = append(f.set, flagValue{name, tail})
+			return 0, nil
+		}
+		if len(rest) == 0 {
+			return 0, &UsageError{c.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}
+		}
+		f.set = append(f.set, flagValue{name, rest[0]})
+		return 1, nil
+	}
+	return 0, nil
+}
+
+func (c *Command) flag(name string) *Flag {
+	for i := range c.Flags {
+		if c.Flags[i].Name == name {
+			return &c.Flags[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,6 @@
+package commands
+
+// All is the table of commands, in the order of help. A new command is one line here.
+func All() []*Command {
+	return []*Command{}
+}
