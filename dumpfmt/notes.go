@@ -17,8 +17,9 @@ const (
 
 // Limits against headers that lie. A VMCOREINFO is at most a page; 8,192 CPUs have 3 MB of registers.
 const (
-	maxNoteDesc  = 1 << 20
-	maxNoteBytes = 64 << 20
+	maxNoteDesc = 1 << 20
+	// MaxNotes bounds the notes, in bytes.
+	MaxNotes = 64 << 20
 )
 
 // vmcoreDDName is the size of the name that begins a device dump (VMCOREDD_MAX_NAME_BYTES).
@@ -27,7 +28,7 @@ const vmcoreDDName = 44
 // ReadNotes adds the notes in [off, off+size) of f: Notes, VMCoreInfo, CPUs, EraseInfo and Devices. Machine, WordSize and
 // ByteOrder must be set. What is damaged becomes a warning.
 func (info *Info) ReadNotes(f *File, off, size int64) {
-	if off < 0 || off > f.Size {
+	if off < 0 || size < 0 || off > f.Size {
 		info.Warn("the notes should be at byte %#x, but %s ends at %#x", off, f.Name, f.Size)
 		return
 	}
@@ -47,8 +48,8 @@ func (info *Info) ReadNotes(f *File, off, size int64) {
 			return true
 		}
 		total += rec.Size + 64
-		if total > maxNoteBytes {
-			info.Warn("more than %d MiB of notes: the rest was left out", maxNoteBytes>>20)
+		if total > MaxNotes {
+			info.Warn("more than %d MiB of notes: the rest was left out", MaxNotes>>20)
 			return false
 		}
 		desc := make([]byte, rec.Size)

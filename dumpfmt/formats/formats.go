@@ -9,6 +9,8 @@ import (
 
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/elfcore"
+	"kdx/dumpfmt/flattened"
+	"kdx/dumpfmt/kdump"
 )
 
 // format is one row of the table.
@@ -22,6 +24,7 @@ type format struct {
 // table of formats, in the order in which they are tried. The wrapper (flattened) is undone before.
 var table = []format{
 	{"elf", elfcore.Probe, openELF},
+	{"kdump", kdump.Probe, openKdump},
 }
 
 // headSize is how much of a file a probe sees.
@@ -78,8 +81,26 @@ func openFiles(ctx context.Context, paths []string, opt Options) ([]*dumpfmt.Fil
 			return nil, err
 		}
 		files = append(files, f)
+		if files[len(files)-1], err = unfold(ctx, f, opt); err != nil {
+			files[len(files)-1] = f
+			closeAll(files)
+			return nil, err
+		}
 	}
 	return files, nil
+}
+
+// unfold undoes the flattened format; other files stay as they are.
+func unfold(ctx context.Context, f *dumpfmt.File, opt Options) (*dumpfmt.File, error) {
+	head, err := readHead(f)
+	if err != nil || !flattened.Probe(head) {
+		return f, err
+	}
+	var progress func(done, total int64)
+	if opt.Progress != nil {
+		progress = func(done, total int64) { opt.Progress("indexing the flattened dump "+f.Name, done, total) }
+	}
+	return flattened.Open(ctx, f, progress)
 }
 
 func closeAll(files []*dumpfmt.File) {
@@ -105,17 +126,25 @@ func open(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Sour
 }
 
 func probe(f *dumpfmt.File) (*format, error) {
+	head, err := readHead(f)
+	if err != nil {
+		return nil, err
+	}
+	for i := range table {
+		if table[i].probe(head) {
+			return &table[i], nil
+		}
+	}
+	return nil, notDump(f.Name, head)
+}
+
+func readHead(f *dumpfmt.File) ([]byte, error) {
 	head := make([]byte, min(headSize, f.Size))
 	n, err := f.ReadFull(head, 0)
 	if err != nil && n == 0 {
 		return nil, fmt.Errorf("%s: reading its first bytes: %w", f.Name, err)
 	}
-	for i := range table {
-		if table[i].probe(head[:n]) {
-			return &table[i], nil
-		}
-	}
-	return nil, notDump(f.Name, head[:n])
+	return head[:n], nil
 }
 
 func openELF(_ context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Source, error) {
@@ -123,6 +152,14 @@ func openELF(_ context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Sourc
 		return nil, fmt.Errorf("%s is an ELF dump, which is always one file, but %d files were named", files[0].Name, len(files))
 	}
 	src, err := elfcore.Open(files[0])
+	if err != nil {
+		return nil, err
+	}
+	return src, nil
+}
+
+func openKdump(ctx context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Source, error) {
+	src, err := kdump.Open(ctx, files)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,155 @@
+package kdump
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+
+	"kdx/dumpfmt"
+	"kdx/internal/codec"
+)
+
+// Source is an open kdump-compressed dump or diskdump.
+type Source struct {
+	h       *header
+	info    *dumpfmt.Info
+	parts   []*part
+	ram     *bitmap
+	dumped  *bitmap
+	decoder *codec.Decoder
+	bufs    sync.Pool
+}
+
+var (
+	errNotWritten = errors.New("it was never written (incomplete dump)")
+	errOtherPart  = errors.New("it is in a part of the split set that was not named")
+	errNoBitmap   = errors.New("the file ends inside its bitmaps (truncated dump)")
+)
+
+// Info is what the headers say.
+func (s *Source) Info() *dumpfmt.Info { return s.info }
+
+// Close closes the files.
+func (s *Source) Close() error {
+	var errs []error
+	for _, p := range s.parts {
+		errs = append(errs, p.file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// State of one page.
+func (s *Source) State(pfn uint64) dumpfmt.PageState {
+	_, _, st, _ := s.locate(pfn)
+	return st
+}
+
+// locate finds a page's descriptor. The error says why a page is Unreadable.
+func (s *Source) locate(pfn uint64) (*part, desc, dumpfmt.PageState, error) {
+	if pfn >= s.h.maxMapnr {
+		return nil, desc{}, dumpfmt.Absent, nil
+	}
+	dumped, err := s.dumped.test(pfn)
+	if err != nil {
+		return nil, desc{}, dumpfmt.Unreadable, err
+	}
+	if !dumped {
+		st, err := s.leftOut(pfn)
+		return nil, desc{}, st, err
+	}
+	p := s.partOf(pfn)
+	if p == nil {
+		return nil, desc{}, dumpfmt.Unreadable, errOtherPart
+	}
+	rank, err := s.dumped.rank(pfn)
+	if err != nil {
+		return nil, desc{}, dumpfmt.Unreadable, err
+	}
+	d, err := p.desc(s.h.order, rank-p.first)
+	if err != nil {
+		return nil, desc{}, dumpfmt.Unreadable, err
+	}
+	if p.isZero(d, s.h.blockSize) {
+		return p, d, dumpfmt.Zero, nil
+	}
+	if err := p.check(d, s.h.blockSize); err != nil {
+		return nil, desc{}, dumpfmt.Unreadable, err
+	}
+	return p, d, dumpfmt.Present, nil
+}
+
+// leftOut is the state of a page that bitmap 2 doesn't have.
+func (s *Source) leftOut(pfn uint64) (dumpfmt.PageState, error) {
+	ram, err := s.ram.test(pfn)
+	if err != nil {
+		return dumpfmt.Unreadable, err
+	}
+	switch {
+	case pfn >= s.ram.bits, ram && pfn >= s.dumped.bits:
+		return dumpfmt.Unreadable, errNoBitmap
+	case ram:
+		return dumpfmt.Excluded, nil
+	}
+	return dumpfmt.Absent, nil
+}
+
+func (p *part) isZero(d desc, pageSize uint64) bool {
+	return p.zeroAt != 0 && d.offset == p.zeroAt && d.flags == 0 && uint64(d.size) == pageSize
+}
+
+func (s *Source) partOf(pfn uint64) *part {
+	i := sort.Search(len(s.parts), func(i int) bool { return s.parts[i].end > pfn })
+	if i == len(s.parts) || pfn < s.parts[i].start {
+		return nil
+	}
+	return s.parts[i]
+}
+
+// ReadPage decodes one page.
+func (s *Source) ReadPage(dst []byte, pfn uint64) error {
+	p, d, st, err := s.locate(pfn)
+	switch st {
+	case dumpfmt.Zero:
+		clear(dst)
+		return nil
+	case dumpfmt.Present:
+		err = s.decode(dst, p, d)
+		if err == nil {
+			return nil
+		}
+		st = dumpfmt.Unreadable
+	}
+	return &dumpfmt.PageError{Addr: s.phys(pfn), PFN: pfn, State: st, Level: s.info.DumpLevel, Err: err}
+}
+
+func (s *Source) decode(dst []byte, p *part, d desc) error {
+	c, err := d.codec()
+	if err != nil {
+		return err
+	}
+	if c == codec.Raw && int(d.size) == len(dst) {
+		return p.read(dst, d)
+	}
+	buf, _ := s.bufs.Get().(*[]byte)
+	if buf == nil {
+		b := make([]byte, s.h.blockSize)
+		buf = &b
+	}
+	defer s.bufs.Put(buf)
+	src := (*buf)[:d.size]
+	if err := p.read(src, d); err != nil {
+		return err
+	}
+	if err := s.decoder.Decode(c, dst, src); err != nil {
+		return fmt.Errorf("its %d bytes at %#x of %s are damaged: %w", d.size, d.offset, p.file.Name, err)
+	}
+	return nil
+}
+
+func (p *part) read(b []byte, d desc) error {
+	if _, err := p.file.ReadFull(b, int64(d.offset)); err != nil {
+		return fmt.Errorf("reading %s at byte %#x: %w", p.file.Name, d.offset, err)
+	}
+	return nil
+}
