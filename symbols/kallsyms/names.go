@@ -1,0 +1,190 @@
+package kallsyms
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"kdx/symbols"
+)
+
+// nameTable is the expanded names in the order of the table. Those that don't decode have letter 0.
+type nameTable struct {
+	parts   []string // expanded names, one string a goroutine that made them
+	at      []uint32 // where name i starts: part<<30 | offset
+	length  []uint16
+	letters []byte
+	stext   []int // the entries named _stext
+	bad     int   // entries that don't decode or were not reached
+	long    bool  // two-byte lengths
+	err     error // why entries are missing
+}
+
+const (
+	partShift = 30
+	maxParts  = 1 << (32 - partShift)
+)
+
+func (t *nameTable) name(i int) string {
+	at := t.at[i]
+	part := t.parts[at>>partShift]
+	at &= 1<<partShift - 1
+	return part[at : at+uint32(t.length[i])]
+}
+
+// copy is a table whose letters may be changed by another reader.
+func (t *nameTable) copy() *nameTable {
+	c := *t
+	c.letters = slices.Clone(t.letters)
+	return &c
+}
+
+func (t *nameTable) len() int { return len(t.letters) }
+
+// readNames reads kallsyms_names and expands it, with two-byte lengths (6.1: a set bit 7 says that a second byte
+// follows) or one-byte lengths (up to 6.0), whichever decodes better.
+func readNames(mem symbols.Memory, loc Location, opt Options, n int, tokens *tokenSet) (*nameTable, error) {
+	data, readErr := nameBytes(mem, loc, n)
+	if len(data) == 0 {
+		return nil, fmt.Errorf("kallsyms: names at %#x: %w", loc.Names, readErr)
+	}
+	var best *nameTable
+	for _, long := range []bool{true, false} {
+		recs, sawLong := walk(data, n, long)
+		if best != nil && !sawLong {
+			break // no length has bit 7: both rules say the same
+		}
+		t := expand(data, recs, n, long, tokens)
+		if best == nil || t.bad < best.bad {
+			best = t
+		}
+		if best.bad == 0 {
+			break
+		}
+	}
+	switch {
+	case best.bad == 0:
+		return best, nil
+	case best.bad == n, readErr == nil && best.bad > n/20:
+		return nil, fmt.Errorf("kallsyms: %d of %d names at %#x don't decode: the table is damaged, or this is not its place", best.bad, n, loc.Names)
+	case readErr != nil:
+		best.err = fmt.Errorf("kallsyms: names at %#x: %d of %d are missing: %w", loc.Names, best.bad, n, readErr)
+	default:
+		best.err = fmt.Errorf("kallsyms: names at %#x: %d of %d are damaged", loc.Names, best.bad, n)
+	}
+	return best, nil
+}
+
+// nameBytes reads the bytes that hold n names, and some more.
+func nameBytes(mem symbols.Memory, loc Location, n int) ([]byte, error) {
+	bound := uint64(maxNameBytes)
+	for _, other := range []uint64{loc.NumSyms, loc.TokenTable, loc.TokenIndex, loc.Offsets, loc.Addresses, loc.RelativeBase, loc.Markers} {
+		if other > loc.Names {
+			bound = min(bound, other-loc.Names)
+		}
+	}
+	var data []byte
+	for want := uint64(n) * 24; ; want *= 2 {
+		want = min(want, bound)
+		var err error
+		data, err = readUpTo(mem, data, loc.Names+uint64(len(data)), int(want)-len(data))
+		if err != nil || want == bound {
+			return data, err
+		}
+		if recs, _ := walk(data, n, true); len(recs) == n {
+			return data, nil
+		}
+	}
+}
+
+// record is where a compressed name lies in the table.
+type record struct{ at, n uint32 }
+
+// walk finds the names. It stops where data ends, or at a length of 0, which no name has. sawLong tells whether a length
+// byte had bit 7 set.
+func walk(data []byte, n int, long bool) (recs []record, sawLong bool) {
+	recs = make([]record, 0, min(n, len(data)/2+1))
+	at := 0
+	for range n {
+		if at >= len(data) {
+			break
+		}
+		size := int(data[at])
+		at++
+		if size&0x80 != 0 {
+			sawLong = true
+			if long && at < len(data) {
+				size = size&0x7f | int(data[at])<<7
+				at++
+			}
+		}
+		if size == 0 || size > len(data)-at {
+			break
+		}
+		recs = append(recs, record{uint32(at), uint32(size)})
+		at += size
+	}
+	return recs, sawLong
+}
+
+// expand decompresses the names on a few goroutines. n is how many there should be.
+func expand(data []byte, recs []record, n int, long bool, tokens *tokenSet) *nameTable {
+	t := &nameTable{
+		at:      make([]uint32, n),
+		length:  make([]uint16, n),
+		letters: make([]byte, n),
+		long:    long,
+	}
+	workers := min(runtime.GOMAXPROCS(0), maxParts, len(recs)/4096+1)
+	t.parts = make([]string, workers)
+	bad := make([]int, workers)
+	stext := make([][]int, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		from, to := len(recs)*w/workers, len(recs)*(w+1)/workers
+		wg.Go(func() { bad[w], stext[w] = t.expandPart(data, recs[from:to], from, w, tokens) })
+	}
+	wg.Wait()
+	t.bad = n - len(recs)
+	for w := range workers {
+		t.bad += bad[w]
+		t.stext = append(t.stext, stext[w]...)
+	}
+	return t
+}
+
+// expandPart decompresses the names of recs, which start at index first, as part w. It gives up where most of what it
+// sees is no name, or where names take more room than any kernel's.
+func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens *tokenSet) (bad int, stext []int) {
+	if len(recs) == 0 {
+		return 0, nil
+	}
+	last := recs[len(recs)-1]
+	packed := int(last.at + last.n - recs[0].at)
+	buf := make([]byte, 0, packed*5/2+inlineToken)
+	for k, r := range recs {
+		i := first + k
+		at := len(buf)
+		var ok bool
+		buf = slices.Grow(buf, int(r.n)*4)
+		buf, t.letters[i], ok = tokens.append(buf, data[r.at:r.at+r.n])
+		if !ok {
+			t.letters[i] = 0
+			if bad++; bad > 64+k/4 {
+				return bad + len(recs) - k - 1, stext
+			}
+			continue
+		}
+		t.at[i] = uint32(w)<<partShift | uint32(at)
+		t.length[i] = uint16(len(buf) - at)
+		if string(buf[at:]) == "_stext" {
+			stext = append(stext, i)
+		}
+		if len(buf) > maxExpanded/maxParts {
+			return bad + len(recs) - k - 1, stext
+		}
+	}
+	t.parts[w] = string(buf)
+	return bad, stext
+}
