@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// kernel is an unpacked kernel package.
+type kernel struct {
+	pin
+	got string // the release that is there: the pin, or the newest of its series
+	dir string
+}
+
+func (k kernel) vmlinuz() string { return filepath.Join(k.dir, "boot", "vmlinuz-"+k.got) }
+func (k kernel) modules() string { return filepath.Join(k.dir, "lib", "modules", k.got, "kernel") }
+
+// vmlinux is the file with symbols and DWARF, or "" if only the image was fetched. Newer packages keep it with the modules.
+func (k kernel) vmlinux() string {
+	for _, p := range []string{
+		filepath.Join(k.dir, "usr/lib/debug/boot/vmlinux-"+k.got),
+		filepath.Join(k.dir, "usr/lib/debug/lib/modules", k.got, "vmlinux"),
+	} {
+		if exists(p) {
+			return p
+		}
+	}
+	return ""
+}
+
+func runFetch(ctx context.Context, l *lab, args []string) error {
+	fs := flags(l, "fetch")
+	noDebug := fs.Bool("no-debug", false, "leave out the debug package (vmlinux): kdx does not need it, references do")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	names := fs.Args()
+	if len(names) == 0 {
+		pins, err := l.pins()
+		if err != nil {
+			return err
+		}
+		for _, p := range pins {
+			names = append(names, p.name)
+		}
+	}
+	for _, name := range names {
+		k, err := l.fetch(ctx, name, !*noDebug)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(l.stdout, "%s\t%s\t%s\n", k.name, k.got, k.vmlinuz())
+	}
+	return nil
+}
+
+// fetch makes sure that a kernel lies unpacked in the lab, with its debug files if debug is set. What is there is kept, also
+// when its version has left the archive.
+func (l *lab) fetch(ctx context.Context, name string, debug bool) (kernel, error) {
+	p, err := l.pin(name)
+	if err != nil {
+		return kernel{}, err
+	}
+	if k, ok := l.have(p); ok && (!debug || k.vmlinux() != "") {
+		return k, nil
+	}
+	if err := need(map[string]string{"apt-get": "apt", "dpkg-deb": "dpkg"}); err != nil {
+		return kernel{}, err
+	}
+	a, err := l.aptFor(ctx, p.suite)
+	if err != nil {
+		return kernel{}, fmt.Errorf("%s: %w", name, err)
+	}
+	packages, err := a.packages(ctx)
+	if err != nil {
+		return kernel{}, fmt.Errorf("%s: %w", name, err)
+	}
+	release, err := choose(p, packages)
+	if err != nil {
+		return kernel{}, err
+	}
+	if release != p.release {
+		l.logf("%s: %s has left the archive, taking %s", name, p.release, release)
+	}
+	k := kernel{pin: p, got: release, dir: filepath.Join(l.dir, "k", release)}
+	if err := l.unpack(ctx, a, k, kernelPackages(release, packages, debug)); err != nil {
+		return kernel{}, fmt.Errorf("%s: %w", release, err)
+	}
+	if debug && k.vmlinux() == "" {
+		return kernel{}, fmt.Errorf("%s: the debug package has no vmlinux where one was expected", release)
+	}
+	return k, nil
+}
+
+// have looks for the pin, or for the newest of its series, in the lab.
+func (l *lab) have(p pin) (kernel, bool) {
+	at := func(release string) (kernel, bool) {
+		k := kernel{pin: p, got: release, dir: filepath.Join(l.dir, "k", release)}
+		return k, exists(k.vmlinuz()) && exists(k.modules())
+	}
+	if k, ok := at(p.release); ok {
+		return k, true
+	}
+	dirs, _ := filepath.Glob(filepath.Join(l.dir, "k", p.series))
+	slices.SortFunc(dirs, natural)
+	for _, d := range slices.Backward(dirs) {
+		if k, ok := at(filepath.Base(d)); ok {
+			return k, true
+		}
+	}
+	return kernel{}, false
+}
+
+// choose takes the pin if the archive still has it with its debug package, else the newest release of the series.
+func choose(p pin, packages []string) (string, error) {
+	var releases []string
+	for _, pkg := range packages {
+		r, ok := strings.CutPrefix(pkg, "linux-image-")
+		if !ok || !slices.Contains(packages, pkg+"-dbg") {
+			continue
+		}
+		if match, _ := path.Match(p.series, r); match && strings.Count(r, ".") >= 2 { // linux-image-6.12-cloud-amd64 only points at a release
+			releases = append(releases, r)
+		}
+	}
+	if slices.Contains(releases, p.release) {
+		return p.release, nil
+	}
+	if len(releases) == 0 {
+		return "", fmt.Errorf("%s: %s has neither %s nor any %s with debug files; update testdata/lab/kernels", p.name, p.suite, p.release, p.series)
+	}
+	return slices.MaxFunc(releases, natural), nil
+}
+
+// kernelPackages picks the packages of one release; how a kernel is cut into packages differs by suite.
+func kernelPackages(release string, packages []string, debug bool) []string {
+	var out []string
+	for _, pkg := range packages {
+		switch {
+		case pkg == "linux-image-"+release+"-dbg":
+			if debug {
+				out = append(out, pkg)
+			}
+		case pkg == "linux-image-"+release, pkg == "linux-modules-"+release, pkg == "linux-binary-"+release, pkg == "linux-base-"+release:
+			out = append(out, pkg)
+		}
+	}
+	return out
+}
+
+// unpack downloads packages and unpacks them into the kernel's directory.
+func (l *lab) unpack(ctx context.Context, a apt, k kernel, packages []string) error {
+	tmp, err := os.MkdirTemp(l.dir, "debs-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	l.logf("%s: fetching %s", k.got, strings.Join(packages, " "))
+	if err := a.download(ctx, tmp, packages); err != nil {
+		return err
+	}
+	debs, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
+	for _, deb := range debs {
+		if _, err := output(ctx, "", "dpkg-deb", "-x", deb, k.dir); err != nil {
+			return err
+		}
+	}
+	// Suites with a merged /usr ship usr/lib/modules; older ones lib/modules.
+	if lib := filepath.Join(k.dir, "lib"); !exists(lib) {
+		if err := os.Symlink("usr/lib", lib); err != nil {
+			return err
+		}
+	}
+	if exists(k.vmlinuz()) {
+		return nil
+	}
+	inModules := filepath.Join(k.dir, "lib", "modules", k.got, "vmlinuz")
+	if !exists(inModules) {
+		return fmt.Errorf("no vmlinuz in %s", strings.Join(packages, " "))
+	}
+	if err := os.MkdirAll(filepath.Dir(k.vmlinuz()), 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(inModules, k.vmlinuz())
+}

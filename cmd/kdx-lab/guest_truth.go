@@ -1,0 +1,211 @@
+//go:build linux && amd64
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// procFiles are kept as they read.
+var procFiles = strings.Fields(`/proc/version /proc/cmdline /proc/uptime /proc/loadavg /proc/meminfo /proc/slabinfo /proc/modules /proc/swaps
+	/proc/self/mountinfo /proc/mounts /proc/filesystems /proc/devices /proc/misc /proc/interrupts /proc/softirqs /proc/stat /proc/vmstat
+	/proc/zoneinfo /proc/buddyinfo /proc/pagetypeinfo /proc/iomem /proc/ioports /proc/vmallocinfo /proc/locks /proc/partitions
+	/proc/diskstats /proc/consoles /proc/cpuinfo /proc/cgroups /proc/timer_list /proc/sched_debug /proc/crypto /proc/key-users /proc/keys
+	/proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 /proc/net/unix /proc/net/raw /proc/net/packet /proc/net/netlink
+	/proc/net/dev /proc/net/route /proc/net/if_inet6 /proc/net/fib_trie /proc/net/arp /proc/net/sockstat /proc/net/ptype
+	/proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem /proc/tty/drivers /proc/fs/ext4/nvme0n1/options
+	/proc/sys/kernel/tainted /proc/sys/kernel/random/boot_id /proc/sys/kernel/hostname /sys/kernel/debug/sched/debug /sys/kernel/vmcoreinfo
+	/sys/kernel/notes-hex /sys/kernel/tracing/current_tracer /sys/kernel/tracing/kprobe_events /sys/kernel/tracing/enabled_functions
+	/sys/block/zram0/mm_stat /sys/fs/cgroup/cgroup.controllers`)
+
+// guestTruth writes the truth to a file and makes sure that it is on the disk.
+func guestTruth(args []string) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	f, err := os.Create(args[0])
+	if err != nil {
+		return err
+	}
+	t := takeTruth()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := json.NewEncoder(w).Encode(t); err != nil {
+		return err
+	}
+	// fsync and not sync: a frozen file system would hold sync for ever.
+	return errors.Join(w.Flush(), f.Sync(), f.Close())
+}
+
+func takeTruth() truth {
+	t := truth{PageSize: os.Getpagesize(), Proc: map[string]string{}}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		for _, f := range [][]byte{u.Sysname[:], u.Nodename[:], u.Release[:], u.Version[:], u.Machine[:]} {
+			t.Uname = append(t.Uname, unix.ByteSliceToString(f))
+		}
+	}
+	t.Kallsyms = takeKallsyms()
+	t.BPF = takeBPF()
+	for _, p := range procFiles {
+		switch {
+		case p == "/sys/kernel/notes-hex":
+			b, _ := os.ReadFile("/sys/kernel/notes")
+			t.Proc["/sys/kernel/notes"] = hex.EncodeToString(b)
+		case exists(p):
+			t.Proc[p] = readText(p)
+		}
+	}
+	t.CPUs = strings.Count(t.Proc["/proc/cpuinfo"], "processor\t:")
+	sections, _ := filepath.Glob("/sys/module/*/sections/.text")
+	for _, p := range sections {
+		t.Proc[p] = strings.TrimSpace(readText(p))
+	}
+	first := map[int]string{}
+	for _, tid := range allTIDs() {
+		first[tid] = quietness(tid)
+	}
+	for _, tid := range allTIDs() {
+		if task, ok := takeTask(tid); ok {
+			t.Tasks = append(t.Tasks, task)
+		}
+	}
+	time.Sleep(300 * time.Millisecond)
+	for i := range t.Tasks {
+		tid := t.Tasks[i].TID
+		q := quietness(tid)
+		t.Tasks[i].Quiet = q != "" && q == first[tid]
+	}
+	// What moves all the time comes last, nearest to the crash.
+	for _, p := range []string{"/proc/meminfo", "/proc/slabinfo", "/proc/loadavg", "/proc/uptime"} {
+		t.Proc[p] = readText(p)
+	}
+	t.Kmsg = takeKmsg()
+	t.TakenNs = time.Now().UnixNano()
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil {
+		t.BootNs = ts.Nano()
+	}
+	return t
+}
+
+func allTIDs() []int {
+	var out []int
+	for _, pid := range pids("/proc") {
+		out = append(out, pids(fmt.Sprintf("/proc/%d/task", pid))...)
+	}
+	return out
+}
+
+// quietness changes when a task was scheduled: its state and its context switches.
+func quietness(tid int) string {
+	var s strings.Builder
+	for line := range strings.Lines(readText(fmt.Sprintf("/proc/%d/status", tid))) {
+		if strings.HasPrefix(line, "State:") || strings.Contains(line, "ctxt_switches:") {
+			s.WriteString(line)
+		}
+	}
+	return s.String()
+}
+
+func takeTask(tid int) (truthTask, bool) {
+	// /proc/TID works for every thread, though only leaders are listed there.
+	status := readText(fmt.Sprintf("/proc/%d/status", tid))
+	tgid := 0
+	for line := range strings.Lines(status) {
+		if v, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			tgid, _ = strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	dir := fmt.Sprintf("/proc/%d/task/%d/", tgid, tid)
+	t := truthTask{TID: tid, Stat: strings.TrimSpace(readText(dir + "stat")), Status: status}
+	if t.Stat == "" {
+		return t, false
+	}
+	for line := range strings.Lines(readText(dir + "stack")) {
+		_, fn, _ := strings.Cut(strings.TrimSpace(line), "] ")
+		t.Stack = append(t.Stack, fn)
+	}
+	t.Wchan, t.Syscall = readText(dir+"wchan"), strings.TrimSpace(readText(dir+"syscall"))
+	t.Cgroup = strings.TrimSpace(readText(dir + "cgroup"))
+	if tid != tgid {
+		return t, true
+	}
+	t.Leader = map[string]string{"cmdline": readText(dir + "cmdline"), "maps": readText(dir + "maps")}
+	for _, l := range []string{"exe", "cwd", "root"} {
+		if target, err := os.Readlink(dir + l); err == nil {
+			t.Leader[l] = target
+		}
+	}
+	for _, fd := range pids(dir + "fd") {
+		if target, err := os.Readlink(fmt.Sprintf("%sfd/%d", dir, fd)); err == nil {
+			if t.Files == nil {
+				t.Files = map[string]string{}
+			}
+			t.Files[strconv.Itoa(fd)] = target
+		}
+	}
+	return t, true
+}
+
+func takeKallsyms() truthKallsyms {
+	const every = 701 // prime: no pattern of the table lines up with it
+	var t truthKallsyms
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return t
+	}
+	defer f.Close()
+	h := sha256.New()
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		line := sc.Bytes()
+		if bytes.IndexByte(line, '\t') >= 0 { // a module's: "\t[module]"
+			t.Module++
+			continue
+		}
+		if t.Lines%every == 0 {
+			if p := strings.SplitN(string(line), " ", 3); len(p) == 3 {
+				t.Sample = append(t.Sample, [3]string{p[0], p[1], p[2]})
+			}
+		}
+		t.Lines++
+		h.Write(line)
+		h.Write([]byte{'\n'})
+	}
+	t.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return t
+}
+
+// takeKmsg reads the log: one record a read.
+func takeKmsg() []string {
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	var out []string
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case err == unix.EPIPE: // overwritten while reading: go on with the next that is there
+			continue
+		case err != nil || n <= 0:
+			return out
+		}
+		out = append(out, strings.TrimRight(string(buf[:n]), "\n"))
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+// truth is what a guest says about itself just before it dies.
+type truth struct {
+	TakenNs  int64             `json:"taken_ns"`  // wall clock, nanoseconds since 1970
+	BootNs   int64             `json:"boot_ns"`   // CLOCK_BOOTTIME when taken
+	Uname    []string          `json:"uname"`     // sysname nodename release version machine
+	CPUs     int               `json:"cpus"`      // online
+	PageSize int               `json:"page_size"` // bytes
+	Tasks    []truthTask       `json:"tasks"`
+	Kallsyms truthKallsyms     `json:"kallsyms"`
+	Proc     map[string]string `json:"proc"` // files of /proc and /sys by path, as they read
+	Kmsg     []string          `json:"kmsg"` // records of /dev/kmsg
+	BPF      truthBPF          `json:"bpf"`
+}
+
+// truthTask is one thread. Quiet says that nothing about its scheduling changed while the truth was taken, so that the dump must agree.
+type truthTask struct {
+	TID     int               `json:"tid"`
+	Stat    string            `json:"stat"`   // /proc/PID/task/TID/stat
+	Status  string            `json:"status"` // /proc/PID/task/TID/status
+	Stack   []string          `json:"stack"`  // functions of /proc/PID/task/TID/stack, innermost first
+	Wchan   string            `json:"wchan"`
+	Syscall string            `json:"syscall"`
+	Cgroup  string            `json:"cgroup"`
+	Quiet   bool              `json:"quiet"`
+	Leader  map[string]string `json:"leader,omitempty"` // of a process: cmdline, exe, cwd, root, maps, environ
+	Files   map[string]string `json:"files,omitempty"`  // of a process: descriptor → link
+}
+
+// truthKallsyms is a summary of /proc/kallsyms: it is large.
+type truthKallsyms struct {
+	Lines  int         `json:"lines"` // of the kernel proper
+	Module int         `json:"module_lines"`
+	SHA256 string      `json:"sha256"` // of the kernel's own lines, "address type name\n"
+	Sample [][3]string `json:"sample"` // address, type, name
+}
+
+// truthBPF is what the BPF system call lists.
+type truthBPF struct {
+	Programs []truthProgram `json:"programs"`
+	Maps     []truthMap     `json:"maps"`
+	Links    []uint32       `json:"links"`
+}
+
+type truthProgram struct {
+	ID    uint32   `json:"id"`
+	Name  string   `json:"name"`
+	Type  string   `json:"type"`
+	Tag   string   `json:"tag"`
+	Jited uint32   `json:"jited"` // bytes
+	Maps  []uint32 `json:"maps"`
+	Ksyms []string `json:"ksyms"` // addresses of the compiled functions
+}
+
+type truthMap struct {
+	ID         uint32 `json:"id"`
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	KeySize    uint32 `json:"key_size"`   // bytes
+	ValueSize  uint32 `json:"value_size"` // bytes
+	MaxEntries uint32 `json:"max_entries"`
+}
