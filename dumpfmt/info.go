@@ -58,6 +58,10 @@ type Info struct {
 	UTS           UTS
 	PhysBase      *int64 // x86: physical minus virtual offset of the kernel image as the header says; nil if it doesn't
 
+	// Distilled is what kdx distill recorded of how it made the dump (which commands); nil for other dumps. Such a dump
+	// holds only the pages that those commands read, and Excluded then means "not in this distilled dump".
+	Distilled *string
+
 	Split *Split // nil if not part of a split set
 
 	Notes      []Note

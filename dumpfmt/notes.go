@@ -15,6 +15,12 @@ const (
 	notePRStatus = 1
 )
 
+// DistilledNote and DistilledType are the name and type of the note that marks a distilled dump. Its descriptor is text.
+const (
+	DistilledNote = "KDX"
+	DistilledType = 1
+)
+
 // Limits against headers that lie. A VMCOREINFO is at most a page; 8,192 CPUs have 3 MB of registers.
 const (
 	maxNoteDesc = 1 << 20
@@ -83,6 +89,9 @@ func (info *Info) addNote(note Note) {
 		info.VMCoreInfo = vmcoreinfo.Parse(note.Desc)
 	case note.Name == "ERASEINFO":
 		info.EraseInfo += string(bytes.TrimRight(note.Desc, "\x00"))
+	case note.Name == DistilledNote && note.Type == DistilledType:
+		text := string(bytes.TrimRight(note.Desc, "\x00"))
+		info.Distilled = &text
 	case note.Name == "CORE" && note.Type == notePRStatus:
 		info.addCPU(note.Desc)
 	}

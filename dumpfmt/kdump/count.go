@@ -1,0 +1,87 @@
+package kdump
+
+import (
+	"context"
+	"fmt"
+	"math/bits"
+
+	"kdx/dumpfmt"
+)
+
+// Count reads both bitmaps and all descriptors.
+func (s *Source) Count(ctx context.Context) (dumpfmt.Counts, error) {
+	c := dumpfmt.Counts{Codecs: make(map[string]uint64)}
+	for i := range s.ram.blocks() {
+		if err := ctx.Err(); err != nil {
+			return c, err
+		}
+		ram, err := s.ram.block(i)
+		if err != nil {
+			return c, err
+		}
+		var dumped []uint64
+		if i < s.dumped.blocks() {
+			blk, err := s.dumped.block(i)
+			if err != nil {
+				return c, err
+			}
+			dumped = blk.words
+		}
+		for j, w := range ram.words {
+			if j < len(dumped) {
+				w &^= dumped[j]
+			}
+			c.Excluded += uint64(bits.OnesCount64(w))
+		}
+	}
+	if s.dumped.bits < s.h.maxMapnr {
+		c.Unreadable, c.Excluded = c.Excluded, 0
+	}
+	here := uint64(0)
+	for _, p := range s.parts {
+		here += p.count
+		if err := s.countPart(ctx, p, &c); err != nil {
+			return c, err
+		}
+	}
+	c.Unreadable += s.dumped.count() - here
+	return c, nil
+}
+
+func (s *Source) countPart(ctx context.Context, p *part, c *dumpfmt.Counts) error {
+	const batch = 1 << 16
+	buf := make([]byte, min(p.count, batch)*descSize)
+	for at := uint64(0); at < p.count; at += batch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		want := min(batch, p.count-at)
+		n, err := p.file.ReadFull(buf[:want*descSize], p.descAt+int64(at*descSize))
+		got := uint64(n / descSize)
+		for i := range got {
+			s.countDesc(p, parseDesc(s.h.order, buf[i*descSize:]), c)
+		}
+		if got < want {
+			if at+got < p.count && p.descAt+int64((at+want)*descSize) <= p.file.Size {
+				return fmt.Errorf("reading the descriptors of %s: %w", p.file.Name, err)
+			}
+			c.Unreadable += p.count - at - got
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *Source) countDesc(p *part, d desc, c *dumpfmt.Counts) {
+	if p.isZero(d, s.h.blockSize) {
+		c.Zero++
+		return
+	}
+	kind, err := d.codec()
+	if err != nil || p.check(d, s.h.blockSize) != nil {
+		c.Unreadable++
+		return
+	}
+	c.Present++
+	c.Codecs[kind.String()]++
+}
