@@ -1,0 +1,422 @@
+// Package unwind follows a kernel stack from registers, memory and unwind rows: each step recovers the caller's
+// registers as the kernel itself would, across interrupts and exceptions, until user mode or the first function of the
+// task. It invents nothing: where rows, memory or sense run out, the trace ends with the reason. Package backtrace
+// prepares it for tasks and CPUs.
+package unwind
+
+import (
+	"errors"
+	"fmt"
+
+	"kdx/symbols"
+)
+
+// DWARF register numbers of x86-64 (System V ABI, figure 3.36).
+const (
+	RAX = iota
+	RDX
+	RCX
+	RBX
+	RSI
+	RDI
+	RBP
+	RSP
+	R8
+	R9
+	R10
+	R11
+	R12
+	R13
+	R14
+	R15
+	RIP
+	numRegs
+)
+
+// Regs is a set of registers by DWARF number, some of them known.
+type Regs struct {
+	val   [numRegs]uint64
+	known uint32
+}
+
+// Get returns a register; ok is false if it is not known.
+func (r *Regs) Get(n int) (v uint64, ok bool) {
+	if n < 0 || n >= numRegs {
+		return 0, false
+	}
+	return r.val[n], r.known>>n&1 != 0
+}
+
+// Set makes a register known.
+func (r *Regs) Set(n int, v uint64) {
+	r.val[n] = v
+	r.known |= 1 << n
+}
+
+// Forget makes a register unknown.
+func (r *Regs) Forget(n int) { r.known &^= 1 << n }
+
+// PtRegs is a struct pt_regs of x86-64: what an entry from user mode, an interrupt or an exception saved.
+type PtRegs struct {
+	R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI, OrigRAX, RIP, CS, RFLAGS, RSP, SS uint64
+	// Partial: only RIP, CS, RFLAGS, RSP and SS were saved there.
+	Partial bool
+}
+
+// User reports whether the registers are of user mode.
+func (p *PtRegs) User() bool { return p.CS&3 == 3 }
+
+// Confidence says how a frame was found.
+type Confidence uint8
+
+const (
+	// Sure: by the kernel's unwind rows from a sure frame.
+	Sure Confidence = iota
+	// Guessed: no row covers the code of the frame below; its frame pointer or the word at the stack pointer was taken.
+	Guessed
+)
+
+func (c Confidence) String() string {
+	if c == Sure {
+		return "sure"
+	}
+	return "guessed"
+}
+
+// Frame is one function on the stack.
+type Frame struct {
+	PC uint64
+	// Exact: the PC was interrupted there, or is where the task runs. Otherwise it is a return address, and the call is
+	// before it.
+	Exact bool
+	// At is the stack address at which PC was found; 0 if it comes from registers.
+	At    uint64
+	CFA   uint64 // the caller's stack pointer; 0 if the frame could not be unwound
+	Regs  Regs
+	Sure  Confidence
+	Stack string // name of the stack that the frame lies on, see Stack
+	// Regs saved by the interrupt, exception or system call that this frame (an entry stub) handles: the next frame is
+	// what was interrupted.
+	Saved *PtRegs
+	// SavedAt is the address of Saved.
+	SavedAt uint64
+	// Traced: the return address on the stack was replaced by a tracer (function graph, kretprobe) and recovered.
+	Traced bool
+}
+
+// Lookup is the PC to use for symbols, rows and lines: inside the call for a return address.
+func (f *Frame) Lookup() uint64 {
+	if f.Exact {
+		return f.PC
+	}
+	return f.PC - 1
+}
+
+// Stack is a range of memory that a task or CPU uses as a stack.
+type Stack struct {
+	Name   string // "task", "IRQ", "NMI", "#DF", …
+	Lo, Hi uint64 // [Lo, Hi)
+}
+
+// Trace is a whole stack.
+type Trace struct {
+	Frames []Frame
+	// User are the registers with which the kernel was entered from user mode; nil for kernel threads and where the
+	// trace ended before.
+	User *PtRegs
+	// End is nil if the trace reached user mode or the task's first function; else why it stopped.
+	End error
+}
+
+// Recoverer finds the return address that a tracer replaced; ok is false if pc was not replaced. cfa is the stack
+// pointer after the return, at the address where the return address stood.
+type Recoverer func(pc, at uint64) (orig uint64, ok bool, err error)
+
+// Config is what unwinding one stack needs.
+type Config struct {
+	Mem    symbols.Memory
+	Rows   symbols.RowFinder
+	Stacks []Stack
+	// IsText reports whether pc can be kernel code.
+	IsText func(pc uint64) bool
+	// Recover may be nil.
+	Recover Recoverer
+	// FramePointer reports whether the code at pc keeps a frame pointer although no row describes it (BPF programs).
+	FramePointer func(pc uint64) bool
+	Word         func(p []byte) uint64
+}
+
+// maxFrames bounds a trace: a 16 KiB stack holds at most 2,048 return addresses, several stacks can be chained.
+const maxFrames = 4096
+
+// Errors that end a trace.
+var (
+	errNoRow   = errors.New("no unwind row covers it")
+	errNoStack = errors.New("it lies on no stack of this task or CPU")
+)
+
+// Run unwinds from regs. exact says that the first PC is where the CPU was (registers of a running task), not a return
+// address. at is where the first PC was found, 0 for registers.
+func (c *Config) Run(regs Regs, exact bool, at uint64) *Trace {
+	u := &unwinder{c: c, t: &Trace{}, regs: regs, exact: exact, at: at}
+	u.run()
+	return u.t
+}
+
+type unwinder struct {
+	c     *Config
+	t     *Trace
+	regs  Regs
+	exact bool
+	at    uint64
+	sure  Confidence
+	trace bool // PC was recovered from a tracer
+	left  []Stack
+	cur   Stack
+}
+
+func (u *unwinder) end(f *Frame, format string, args ...any) {
+	u.t.End = fmt.Errorf("frame %#x: "+format, append([]any{f.PC}, args...)...)
+}
+
+func (u *unwinder) run() {
+	for len(u.t.Frames) < maxFrames {
+		pc, ok := u.regs.Get(RIP)
+		if !ok {
+			u.t.End = errors.New("the program counter is not known")
+			return
+		}
+		sp, ok := u.regs.Get(RSP)
+		if !ok {
+			u.t.End = errors.New("the stack pointer is not known")
+			return
+		}
+		f := Frame{PC: pc, Exact: u.exact, At: u.at, Regs: u.regs, Sure: u.sure, Traced: u.trace}
+		if !u.enter(sp) && len(u.t.Frames) > 0 {
+			u.t.End = fmt.Errorf("the stack pointer of %#x is %#x: %w", pc, sp, errNoStack)
+			return
+		}
+		f.Stack = u.cur.Name
+		if !u.c.IsText(pc) {
+			if f.Exact && u.badCall(&f, sp) {
+				continue
+			}
+			if u.at == 0 {
+				u.t.End = fmt.Errorf("the program counter is %#x, which is no kernel code", pc)
+			} else {
+				u.t.End = fmt.Errorf("the return address at %#x is %#x, which is no kernel code", u.at, pc)
+			}
+			return
+		}
+		more := u.step(&f, sp)
+		u.t.Frames = append(u.t.Frames, f)
+		if !more {
+			return
+		}
+	}
+	u.t.End = fmt.Errorf("gave up after %d frames: the stack loops or is overwritten", maxFrames)
+}
+
+// enter notes the stack that sp lies on. A stack that was left can't come again: the kernel never returns to one.
+func (u *unwinder) enter(sp uint64) bool {
+	if sp-u.cur.Lo <= u.cur.Hi-u.cur.Lo && u.cur.Hi != 0 {
+		return true
+	}
+	for _, s := range u.c.Stacks {
+		if sp >= s.Lo && sp <= s.Hi {
+			for _, l := range u.left {
+				if l == s {
+					return false
+				}
+			}
+			if u.cur.Hi != 0 {
+				u.left = append(u.left, u.cur)
+			}
+			u.cur = s
+			return true
+		}
+	}
+	return false
+}
+
+// badCall handles a call through a bad pointer: the PC is no code, the caller's return address is on top of the stack.
+func (u *unwinder) badCall(f *Frame, sp uint64) bool {
+	ra, err := u.word(sp)
+	if err != nil || !u.c.IsText(ra) {
+		return false
+	}
+	u.t.Frames = append(u.t.Frames, *f)
+	u.regs.Set(RIP, ra)
+	u.regs.Set(RSP, sp+8)
+	u.exact, u.at = false, sp
+	return true
+}
+
+func (u *unwinder) word(addr uint64) (uint64, error) {
+	var b [8]byte
+	if _, err := u.c.Mem.ReadMemory(b[:], addr); err != nil {
+		return 0, err
+	}
+	return u.c.Word(b[:]), nil
+}
+
+// step recovers the caller of f into u.regs. It returns false at the end of the trace.
+func (u *unwinder) step(f *Frame, sp uint64) bool {
+	row, err := u.c.Rows.RowAt(f.Lookup())
+	if errors.Is(err, symbols.ErrNotFound) {
+		return u.withoutRow(f, sp)
+	}
+	if err != nil {
+		u.end(f, "%w", err)
+		return false
+	}
+	switch row.Frame {
+	case symbols.FrameEnd:
+		return false
+	case symbols.FrameUndefined:
+		u.end(f, "the kernel's unwind table marks it as impossible to unwind")
+		return false
+	}
+	cfa, err := u.rule(row.CFA, 0)
+	if err != nil {
+		u.end(f, "%w", err)
+		return false
+	}
+	f.CFA = cfa
+	if row.Frame != symbols.FrameCall {
+		return u.exception(f, cfa, row.Frame == symbols.FrameRegsPartial)
+	}
+	return u.call(f, &row, cfa, sp)
+}
+
+func (u *unwinder) call(f *Frame, row *symbols.Row, cfa, sp uint64) bool {
+	next := u.regs
+	for _, s := range row.Saved {
+		v, err := u.rule(s.Rule, cfa)
+		if err != nil {
+			next.Forget(int(s.Reg))
+			continue
+		}
+		next.Set(int(s.Reg), v)
+	}
+	ra, err := u.rule(row.RA, cfa)
+	if err != nil {
+		u.end(f, "return address: %w", err)
+		return false
+	}
+	at := cfa - 8
+	if row.RA.Kind == symbols.RuleAtCFA {
+		at = uint64(int64(cfa) + row.RA.Off)
+	}
+	return u.returnTo(f, next, ra, at, cfa, sp)
+}
+
+// returnTo goes on with the caller, whose return address ra stood at at.
+func (u *unwinder) returnTo(f *Frame, next Regs, ra, at, cfa, sp uint64) bool {
+	if cfa <= sp && cfa >= u.cur.Lo && sp <= u.cur.Hi {
+		u.end(f, "its caller's stack pointer would be %#x, not above its own %#x", cfa, sp)
+		return false
+	}
+	u.trace = false
+	if u.c.Recover != nil {
+		orig, ok, err := u.c.Recover(ra, at)
+		if err != nil {
+			u.end(f, "its return address was replaced by a tracer: %w", err)
+			return false
+		}
+		if ok {
+			ra, u.trace = orig, true
+		}
+	}
+	next.Set(RIP, ra)
+	next.Set(RSP, cfa)
+	for _, scratch := range []int{RAX, RDX, RCX, RSI, RDI, R8, R9, R10, R11} {
+		next.Forget(scratch) // a call may change them
+	}
+	u.regs, u.exact, u.at = next, false, at
+	return true
+}
+
+// exception goes on with what an interrupt, exception or system call interrupted.
+func (u *unwinder) exception(f *Frame, at uint64, partial bool) bool {
+	p, err := u.readPtRegs(at, partial)
+	if err != nil {
+		u.end(f, "registers saved at %#x: %w", at, err)
+		return false
+	}
+	f.Saved, f.SavedAt = p, at
+	if p.User() {
+		u.t.User = p
+		return false
+	}
+	if p.RIP == 0 && p.RSP == 0 {
+		return false // a kernel thread's or the boot CPU's empty frame
+	}
+	next := p.regs()
+	if partial {
+		next = u.regs
+		next.Set(RIP, p.RIP)
+		next.Set(RSP, p.RSP)
+	}
+	u.regs, u.exact, u.at, u.trace = next, true, 0, false
+	return true
+}
+
+// withoutRow unwinds code that no row covers: BPF programs keep a frame pointer; else the trace ends.
+func (u *unwinder) withoutRow(f *Frame, sp uint64) bool {
+	bp, ok := u.regs.Get(RBP)
+	if !ok || u.c.FramePointer == nil || !u.c.FramePointer(f.Lookup()) {
+		u.end(f, "%w", errNoRow)
+		return false
+	}
+	if bp < sp || bp+16 > u.cur.Hi {
+		u.end(f, "%w, and its frame pointer %#x lies outside its stack", errNoRow, bp)
+		return false
+	}
+	old, err := u.word(bp)
+	if err != nil {
+		u.end(f, "frame pointer: %w", err)
+		return false
+	}
+	ra, err := u.word(bp + 8)
+	if err != nil {
+		u.end(f, "return address: %w", err)
+		return false
+	}
+	f.CFA = bp + 16
+	next := u.regs
+	next.Set(RBP, old)
+	return u.returnTo(f, next, ra, bp+8, bp+16, sp)
+}
+
+func (u *unwinder) rule(r symbols.Rule, cfa uint64) (uint64, error) {
+	off := uint64(r.Off)
+	switch r.Kind {
+	case symbols.RuleAtCFA:
+		return u.word(cfa + off)
+	case symbols.RuleRegPlus, symbols.RuleAtRegPlus, symbols.RuleRegDeref:
+		v, ok := u.regs.Get(int(r.Reg))
+		if !ok {
+			return 0, fmt.Errorf("register %s, on which it depends, is not known", RegName(int(r.Reg)))
+		}
+		switch r.Kind {
+		case symbols.RuleRegPlus:
+			return v + off, nil
+		case symbols.RuleAtRegPlus:
+			return u.word(v + off)
+		}
+		w, err := u.word(v)
+		return w + off, err
+	}
+	return 0, errors.New("it was not saved")
+}
+
+var regNames = [numRegs]string{"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"}
+
+// RegName is the name of a DWARF register.
+func RegName(n int) string {
+	if n >= 0 && n < numRegs {
+		return regNames[n]
+	}
+	return fmt.Sprintf("register %d", n)
+}
