@@ -1,0 +1,100 @@
+package walk
+
+import (
+	"fmt"
+	"iter"
+
+	"kdx/analyze/kernel"
+	"kdx/analyze/vmem"
+)
+
+// A red-black tree of n nodes is at most 2·log2(n+1) high: 128 is beyond any memory.
+const maxRBDepth = 128
+
+// RBTree yields the containers of the tree's nodes in order; root is the address of the rb_root or rb_root_cached and
+// offset that of the rb_node in the container, in bytes. Below a node that can't be read nothing is known; the walk goes
+// on beside it.
+func RBTree(v *kernel.View, root vmem.Addr, offset uint64) iter.Seq2[vmem.Addr, error] {
+	return func(yield func(vmem.Addr, error) bool) {
+		w := rbWalk{reader: newReader(v), yield: yield, offset: vmem.Addr(offset)}
+		top, err := w.at(root) // rb_node is the first member of both
+		if err != nil {
+			yield(0, fmt.Errorf("tree at %#x: %w", uint64(root), err))
+			return
+		}
+		w.from(vmem.Addr(top), 0)
+	}
+}
+
+// RBNode is RBTree for the tree below the rb_node at node.
+func RBNode(v *kernel.View, node vmem.Addr, offset uint64) iter.Seq2[vmem.Addr, error] {
+	return func(yield func(vmem.Addr, error) bool) {
+		w := rbWalk{reader: newReader(v), yield: yield, offset: vmem.Addr(offset)}
+		parent, err := w.at(node)
+		if err != nil {
+			yield(0, fmt.Errorf("tree node %#x: %w", uint64(node), err))
+			return
+		}
+		w.from(node, vmem.Addr(parent&^3))
+	}
+}
+
+type rbWalk struct {
+	reader
+	yield     func(vmem.Addr, error) bool
+	offset    vmem.Addr
+	strangers map[vmem.Addr]bool // nodes that name another parent than the way to them
+}
+
+type rbFrame struct{ node, right vmem.Addr }
+
+func (w *rbWalk) from(top, parent vmem.Addr) {
+	stack := make([]rbFrame, 0, 32)
+	node := top
+	for {
+		for node != 0 {
+			left, right, err := w.enter(node, parent, len(stack))
+			if err != nil {
+				if !w.yield(0, fmt.Errorf("tree node %#x: %w", uint64(node), err)) || w.stop(err) {
+					return
+				}
+				break
+			}
+			stack = append(stack, rbFrame{node, right})
+			node, parent = left, node
+		}
+		if len(stack) == 0 {
+			return
+		}
+		f := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if !w.yield(f.node-w.offset, nil) {
+			return
+		}
+		node, parent = f.right, f.node
+	}
+}
+
+// enter reads a node's children. struct rb_node is {parent and colour, right, left} on every kernel since 2.6.
+func (w *rbWalk) enter(node, parent vmem.Addr, depth int) (left, right vmem.Addr, err error) {
+	if err := w.v.Step(); err != nil {
+		return 0, 0, err
+	}
+	if depth >= maxRBDepth {
+		return 0, 0, fmt.Errorf("the tree is more than %d deep: damaged", maxRBDepth)
+	}
+	var b [24]byte
+	if err := w.v.Read(b[:3*w.ws], node); err != nil {
+		return 0, 0, err
+	}
+	if vmem.Addr(w.word(b[:])&^3) != parent {
+		if w.strangers[node] {
+			return 0, 0, ErrLoop
+		}
+		if w.strangers == nil {
+			w.strangers = make(map[vmem.Addr]bool)
+		}
+		w.strangers[node] = true
+	}
+	return vmem.Addr(w.word(b[2*w.ws:])), vmem.Addr(w.word(b[w.ws:])), nil
+}
