@@ -16,9 +16,10 @@ const (
 )
 
 // DistilledNote and DistilledType are the name and type of the note that marks a distilled dump. Its descriptor is text.
+// The type is none that readers who don't look at the name know: crash takes each note of type 1 for a CPU's registers.
 const (
 	DistilledNote = "KDX"
-	DistilledType = 1
+	DistilledType = 0x6b6478
 )
 
 // Limits against headers that lie. A VMCOREINFO is at most a page; 8,192 CPUs have 3 MB of registers.

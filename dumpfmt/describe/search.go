@@ -119,7 +119,7 @@ func (f *found) look(b []byte) {
 var bannerStart = []byte("Linux version ")
 
 // findBanner finds linux_banner, which ends in a newline and so differs from the log's copy and from format strings.
-// Since Linux 6.2 the image also holds a weak one that the linker left behind, whose build number is empty ("# SMP"); it
+// Since Linux 6.1 the image also holds a weak one that the linker left behind, whose build number is empty ("# SMP"); it
 // serves if there is no other.
 func (f *found) findBanner(b []byte) {
 	for {

@@ -105,12 +105,14 @@ func (w *reader) bytes(off, n int64) ([]byte, error) {
 }
 
 // Append adds one record to b in the form that Scan reads.
-func Append(b []byte, order binary.AppendByteOrder, name string, typ uint32, desc []byte) []byte {
-	b = order.AppendUint32(b, uint32(len(name)+1))
-	b = order.AppendUint32(b, uint32(len(desc)))
-	b = order.AppendUint32(b, typ)
-	b = append(b, name...)
-	b = append(b, make([]byte, pad(int64(len(name)+1))-int64(len(name)))...)
+func Append(b []byte, order binary.ByteOrder, name string, typ uint32, desc []byte) []byte {
+	var head [headerSize]byte
+	order.PutUint32(head[:], uint32(len(name)+1))
+	order.PutUint32(head[4:], uint32(len(desc)))
+	order.PutUint32(head[8:], typ)
+	b = append(b, head[:]...)
+	b = append(append(b, name...), 0)
+	b = append(b, make([]byte, pad(int64(len(name)+1))-int64(len(name)+1))...)
 	b = append(b, desc...)
 	return append(b, make([]byte, pad(int64(len(desc)))-int64(len(desc)))...)
 }

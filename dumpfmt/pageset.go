@@ -1,0 +1,61 @@
+package dumpfmt
+
+import (
+	"iter"
+	"maps"
+	"math/bits"
+	"slices"
+)
+
+// PageSet is a set of pfns. It takes memory only for the neighbourhoods that it has pages in. The zero value is empty.
+// It is not safe for goroutines that write.
+type PageSet struct {
+	chunks map[uint64]*[chunkWords]uint64
+	n      uint64
+}
+
+const (
+	chunkWords = 512 // 4 KiB of bits: 128 MiB of memory in pages of 4 KiB
+	chunkPages = chunkWords * 64
+)
+
+// Add a page; a second time it changes nothing.
+func (s *PageSet) Add(pfn uint64) {
+	if s.chunks == nil {
+		s.chunks = make(map[uint64]*[chunkWords]uint64)
+	}
+	c := s.chunks[pfn/chunkPages]
+	if c == nil {
+		c = new([chunkWords]uint64)
+		s.chunks[pfn/chunkPages] = c
+	}
+	w, bit := pfn%chunkPages/64, uint64(1)<<(pfn%64)
+	if c[w]&bit == 0 {
+		c[w] |= bit
+		s.n++
+	}
+}
+
+// Has reports whether the page is in the set.
+func (s *PageSet) Has(pfn uint64) bool {
+	c := s.chunks[pfn/chunkPages]
+	return c != nil && c[pfn%chunkPages/64]>>(pfn%64)&1 != 0
+}
+
+// Len is the number of pages.
+func (s *PageSet) Len() uint64 { return s.n }
+
+// All pages in ascending order.
+func (s *PageSet) All() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for _, i := range slices.Sorted(maps.Keys(s.chunks)) {
+			for w, word := range s.chunks[i] {
+				for ; word != 0; word &= word - 1 {
+					if !yield(i*chunkPages + uint64(w)*64 + uint64(bits.TrailingZeros64(word))) {
+						return
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,75 @@
+// Package atomicfile writes files that appear whole or not at all: under a temporary name in the same directory, synced,
+// then renamed.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// File is a file that is not there yet.
+type File struct {
+	*os.File
+	path string
+	done bool
+}
+
+// Create makes a temporary file beside path. perm is what Commit gives it.
+func Create(path string, perm os.FileMode) (*File, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s exists and is no regular file, so it can't be replaced", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return nil, fmt.Errorf("making a temporary file for %s: %w", path, err)
+	}
+	if err := f.Chmod(perm); err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return nil, err
+	}
+	return &File{File: f, path: path}, nil
+}
+
+// Commit makes the file durable and gives it its name, replacing what had it. After an error nothing is left behind.
+func (f *File) Commit() error {
+	if f.done {
+		return errors.New("file was committed or dropped before")
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	f.done = true
+	err := f.File.Close()
+	if err == nil {
+		err = os.Rename(f.Name(), f.path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	return syncDir(filepath.Dir(f.path))
+}
+
+// Close drops the file if it was not committed; otherwise it does nothing. Defer it.
+func (f *File) Close() error {
+	if f.done {
+		return nil
+	}
+	f.done = true
+	return errors.Join(f.File.Close(), os.Remove(f.Name()))
+}
+
+// syncDir makes the rename durable. Some file systems can't sync a directory; the file itself is safe then.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	_ = d.Sync()
+	return nil
+}
