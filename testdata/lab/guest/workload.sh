@@ -63,8 +63,8 @@ ip link set lo up
 ip link show dummy0 >/dev/null 2>&1 || ip link add dummy0 type dummy # the module makes one itself
 ip addr add 192.0.2.1/24 dev dummy0 && ip link set dummy0 up
 ip -6 addr add 2001:db8::1/64 dev dummy0
-ip link add veth0 type veth peer name veth1 && ip link set veth0 up && ip link set veth1 up
-ip link add br0 type bridge && ip link set veth1 master br0 && ip addr add 198.51.100.1/24 dev br0 && ip link set br0 up
+ip link add vetha type veth && ip link set vetha up && ip link set veth0 up
+ip link add br0 type bridge && ip link set veth0 master br0 && ip addr add 198.51.100.1/24 dev br0 && ip link set br0 up
 
 sysctl -q -w vm.nr_hugepages=6
 # The kernel turns transparent huge pages off on small machines.
