@@ -122,7 +122,9 @@ func (w *listWalk) backward(last vmem.Addr) []vmem.Addr {
 func HList(v *kernel.View, head vmem.Addr, offset uint64) iter.Seq2[vmem.Addr, error] {
 	return func(yield func(vmem.Addr, error) bool) {
 		r := newReader(v)
-		fail := func(at vmem.Addr, err error) { yield(0, fmt.Errorf("hash list at %#x: entry %#x: %w", uint64(head), uint64(at), err)) }
+		fail := func(at vmem.Addr, err error) {
+			yield(0, fmt.Errorf("hash list at %#x: entry %#x: %w", uint64(head), uint64(at), err))
+		}
 		first, err := r.at(head)
 		if err != nil {
 			yield(0, fmt.Errorf("hash list at %#x: %w", uint64(head), err))
