@@ -5,6 +5,7 @@ import (
 
 	"kdx/analyze/kernel"
 	"kdx/symbols"
+	"kdx/symbols/btf"
 	"kdx/symbols/kallsyms"
 )
 
@@ -14,6 +15,9 @@ func addFinders(k *kernel.Kernel, opt Options) error {
 	chain := k.Symbols()
 	if !opt.NoKallsyms {
 		chain.AddSymbols(symbols.LazySymbols("kallsyms", func() (symbols.SymbolFinder, error) { return openKallsyms(k) }))
+	}
+	if !opt.NoBTF {
+		chain.AddTypes(symbols.LazyTypes("BTF", func() (symbols.TypeFinder, error) { return openBTF(k) }))
 	}
 	return nil
 }
@@ -76,3 +80,14 @@ func openKallsyms(k *kernel.Kernel) (symbols.SymbolFinder, error) {
 	return t, nil
 }
 
+func openBTF(k *kernel.Kernel) (symbols.TypeFinder, error) {
+	start, err := k.Symbol("__start_BTF")
+	if err != nil {
+		return nil, fmt.Errorf("btf: this kernel carries none (CONFIG_DEBUG_INFO_BTF): %w", err)
+	}
+	stop, err := k.Symbol("__stop_BTF")
+	if err != nil {
+		return nil, fmt.Errorf("btf: %w", err)
+	}
+	return btf.Read(k, start.Addr, stop.Addr, btf.Options{PointerSize: k.WordSize()})
+}
