@@ -8,7 +8,8 @@ type Row struct {
 	RA    Rule      // return address
 	Saved []RegRule // other registers that the frame changed; those not listed keep their value
 	Frame FrameKind
-	// Signal: the pc of this frame was interrupted, it is no return address.
+	// Signal: what RA gives is the pc of interrupted code, not a return address. The caller's row is then that at its pc,
+	// not at pc-1.
 	Signal bool
 	// From names the finder ("orc", "orc:nvme", …).
 	From string
