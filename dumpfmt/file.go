@@ -29,7 +29,7 @@ func OpenFile(path string) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &File{Name: path, Size: size, ReaderAt: f, Closer: f}, nil
+	return &File{Name: path, Size: size, ReaderAt: fileReader{f}, Closer: f}, nil
 }
 
 func sizeOf(f *os.File) (int64, error) {
@@ -64,6 +64,18 @@ func (f *File) ReadFull(p []byte, off int64) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
+}
+
+// NextData returns the offset of the first byte at or behind off that may be other than zero. Tables of large machines lie
+// in files that are mostly holes.
+func (f *File) NextData(off int64) int64 {
+	h, ok := f.ReaderAt.(interface {
+		NextData(off, size int64) int64
+	})
+	if !ok {
+		return off
+	}
+	return max(off, h.NextData(off, f.Size))
 }
 
 // Close the file underneath.

@@ -200,11 +200,11 @@ func (r *reader) find(off int64) int {
 	return sort.Search(len(r.pieces), func(i int) bool { return r.pieces[i].at+r.pieces[i].size > off })
 }
 
-// NextData returns the offset of the first byte at or behind off that a record covers, or the size of the file.
-func (r *reader) NextData(off int64) int64 {
+// NextData returns the offset of the first byte at or behind off that a record covers, or size.
+func (r *reader) NextData(off, size int64) int64 {
 	i := r.find(off)
 	if i == len(r.pieces) {
-		return r.size
+		return size
 	}
 	return max(off, r.pieces[i].at)
 }

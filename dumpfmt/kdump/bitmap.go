@@ -56,7 +56,7 @@ func (b *bitmap) blocks() uint64 { return (b.bits + 1<<b.shift - 1) >> b.shift }
 func (b *bitmap) count() uint64 { return b.before[len(b.before)-1] }
 
 // scan reads the whole bitmap and calls each with the words of every stretch and the pfn of its first bit.
-// Bits behind the last pfn are cleared.
+// Bits behind the last pfn are cleared; stretches that are holes of the file are left out.
 func (b *bitmap) scan(ctx context.Context, each func(pfn uint64, words []uint64)) error {
 	const chunk = 1 << 20
 	total := (b.bits + 7) / 8
@@ -65,6 +65,10 @@ func (b *bitmap) scan(ctx context.Context, each func(pfn uint64, words []uint64)
 	for at := uint64(0); at < total; at += chunk {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if data := uint64(b.file.NextData(b.off+int64(at)) - b.off); data >= at+chunk {
+			at = data/chunk*chunk - chunk
+			continue
 		}
 		n := min(chunk, total-at)
 		clear(raw[n:])

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package dumpfmt
+
+import "os"
+
+type fileReader struct{ *os.File }
