@@ -143,7 +143,7 @@ type programHeader struct {
 // programHeaders calls fn for each program header. It returns how many could be read; fewer than there should be means
 // that the file ends inside the table.
 func (h *header) programHeaders(f *dumpfmt.File, fn func(programHeader)) (uint64, error) {
-	const batch = 4096
+	batch := max(1, (256<<10)/h.phSize)
 	buf := make([]byte, min(h.phCount, batch)*h.phSize)
 	for done := uint64(0); done < h.phCount; {
 		want := min(h.phCount-done, batch)
