@@ -52,6 +52,9 @@ func (l *lab) crash(ctx context.Context, j job, debug bool) error {
 	if err != nil {
 		return err
 	}
+	if _, err := l.pin(j.kernel); err != nil {
+		return err
+	}
 	if err := need(map[string]string{
 		"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "mkfs.ext4": "e2fsprogs", "debugfs": "e2fsprogs", "xz": "xz-utils",
 	}); err != nil {

@@ -66,7 +66,7 @@ func (l *lab) fetch(ctx context.Context, name string, debug bool) (kernel, error
 	if err != nil {
 		return kernel{}, err
 	}
-	if k, ok := l.have(p); ok && (!debug || k.vmlinux() != "") {
+	if k := l.at(p, p.release); k.complete(debug) {
 		return k, nil
 	}
 	if err := need(map[string]string{"apt-get": "apt", "dpkg-deb": "dpkg"}); err != nil {
@@ -87,7 +87,10 @@ func (l *lab) fetch(ctx context.Context, name string, debug bool) (kernel, error
 	if release != p.release {
 		l.logf("%s: %s has left the archive, taking %s", name, p.release, release)
 	}
-	k := kernel{pin: p, got: release, dir: filepath.Join(l.dir, "k", release)}
+	k := l.at(p, release)
+	if k.complete(debug) {
+		return k, nil
+	}
 	if err := l.unpack(ctx, a, k, kernelPackages(release, packages, debug)); err != nil {
 		return kernel{}, fmt.Errorf("%s: %w", release, err)
 	}
@@ -97,23 +100,14 @@ func (l *lab) fetch(ctx context.Context, name string, debug bool) (kernel, error
 	return k, nil
 }
 
-// have looks for the pin, or for the newest of its series, in the lab.
-func (l *lab) have(p pin) (kernel, bool) {
-	at := func(release string) (kernel, bool) {
-		k := kernel{pin: p, got: release, dir: filepath.Join(l.dir, "k", release)}
-		return k, exists(k.vmlinuz()) && exists(k.modules())
-	}
-	if k, ok := at(p.release); ok {
-		return k, true
-	}
-	dirs, _ := filepath.Glob(filepath.Join(l.dir, "k", p.series))
-	slices.SortFunc(dirs, natural)
-	for _, d := range slices.Backward(dirs) {
-		if k, ok := at(filepath.Base(d)); ok {
-			return k, true
-		}
-	}
-	return kernel{}, false
+// at is the kernel of a release in the lab, whether or not it is there.
+func (l *lab) at(p pin, release string) kernel {
+	return kernel{pin: p, got: release, dir: filepath.Join(l.dir, "k", release)}
+}
+
+// complete says whether a kernel lies in the lab with what is asked for.
+func (k kernel) complete(debug bool) bool {
+	return exists(k.vmlinuz()) && exists(k.modules()) && (!debug || k.vmlinux() != "")
 }
 
 // choose takes the pin if the archive still has it with its debug package, else the newest release of the series.
@@ -153,38 +147,59 @@ func kernelPackages(release string, packages []string, debug bool) []string {
 	return out
 }
 
-// unpack downloads packages and unpacks them into the kernel's directory.
+// unpack downloads packages and unpacks them as the kernel's directory, which appears whole or not at all.
 func (l *lab) unpack(ctx context.Context, a apt, k kernel, packages []string) error {
-	tmp, err := os.MkdirTemp(l.dir, "debs-")
+	if err := os.MkdirAll(filepath.Dir(k.dir), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(k.dir), ".making-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
 	l.logf("%s: fetching %s", k.got, strings.Join(packages, " "))
-	if err := a.download(ctx, tmp, packages); err != nil {
-		return err
-	}
-	debs, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	for _, deb := range debs {
-		if _, err := output(ctx, "", "dpkg-deb", "-x", deb, k.dir); err != nil {
+	debs, root := filepath.Join(tmp, "debs"), filepath.Join(tmp, "root")
+	for _, d := range []string{debs, root} {
+		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
 		}
 	}
-	// Suites with a merged /usr ship usr/lib/modules; older ones lib/modules.
-	if lib := filepath.Join(k.dir, "lib"); !exists(lib) {
+	if err := a.download(ctx, debs, packages); err != nil {
+		return err
+	}
+	files, _ := filepath.Glob(filepath.Join(debs, "*.deb"))
+	for _, deb := range files {
+		if _, err := output(ctx, "", "dpkg-deb", "-x", deb, root); err != nil {
+			return err
+		}
+	}
+	if err := tidy(root, k.got); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(k.dir); err != nil {
+		return err
+	}
+	return os.Rename(root, k.dir)
+}
+
+// tidy gives every kernel the same places: suites with a merged /usr ship usr/lib/modules, older ones lib/modules, and the newest
+// keep vmlinuz with the modules.
+func tidy(root, release string) error {
+	if lib := filepath.Join(root, "lib"); !exists(lib) {
 		if err := os.Symlink("usr/lib", lib); err != nil {
 			return err
 		}
 	}
-	if exists(k.vmlinuz()) {
+	boot := filepath.Join(root, "boot")
+	vmlinuz := filepath.Join(boot, "vmlinuz-"+release)
+	if exists(vmlinuz) {
 		return nil
 	}
-	inModules := filepath.Join(k.dir, "lib", "modules", k.got, "vmlinuz")
-	if !exists(inModules) {
-		return fmt.Errorf("no vmlinuz in %s", strings.Join(packages, " "))
+	if !exists(filepath.Join(root, "lib", "modules", release, "vmlinuz")) {
+		return fmt.Errorf("the packages of %s hold no vmlinuz", release)
 	}
-	if err := os.MkdirAll(filepath.Dir(k.vmlinuz()), 0o755); err != nil {
+	if err := os.MkdirAll(boot, 0o755); err != nil {
 		return err
 	}
-	return os.Symlink(inModules, k.vmlinuz())
+	return os.Symlink(filepath.Join("..", "lib", "modules", release, "vmlinuz"), vmlinuz)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -133,6 +134,8 @@ func guestDie(args []string) error {
 		return errUsage
 	}
 	way := args[0]
+	runtime.LockOSThread()
+	name("lab-die") // the name of the task that panics
 	set := map[string][][2]string{
 		"nmi":  {{"kernel/unknown_nmi_panic", "1"}},
 		"oom":  {{"vm/panic_on_oom", "2"}},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ var procFiles = strings.Fields(`/proc/version /proc/cmdline /proc/uptime /proc/l
 	/proc/diskstats /proc/consoles /proc/cpuinfo /proc/cgroups /proc/timer_list /proc/sched_debug /proc/crypto /proc/key-users /proc/keys
 	/proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 /proc/net/unix /proc/net/raw /proc/net/packet /proc/net/netlink
 	/proc/net/dev /proc/net/route /proc/net/if_inet6 /proc/net/fib_trie /proc/net/arp /proc/net/sockstat /proc/net/ptype
-	/proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem /proc/tty/drivers /proc/fs/ext4/nvme0n1/options
+	/proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem /proc/tty/drivers /proc/bus/pci/devices /proc/fs/ext4/nvme0n1/options
 	/proc/sys/kernel/tainted /proc/sys/kernel/random/boot_id /proc/sys/kernel/hostname /sys/kernel/debug/sched/debug /sys/kernel/vmcoreinfo
 	/sys/kernel/notes-hex /sys/kernel/tracing/current_tracer /sys/kernel/tracing/kprobe_events /sys/kernel/tracing/enabled_functions
 	/sys/block/zram0/mm_stat /sys/fs/cgroup/cgroup.controllers`)
@@ -143,7 +144,7 @@ func takeTask(tid int) (truthTask, bool) {
 	if tid != tgid {
 		return t, true
 	}
-	t.Leader = map[string]string{"cmdline": readText(dir + "cmdline"), "maps": readText(dir + "maps")}
+	t.Leader = map[string]string{"cmdline": readText(dir + "cmdline"), "maps": readText(dir + "maps"), "environ": readText(dir + "environ"), "limits": readText(dir + "limits")}
 	for _, l := range []string{"exe", "cwd", "root"} {
 		if target, err := os.Readlink(dir + l); err == nil {
 			t.Leader[l] = target
@@ -160,9 +161,12 @@ func takeTask(tid int) (truthTask, bool) {
 	return t, true
 }
 
+// boundSymbols are kept whatever the sample picks.
+var boundSymbols = strings.Fields("_text _stext _etext __sched_text_start __sched_text_end __entry_text_start __entry_text_end __irqentry_text_start __irqentry_text_end init_task init_pid_ns")
+
 func takeKallsyms() truthKallsyms {
-	const every = 701 // prime: no pattern of the table lines up with it
-	var t truthKallsyms
+	const every = 601 // prime: no pattern of the table lines up with it
+	t := truthKallsyms{Bounds: map[string]string{}}
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		return t
@@ -173,12 +177,20 @@ func takeKallsyms() truthKallsyms {
 	for sc.Scan() {
 		line := sc.Bytes()
 		if bytes.IndexByte(line, '\t') >= 0 { // a module's: "\t[module]"
+			if t.Module%every == 0 {
+				if f := strings.Fields(string(line)); len(f) == 4 {
+					t.ModuleSample = append(t.ModuleSample, [4]string{f[0], f[1], f[2], strings.Trim(f[3], "[]")})
+				}
+			}
 			t.Module++
 			continue
 		}
-		if t.Lines%every == 0 {
-			if p := strings.SplitN(string(line), " ", 3); len(p) == 3 {
+		if p := strings.SplitN(string(line), " ", 3); len(p) == 3 {
+			if t.Lines%every == 0 {
 				t.Sample = append(t.Sample, [3]string{p[0], p[1], p[2]})
+			}
+			if slices.Contains(boundSymbols, p[2]) {
+				t.Bounds[p[2]] = p[0]
 			}
 		}
 		t.Lines++

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -95,7 +96,8 @@ func need(programs map[string]string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("programs are missing: apt-get install %s", strings.Join(missing, " "))
+	slices.Sort(missing)
+	return fmt.Errorf("programs are missing: apt-get install %s", strings.Join(slices.Compact(missing), " "))
 }
 
 func exists(path string) bool {

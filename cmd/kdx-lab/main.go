@@ -42,9 +42,9 @@ func commands() []command {
 		{name: "peers", args: "", short: "install the newest crash, drgn and makedumpfile into a chroot", run: runPeers},
 		{name: "forms", args: "DIR…", short: "make every other form of a dump with makedumpfile", run: runForms},
 		{name: "reference", args: "DIR…", short: "record what drgn and crash say about a dump", run: runReference},
-		{name: "test", args: "DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
+		{name: "test", args: "[--only REGEXP] [--kdx PROGRAM] DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
 		{name: "short", args: "", short: "one panic a kernel, opened by kdx and held against the truth", run: runShort},
-		{name: "all", args: "[--only PATTERN]", short: "every leg: kernels, ways to die, variants, forms", run: runAll},
+		{name: "all", args: "[--only REGEXP] [--kdx PROGRAM]", short: "every leg: kernels, ways to die, variants, forms", run: runAll},
 		{name: "guest", args: "VERB", short: "what runs inside the guest", hidden: true, run: runGuest},
 	}
 }

@@ -24,7 +24,7 @@ type truthTask struct {
 	Syscall string            `json:"syscall"`
 	Cgroup  string            `json:"cgroup"`
 	Quiet   bool              `json:"quiet"`
-	Leader  map[string]string `json:"leader,omitempty"` // of a process: cmdline, exe, cwd, root, maps, environ
+	Leader  map[string]string `json:"leader,omitempty"` // of a process: cmdline, exe, cwd, root, maps, environ, limits
 	Files   map[string]string `json:"files,omitempty"`  // of a process: descriptor → link
 }
 
@@ -34,6 +34,10 @@ type truthKallsyms struct {
 	Module int         `json:"module_lines"`
 	SHA256 string      `json:"sha256"` // of the kernel's own lines, "address type name\n"
 	Sample [][3]string `json:"sample"` // address, type, name
+	// ModuleSample are symbols of modules: address, type, name, module.
+	ModuleSample [][4]string `json:"module_sample"`
+	// Bounds are addresses that tell code apart: sections of text, by symbol.
+	Bounds map[string]string `json:"bounds"`
 }
 
 // truthBPF is what the BPF system call lists.

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// formCommands must say the same on every form of one dump. All their data is the kernel's own, which level 31 keeps.
+var formCommands = []string{"sys", "ps", "log", "mod", "foreach bt", "sym -l", "struct task_struct", "p init_task", "kmem -i", "kmem -s", "foreach task -R comm"}
+
+// checkForms makes the forms of a dump and compares the text of commands on each with that on the complete one.
+func (l *lab) checkForms(ctx context.Context, kdx, dir string) (string, error) {
+	files, err := l.forms(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	whole, err := sayAll(ctx, kdx, filepath.Join(dir, "vmcore"))
+	if err != nil {
+		return "", err
+	}
+	var d differences
+	var names []string
+	for _, f := range files {
+		name := filepath.Base(f)
+		names = append(names, name)
+		got, err := sayAll(ctx, kdx, f)
+		if err != nil {
+			d.add("%s: %v", name, err)
+			continue
+		}
+		for _, c := range formCommands {
+			if got[c] != whole[c] {
+				d.add("%s: %s differs: %s", name, c, firstDifference(whole[c], got[c]))
+			}
+		}
+	}
+	return fmt.Sprintf("%d commands equal on %s", len(formCommands), strings.Join(names, " ")), d.err()
+}
+
+// sayAll runs the commands one process each, so that each output stands alone. The name of the dump is the one thing that may differ.
+func sayAll(ctx context.Context, kdx, dump string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, c := range formCommands {
+		cmd := exec.CommandContext(ctx, kdx, "open", dump, "-c", c)
+		cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(dump), "TZ=UTC")
+		var text, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &text, &errs
+		if err := cmd.Run(); err != nil {
+			return nil, fmt.Errorf("%s: %w: %s", c, err, tail(errs.String(), 3))
+		}
+		var kept []string
+		for line := range strings.Lines(text.String()) {
+			if !strings.Contains(line, "DUMPFILE:") {
+				kept = append(kept, line)
+			}
+		}
+		out[c] = strings.Join(kept, "")
+	}
+	return out, nil
+}
+
+// firstDifference is the first line that differs.
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(w), len(g)) {
+		var a, b string
+		if i < len(w) {
+			a = w[i]
+		}
+		if i < len(g) {
+			b = g[i]
+		}
+		if a != b {
+			return fmt.Sprintf("line %d: %q; want %q", i+1, b, a)
+		}
+	}
+	return "nothing"
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSaidTask(t *testing.T) {
+	task := truthTask{
+		TID:    7,
+		Stat:   "7 (odd ) (name) D 1 7 7 0 -1 2129984 0 0",
+		Status: "Name:\todd\nTgid:\t5\nPPid:\t1\nUid:\t65534\t0\t0\t0\n",
+		Stack:  []string{"do_wait+0x5e/0xe0", "fuse_dev_do_read+0x1/0x2 [fuse]", "0xffffffffc0001234"},
+		Quiet:  true,
+	}
+	got, err := task.said()
+	want := saidTask{TID: 7, TGID: 5, PPID: 1, Comm: "odd ) (name", State: "D", Kernel: true, UID: 65534, Quiet: true,
+		Stack: []saidFrame{{"do_wait", 0x5e}, {"fuse_dev_do_read", 1}}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("said = %v, diff %s", err, diff)
+	}
+	for _, bad := range []string{"", "7 name S 1", "7 (x) S 1"} {
+		if _, err := (truthTask{Stat: bad}).said(); err == nil {
+			t.Errorf("said of stat %q: no error", bad)
+		}
+	}
+}
+
+func TestParseModules(t *testing.T) {
+	got, err := parseModules("fuse 176128 1 - Live 0xffffffffc0a00000 (E)\nloop 32768 0 - Live 0xffffffffc0900000\n")
+	want := []saidModule{{"fuse", 176128, 0xffffffffc0a00000}, {"loop", 32768, 0xffffffffc0900000}}
+	if err != nil || !cmp.Equal(got, want) {
+		t.Errorf("parseModules = %v, %v; want %v", got, err, want)
+	}
+	if _, err := parseModules("fuse 1 2\n"); err == nil {
+		t.Error("parseModules of a short line: no error")
+	}
+}
+
+func TestParseSlabinfo(t *testing.T) {
+	got, err := parseSlabinfo("slabinfo - version: 2.1\n# name ...\n" +
+		"dentry             9912   9954    192   21    1 : tunables    0    0    0 : slabdata    474    475      0\n")
+	want := []saidSlab{{Name: "dentry", Active: 9912, Total: 9954, Size: 192, PerSlab: 21, Pages: 1, Slabs: 475}}
+	if err != nil || !cmp.Equal(got, want) {
+		t.Errorf("parseSlabinfo = %v, %v; want %v", got, err, want)
+	}
+}
+
+func TestParseMeminfo(t *testing.T) {
+	got := parseMeminfo("MemTotal:         311888 kB\nHugePages_Total:       6\n")
+	want := map[string]uint64{"MemTotal": 311888 << 10, "HugePages_Total": 6}
+	if !cmp.Equal(got, want) {
+		t.Errorf("parseMeminfo = %v; want %v", got, want)
+	}
+}
+
+func TestParseKmsg(t *testing.T) {
+	got, err := parseKmsg("6,339,5140900,-;a \\x1b; \\ b\n SUBSYSTEM=acpi\n DEVICE=+acpi:x")
+	want := saidRecord{339, 5140900, "a \x1b; \\ b"}
+	if err != nil || got != want {
+		t.Errorf("parseKmsg = %+v, %v; want %+v", got, err, want)
+	}
+	for _, bad := range []string{"", "6,339;x", "6,x,1,-;x"} {
+		if _, err := parseKmsg(bad); err == nil {
+			t.Errorf("parseKmsg(%q): no error", bad)
+		}
+	}
+}
+
+func TestSameStack(t *testing.T) {
+	frames := func(names ...string) (out []kdxFrame) {
+		for _, n := range names {
+			pc := "0x2000"
+			if n == "__schedule" || n == "schedule" {
+				pc = "0x1000"
+			}
+			out = append(out, kdxFrame{Function: n, Offset: 1, PC: pc})
+		}
+		return out
+	}
+	said := func(names ...string) (out []saidFrame) {
+		for _, n := range names {
+			out = append(out, saidFrame{n, 1})
+		}
+		return out
+	}
+	sched := func(a uint64) bool { return a == 0x1000 }
+	tests := []struct {
+		name string
+		got  []kdxFrame
+		want []saidFrame
+		same bool
+	}{
+		{"scheduler left out", frames("__schedule", "schedule", "do_wait", "entry"), said("do_wait", "entry"), true},
+		{"frame missing", frames("__schedule", "do_wait"), said("do_wait", "entry"), false},
+		{"frame too many", frames("__schedule", "odd", "do_wait", "entry"), said("do_wait", "entry"), false},
+		{"one behind the last", frames("do_wait", "entry", "odd"), said("do_wait", "entry"), false},
+	}
+	for _, tt := range tests {
+		if why := sameStack(tt.got, tt.want, sched); (why == "") != tt.same {
+			t.Errorf("%s: sameStack = %q", tt.name, why)
+		}
+	}
+}
