@@ -39,6 +39,12 @@ func (x Value) Err() error {
 // View that the value belongs to.
 func (x Value) View() *View { return x.v }
 
+// In is the value seen by another View, for values that outlive the command that found them.
+func (x Value) In(v *View) Value {
+	x.v = v
+	return x
+}
+
 // Type of the value; nil if Err is set.
 func (x Value) Type() *symbols.Type { return x.t }
 
