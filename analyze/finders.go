@@ -2,24 +2,53 @@ package analyze
 
 import (
 	"fmt"
+	"sync"
 
 	"kdx/analyze/kernel"
 	"kdx/symbols"
 	"kdx/symbols/btf"
 	"kdx/symbols/kallsyms"
+	"kdx/symbols/orc"
 )
 
-// addFinders fills the kernel's chain: kallsyms, BTF, declarations for what BTF has no type for, ORC, then modules. All
-// but a vmlinux, which must be checked, are opened when first asked.
-func addFinders(k *kernel.Kernel, opt Options) error {
-	chain := k.Symbols()
+// finders opens each of the kernel's tables once, by the first question that needs it.
+type finders struct {
+	// k knows only the kernel's own tables. What modules and BPF brought is found with it, so that the search for a name
+	// never waits for itself.
+	k    *kernel.Kernel
+	btf  func() (*btf.Finder, error)
+	orc  func() (*orc.Finder, error)
+	mods *modules
+}
+
+// newChain makes the chain of finders: the kernel's own tables, then what modules and BPF brought. c is completed as
+// the Config of the kernel that will use it.
+func newChain(c kernel.Config, opt Options) *symbols.Chain {
+	own := &symbols.Chain{Log: opt.Log}
+	all := &symbols.Chain{Log: opt.Log}
+	c.Symbols = own
+	f := &finders{k: kernel.New(c)}
+	f.btf = sync.OnceValues(f.openBTF)
+	f.orc = sync.OnceValues(f.openORC)
+	f.mods = newModules(f)
 	if !opt.NoKallsyms {
-		chain.AddSymbols(symbols.LazySymbols("kallsyms", func() (symbols.SymbolFinder, error) { return openKallsyms(k) }))
+		table := symbols.LazySymbols("kallsyms", f.openKallsyms)
+		own.AddSymbols(table)
+		all.AddSymbols(table)
+		all.AddSymbols(f.mods)
+		all.AddSymbols(newBPFImages(f.k))
 	}
 	if !opt.NoBTF {
-		chain.AddTypes(symbols.LazyTypes("BTF", func() (symbols.TypeFinder, error) { return openBTF(k) }))
+		types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
+		own.AddTypes(types)
+		all.AddTypes(types)
+		all.AddTypes(moduleTypes{f.mods})
 	}
-	return nil
+	if !opt.NoORC {
+		all.AddRows(symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() }))
+		all.AddRows(f.mods)
+	}
+	return all
 }
 
 // late completes address translation from the kernel's variables, once symbols are there. A failure leaves reads to the
@@ -42,7 +71,8 @@ func late(k *kernel.Kernel, find func(name string) (uint64, error)) {
 	}
 }
 
-func openKallsyms(k *kernel.Kernel) (symbols.SymbolFinder, error) {
+func (f *finders) openKallsyms() (symbols.SymbolFinder, error) {
+	k := f.k
 	vci := k.VMCoreInfo()
 	stext, _ := vci.Symbol("_stext")
 	opt := kallsyms.Options{Order: k.ByteOrder(), WordSize: int(k.WordSize()), Stext: stext}
@@ -80,7 +110,8 @@ func openKallsyms(k *kernel.Kernel) (symbols.SymbolFinder, error) {
 	return t, nil
 }
 
-func openBTF(k *kernel.Kernel) (symbols.TypeFinder, error) {
+func (f *finders) openBTF() (*btf.Finder, error) {
+	k := f.k
 	start, err := k.Symbol("__start_BTF")
 	if err != nil {
 		return nil, fmt.Errorf("btf: this kernel carries none (CONFIG_DEBUG_INFO_BTF): %w", err)
@@ -90,4 +121,28 @@ func openBTF(k *kernel.Kernel) (symbols.TypeFinder, error) {
 		return nil, fmt.Errorf("btf: %w", err)
 	}
 	return btf.Read(k, start.Addr, stop.Addr, btf.Options{PointerSize: k.WordSize()})
+}
+
+func (f *finders) openORC() (*orc.Finder, error) {
+	var t orc.Tables
+	for name, into := range map[string]*uint64{"__start_orc_unwind_ip": &t.IP, "__stop_orc_unwind_ip": &t.IPEnd,
+		"__start_orc_unwind": &t.Entries, "__stop_orc_unwind": &t.EntriesEnd} {
+		s, err := f.k.Symbol(name)
+		if err != nil {
+			return nil, fmt.Errorf("orc: this kernel has no unwind table (CONFIG_UNWINDER_ORC): %w", err)
+		}
+		*into = s.Addr
+	}
+	if s, err := f.k.Symbol("__start_orc_header"); err == nil {
+		t.Header = s.Addr
+	}
+	var opt orc.Options
+	for _, r := range [][2]string{{"_stext", "_etext"}, {"_sinittext", "_einittext"}} {
+		lo, err1 := f.k.Symbol(r[0])
+		hi, err2 := f.k.Symbol(r[1])
+		if err1 == nil && err2 == nil && lo.Addr < hi.Addr {
+			opt.Text = append(opt.Text, orc.Range{Start: lo.Addr, End: hi.Addr})
+		}
+	}
+	return orc.Read(f.k, t, opt)
 }

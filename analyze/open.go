@@ -11,7 +11,6 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/vmcoreinfo"
-	"kdx/symbols"
 )
 
 // Options of Open. The zero value opens with nothing but the dump.
@@ -41,12 +40,9 @@ func Open(_ context.Context, img *dumpfmt.Image, opt Options) (*kernel.Kernel, e
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	chain := &symbols.Chain{Log: opt.Log}
-	k := kernel.New(kernel.Config{Image: img, Arch: a, VMCoreInfo: vci, Symbols: chain, Log: opt.Log})
-	if err := addFinders(k, opt); err != nil {
-		return nil, err
-	}
-	return k, nil
+	c := kernel.Config{Image: img, Arch: a, VMCoreInfo: vci, Log: opt.Log}
+	c.Symbols = newChain(c, opt)
+	return kernel.New(c), nil
 }
 
 type env struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
@@ -34,12 +35,13 @@ type x86 struct {
 	kaslr    uint64
 	hasKASLR bool
 
-	directMap     uint64
-	directMapSize uint64
-	hasDirectMap  bool
+	direct atomic.Pointer[linear] // nil until Late
 
 	kernel *x86Space
 }
+
+// linear is a map of physical memory from 0 on.
+type linear struct{ base, size uint64 }
 
 func newX86(env Env) (Arch, error) {
 	img, vci := env.Image(), env.VMCoreInfo()
@@ -99,7 +101,6 @@ func (a *x86) User(pgd dumpfmt.Phys) vmem.Space {
 }
 
 func (a *x86) Late(word func(string) (uint64, error)) error {
-	a.directMapSize = a.img.Info().MaxPFN * a.img.Info().PageSize
 	base, err := word("page_offset_base")
 	if err != nil {
 		base = x86PageOffset4
@@ -110,11 +111,17 @@ func (a *x86) Late(word func(string) (uint64, error)) error {
 	if !a.IsKernel(base) || base >= x86StartKernelMap {
 		return fmt.Errorf("page_offset_base is %#x, which is no kernel address: the direct map is read through page tables", base)
 	}
-	a.directMap, a.hasDirectMap = base, true
+	a.direct.Store(&linear{base, a.img.Info().MaxPFN * a.img.Info().PageSize})
 	return nil
 }
 
-func (a *x86) DirectMap() (vmem.Addr, bool) { return vmem.Addr(a.directMap), a.hasDirectMap }
+func (a *x86) DirectMap() (vmem.Addr, bool) {
+	d := a.direct.Load()
+	if d == nil {
+		return 0, false
+	}
+	return vmem.Addr(d.base), true
+}
 
 func (a *x86) IsKernel(va uint64) bool {
 	if a.levels == 5 {
@@ -134,8 +141,8 @@ func (a *x86) Describe() [][2]string {
 	if a.hasKASLR {
 		out = append(out, [2]string{"KASLR offset", fmt.Sprintf("%#x", a.kaslr)})
 	}
-	if a.hasDirectMap {
-		out = append(out, [2]string{"direct map", fmt.Sprintf("%#x", a.directMap)})
+	if d := a.direct.Load(); d != nil {
+		out = append(out, [2]string{"direct map", fmt.Sprintf("%#x", d.base)})
 	}
 	if a.sme != 0 {
 		out = append(out, [2]string{"memory encryption mask", fmt.Sprintf("%#x", a.sme)})
@@ -157,8 +164,8 @@ func (s *x86Space) Translate(va uint64) (vmem.Frame, error) {
 		if off := va - x86StartKernelMap; va >= x86StartKernelMap && off < s.a.image {
 			return vmem.Frame{Phys: dumpfmt.Phys(off + s.a.physBase), Left: s.a.image - off}, nil
 		}
-		if off := va - s.a.directMap; s.a.hasDirectMap && off < s.a.directMapSize {
-			return vmem.Frame{Phys: dumpfmt.Phys(off), Left: s.a.directMapSize - off}, nil
+		if d := s.a.direct.Load(); d != nil && va-d.base < d.size {
+			return vmem.Frame{Phys: dumpfmt.Phys(va - d.base), Left: d.size - (va - d.base)}, nil
 		}
 		if !s.a.IsKernel(va) {
 			return vmem.Frame{}, &vmem.FaultError{VA: va}

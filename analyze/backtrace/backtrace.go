@@ -135,9 +135,13 @@ func (t *Tracer) Trace(v *kernel.View, x *task.Task) (*unwind.Trace, error) {
 // From unwinds x's stacks from given registers.
 func (t *Tracer) From(v *kernel.View, x *task.Task, s Start) *unwind.Trace {
 	c := unwind.Config{Mem: v, Rows: t, IsText: t.IsText, FramePointer: t.framePointer, Word: t.k.ByteOrder().Uint64}
+	c.Function = func(pc uint64) (uint64, uint64, bool) {
+		s, err := t.k.SymbolAt(vmem.Addr(pc))
+		return s.Addr, s.Size, err == nil && s.IsText()
+	}
 	c.Recover = func(pc, at uint64) (uint64, bool, error) { return t.recover(v, x, pc, at) }
 	if x.OnCPU {
-		c.Stacks = append(c.Stacks, t.cpuStacks(v, x.CPU)...)
+		c.Stacks = append(c.Stacks, t.CPUStacks(v, x.CPU)...)
 	}
 	c.Stacks = append(c.Stacks, unwind.Stack{Name: "task", Lo: uint64(x.Stack), Hi: uint64(x.Stack) + t.size})
 	return c.Run(s.Regs, s.Exact, s.At)

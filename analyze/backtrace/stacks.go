@@ -18,7 +18,7 @@ const irqStackSize = 16 << 10
 var istStacks = []struct{ member, name string }{{"DF_stack", "#DF"}, {"NMI_stack", "NMI"}, {"DB_stack", "#DB"}, {"MCE_stack", "#MC"}, {"VC_stack", "#VC"}}
 
 // CPUStacks are the stacks of a CPU beside those of tasks.
-func (t *Tracer) cpuStacks(v *kernel.View, cpu int) []unwind.Stack {
+func (t *Tracer) CPUStacks(v *kernel.View, cpu int) []unwind.Stack {
 	if s, ok := t.stacks.Load(cpu); ok {
 		return s.([]unwind.Stack)
 	}

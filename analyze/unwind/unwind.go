@@ -143,7 +143,9 @@ type Config struct {
 	Recover Recoverer
 	// FramePointer reports whether the code at pc keeps a frame pointer although no row describes it (BPF programs).
 	FramePointer func(pc uint64) bool
-	Word         func(p []byte) uint64
+	// Function is the start and size in bytes of the function that pc lies in; nil or !ok if unknown.
+	Function func(pc uint64) (start, size uint64, ok bool)
+	Word     func(p []byte) uint64
 }
 
 // maxFrames bounds a trace: a 16 KiB stack holds at most 2,048 return addresses, several stacks can be chained.
@@ -274,8 +276,7 @@ func (u *unwinder) step(f *Frame, sp uint64) bool {
 	case symbols.FrameEnd:
 		return false
 	case symbols.FrameUndefined:
-		u.end(f, "the kernel's unwind table marks it as impossible to unwind")
-		return false
+		return u.byCode(f, sp, errUndefined)
 	}
 	cfa, err := u.rule(row.CFA, 0)
 	if err != nil {
@@ -366,8 +367,7 @@ func (u *unwinder) exception(f *Frame, at uint64, partial bool) bool {
 func (u *unwinder) withoutRow(f *Frame, sp uint64) bool {
 	bp, ok := u.regs.Get(RBP)
 	if !ok || u.c.FramePointer == nil || !u.c.FramePointer(f.Lookup()) {
-		u.end(f, "%w", errNoRow)
-		return false
+		return u.byCode(f, sp, errNoRow)
 	}
 	if bp < sp || bp+16 > u.cur.Hi {
 		u.end(f, "%w, and its frame pointer %#x lies outside its stack", errNoRow, bp)

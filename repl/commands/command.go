@@ -30,7 +30,13 @@ type Command struct {
 	Needs    Needs
 	// Complete names what its arguments are, for completion: "symbol", "type", "command", "task", "variable", or "".
 	Complete string
-	Run      func(*Call) (view.Result, error)
+	// Raw: the words are passed on as typed, flags among them (foreach hands them to another command).
+	Raw bool
+	// Tasks: its arguments are tasks, so that foreach can run it over a selection.
+	Tasks bool
+	// Quotes: its arguments are C, so quotes are part of a word ('a', "text") and only keep it together.
+	Quotes bool
+	Run    func(*Call) (view.Result, error)
 }
 
 // Flag of a command. Crash's are one dash and one letter, and letters without arguments combine (-xs).
@@ -59,4 +65,9 @@ type State struct {
 	Hex     bool      // radix 16
 	Command func(name string) *Command
 	Aliases map[string]string
+	History func() []string // what was typed at the prompt, oldest first; nil without a prompt
+	Scroll  bool            // page what is longer than the screen
+	Vi      bool            // edit lines as vi does
+
+	tasks tasksOnce
 }

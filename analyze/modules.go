@@ -1,0 +1,289 @@
+package analyze
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"kdx/analyze/kernel"
+	"kdx/analyze/module"
+	"kdx/analyze/vmem"
+	"kdx/analyze/walk"
+	"kdx/symbols"
+	"kdx/symbols/btf"
+	"kdx/symbols/modsym"
+	"kdx/symbols/orc"
+)
+
+// modules are the loaded modules as finders: their symbols, types and unwind tables. The list is read by the first
+// question that the kernel's own tables do not answer.
+type modules struct {
+	f     *finders
+	k     *kernel.Kernel
+	list  func() ([]*loaded, error)
+	types func() ([]symbols.TypeFinder, error)
+}
+
+// loaded is a module with its finders, each opened when first asked.
+type loaded struct {
+	*module.Module
+	syms func() (symbols.SymbolFinder, error)
+	rows func() (symbols.RowFinder, error)
+}
+
+func newModules(f *finders) *modules {
+	m := &modules{f: f, k: f.k}
+	m.list = sync.OnceValues(m.readList)
+	m.types = sync.OnceValues(m.readTypes)
+	return m
+}
+
+// Name is "modules".
+func (m *modules) Name() string { return "modules" }
+
+func (m *modules) readList() ([]*loaded, error) {
+	v := m.k.View(context.Background())
+	mods, err := module.Read(v)
+	if err != nil {
+		return nil, err
+	}
+	gaps, _ := v.Gaps()
+	for _, g := range gaps {
+		m.k.Log().Warn("module list", "gap", g.String())
+	}
+	var out []*loaded
+	for _, mod := range mods {
+		l := &loaded{Module: mod}
+		l.syms = sync.OnceValues(func() (symbols.SymbolFinder, error) { return moduleSymbols(m.k, mod) })
+		l.rows = sync.OnceValues(func() (symbols.RowFinder, error) { return m.moduleRows(mod) })
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// at is the module whose memory holds addr; ErrNotFound if none does.
+func (m *modules) at(addr uint64) (*loaded, error) {
+	if !m.k.Arch().IsKernel(addr) {
+		return nil, symbols.ErrNotFound
+	}
+	list, err := m.list()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range list {
+		if l.Contains(vmem.Addr(addr)) {
+			return l, nil
+		}
+	}
+	return nil, symbols.ErrNotFound
+}
+
+// SymbolsNamed asks each module.
+func (m *modules) SymbolsNamed(name string) ([]symbols.Symbol, error) {
+	list, err := m.list()
+	if err != nil {
+		return nil, err
+	}
+	var out []symbols.Symbol
+	var failure error
+	for _, l := range list {
+		f, err := l.syms()
+		if err == nil {
+			var found []symbols.Symbol
+			if found, err = f.SymbolsNamed(name); err == nil {
+				out = append(out, found...)
+				continue
+			}
+		}
+		if !errors.Is(err, symbols.ErrNotFound) && failure == nil {
+			failure = fmt.Errorf("module %s: %w", l.Name, err)
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case failure != nil:
+		return nil, failure
+	}
+	return nil, symbols.ErrNotFound
+}
+
+// SymbolAt asks the module that addr lies in.
+func (m *modules) SymbolAt(addr uint64) (symbols.Symbol, error) {
+	l, err := m.at(addr)
+	if err != nil {
+		return symbols.Symbol{}, err
+	}
+	f, err := l.syms()
+	if err != nil {
+		return symbols.Symbol{}, fmt.Errorf("module %s: %w", l.Name, err)
+	}
+	return f.SymbolAt(addr)
+}
+
+// All yields the symbols of all modules.
+func (m *modules) All() iter.Seq[symbols.Symbol] {
+	return func(yield func(symbols.Symbol) bool) {
+		list, err := m.list()
+		if err != nil {
+			return
+		}
+		for _, l := range list {
+			f, err := l.syms()
+			if err != nil {
+				continue
+			}
+			for s := range f.All() {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// RowAt asks the module that pc lies in.
+func (m *modules) RowAt(pc uint64) (symbols.Row, error) {
+	l, err := m.at(pc)
+	if err != nil {
+		return symbols.Row{}, err
+	}
+	f, err := l.rows()
+	if err != nil {
+		return symbols.Row{}, fmt.Errorf("module %s: %w", l.Name, err)
+	}
+	return f.RowAt(pc)
+}
+
+func (m *modules) moduleRows(mod *module.Module) (symbols.RowFinder, error) {
+	opt := orc.Options{Module: mod.Name}
+	for _, r := range mod.Mem {
+		if r.Text != 0 {
+			opt.Text = append(opt.Text, orc.Range{Start: uint64(r.Base), End: uint64(r.Base) + r.Text})
+		}
+	}
+	if kernel, err := m.f.orc(); err == nil {
+		opt.Version, _ = kernel.Version() // modules are built with their kernel's
+	}
+	return orc.Read(m.k, orc.ModuleTables(uint64(mod.ORCIP), uint64(mod.ORC), mod.NumORC), opt)
+}
+
+// readTypes opens the modules' BTF (5.11). The section is not kept with the module; the list btf_modules leads to what
+// the kernel keeps of it.
+func (m *modules) readTypes() ([]symbols.TypeFinder, error) {
+	base, err := m.f.btf()
+	if err != nil {
+		return nil, err
+	}
+	head, err := m.k.Symbol("btf_modules")
+	if err != nil {
+		return nil, err
+	}
+	link, ok := m.k.OffsetOf("btf_module", "list")
+	if !ok {
+		return nil, fmt.Errorf("struct btf_module of this kernel has no member list: %w", symbols.ErrNotFound)
+	}
+	v := m.k.View(context.Background())
+	var out []symbols.TypeFinder
+	for addr, err := range walk.List(v, vmem.Addr(head.Addr), link) {
+		if err != nil {
+			m.k.Log().Warn("modules' BTF", "err", err)
+			continue
+		}
+		f, err := moduleBTF(v, base, v.ObjectOf("btf_module", addr))
+		if err != nil {
+			m.k.Log().Warn("module's BTF", "err", err)
+			continue
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func moduleBTF(v *kernel.View, base *btf.Finder, x kernel.Value) (symbols.TypeFinder, error) {
+	name, err := x.Field("module").Field("name").CString(64)
+	if err != nil {
+		return nil, err
+	}
+	b := x.Field("btf")
+	data, err := b.Field("data").Uint()
+	if err != nil {
+		return nil, err
+	}
+	size, err := b.Field("data_size").Uint()
+	if err != nil {
+		return nil, err
+	}
+	return btf.ReadModule(v.Kernel, base, data, size, name)
+}
+
+// moduleTypes is the modules' BTF as one finder.
+type moduleTypes struct{ m *modules }
+
+// Name is "modules' BTF".
+func (t moduleTypes) Name() string { return "modules' BTF" }
+
+func firstOf[A any](t moduleTypes, f func(symbols.TypeFinder) (A, error)) (A, error) {
+	var zero A
+	all, err := t.m.types()
+	if err != nil {
+		return zero, err
+	}
+	for _, finder := range all {
+		a, err := f(finder)
+		if err == nil || !errors.Is(err, symbols.ErrNotFound) {
+			return a, err
+		}
+	}
+	return zero, symbols.ErrNotFound
+}
+
+func (t moduleTypes) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error) {
+	return firstOf(t, func(f symbols.TypeFinder) (*symbols.Type, error) { return f.TypeNamed(kind, name) })
+}
+
+func (t moduleTypes) VariableType(name string) (*symbols.Type, error) {
+	return firstOf(t, func(f symbols.TypeFinder) (*symbols.Type, error) { return f.VariableType(name) })
+}
+
+func (t moduleTypes) FunctionType(name string) (*symbols.Type, error) {
+	return firstOf(t, func(f symbols.TypeFinder) (*symbols.Type, error) { return f.FunctionType(name) })
+}
+
+func (t moduleTypes) Enumerator(name string) (int64, *symbols.Type, error) {
+	type found struct {
+		v int64
+		t *symbols.Type
+	}
+	a, err := firstOf(t, func(f symbols.TypeFinder) (found, error) {
+		v, et, err := f.Enumerator(name)
+		return found{v, et}, err
+	})
+	return a.v, a.t, err
+}
+
+func (t moduleTypes) TypeNames() iter.Seq2[symbols.Kind, string] {
+	return func(yield func(symbols.Kind, string) bool) {
+		all, err := t.m.types()
+		if err != nil {
+			return
+		}
+		for _, f := range all {
+			for k, n := range f.TypeNames() {
+				if !yield(k, n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func moduleSymbols(k *kernel.Kernel, mod *module.Module) (symbols.SymbolFinder, error) {
+	m := modsym.Module{Name: mod.Name, Symtab: uint64(mod.Symtab), NumSyms: mod.NumSyms, Strtab: uint64(mod.Strtab), Typetab: uint64(mod.Typetab)}
+	for _, r := range mod.Mem {
+		m.Ranges = append(m.Ranges, modsym.Range{Base: uint64(r.Base), Size: r.Size, Kind: r.Kind})
+	}
+	return modsym.Read(k, m, modsym.Options{Order: k.ByteOrder(), WordSize: int(k.WordSize())})
+}

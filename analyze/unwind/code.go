@@ -1,0 +1,216 @@
+package unwind
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/arch/x86/x86asm"
+
+	"kdx/symbols"
+)
+
+// Some functions have no unwind rows on purpose: STACK_FRAME_NON_STANDARD, __crash_kexec among them, which is where
+// every panic that was dumped by kdump stands. Their frames are found by following their code from the entry to the PC
+// and counting what it does to the stack pointer. The result is believed if the return address that it leads to is
+// behind a call of this very function.
+
+// codeFrame is a frame as the code says.
+type codeFrame struct {
+	depth int64 // bytes from the stack pointer up to the return address
+	saved []symbols.RegRule
+}
+
+const (
+	maxCode  = 64 << 10 // bytes of a function that is followed
+	maxSteps = 50000
+)
+
+var errNoPath = errors.New("its code does not show how large its frame is")
+
+var calleeSaved = map[x86asm.Reg]uint16{x86asm.RBX: RBX, x86asm.RBP: RBP, x86asm.R12: R12, x86asm.R13: R13, x86asm.R14: R14, x86asm.R15: R15}
+
+// pathState is what is known at one instruction.
+type pathState struct {
+	at    int64 // offset in the code
+	depth int64
+	frame int64 // depth at which RBP points; -1 if RBP is no frame pointer
+}
+
+// followCode walks all paths from the function's entry until one reaches target; code starts at the entry.
+func followCode(code []byte, target int64) (codeFrame, error) {
+	saved := make(map[uint16]int64)
+	seen := make(map[int64]bool)
+	work := []pathState{{0, 0, -1}}
+	for steps := 0; len(work) > 0 && steps < maxSteps; steps++ {
+		s := work[len(work)-1]
+		work = work[:len(work)-1]
+		if s.at == target {
+			return finish(s, saved), nil
+		}
+		if s.at < 0 || s.at >= int64(len(code)) || seen[s.at] || s.depth < 0 {
+			continue
+		}
+		seen[s.at] = true
+		inst, err := x86asm.Decode(code[s.at:], 64)
+		if err != nil {
+			continue
+		}
+		work = append(work, next(s, &inst, saved)...)
+	}
+	return codeFrame{}, errNoPath
+}
+
+func finish(s pathState, saved map[uint16]int64) codeFrame {
+	f := codeFrame{depth: s.depth}
+	for reg, depth := range saved {
+		if depth <= s.depth {
+			f.saved = append(f.saved, symbols.RegRule{Reg: reg, Rule: symbols.Rule{Kind: symbols.RuleAtCFA, Off: -8 - depth}})
+		}
+	}
+	return f
+}
+
+// next are the states behind an instruction.
+func next(s pathState, inst *x86asm.Inst, saved map[uint16]int64) []pathState {
+	n := s
+	n.at += int64(inst.Len)
+	reg0, _ := inst.Args[0].(x86asm.Reg)
+	switch inst.Op {
+	case x86asm.RET, x86asm.LRET, x86asm.IRETQ, x86asm.UD2, x86asm.UD1, x86asm.HLT:
+		return nil
+	case x86asm.JMP:
+		rel, ok := inst.Args[0].(x86asm.Rel)
+		if !ok {
+			return nil
+		}
+		n.at += int64(rel)
+	case x86asm.PUSH, x86asm.PUSHF, x86asm.PUSHFQ:
+		n.depth += 8
+		if r, ok := calleeSaved[reg0]; ok {
+			if _, done := saved[r]; !done {
+				saved[r] = n.depth
+			}
+		}
+	case x86asm.POP, x86asm.POPF, x86asm.POPFQ:
+		n.depth -= 8
+		if reg0 == x86asm.RBP {
+			n.frame = -1
+		}
+	case x86asm.SUB, x86asm.ADD:
+		if imm, ok := inst.Args[1].(x86asm.Imm); ok && reg0 == x86asm.RSP {
+			if inst.Op == x86asm.ADD {
+				imm = -imm
+			}
+			n.depth += int64(imm)
+		}
+	case x86asm.LEA:
+		if m, ok := inst.Args[1].(x86asm.Mem); ok && reg0 == x86asm.RSP && m.Index == 0 {
+			switch {
+			case m.Base == x86asm.RSP:
+				n.depth -= m.Disp
+			case m.Base == x86asm.RBP && s.frame >= 0:
+				n.depth = s.frame - m.Disp
+			default:
+				return nil
+			}
+		}
+	case x86asm.MOV:
+		src, _ := inst.Args[1].(x86asm.Reg)
+		switch {
+		case reg0 == x86asm.RBP && src == x86asm.RSP:
+			n.frame = s.depth
+		case reg0 == x86asm.RSP && src == x86asm.RBP && s.frame >= 0:
+			n.depth = s.frame
+		case reg0 == x86asm.RSP:
+			return nil // a switch to another stack
+		}
+	case x86asm.LEAVE:
+		if s.frame < 0 {
+			return nil
+		}
+		n.depth, n.frame = s.frame-8, -1
+	case x86asm.AND:
+		if reg0 == x86asm.RSP {
+			return nil // aligned by an amount that the code does not show
+		}
+	case x86asm.CALL:
+	default:
+		if rel, ok := inst.Args[0].(x86asm.Rel); ok { // conditional jumps and loops
+			jump := n
+			jump.at += int64(rel)
+			return []pathState{jump, n}
+		}
+	}
+	return []pathState{n}
+}
+
+// byCode unwinds a frame whose function has no rows.
+func (u *unwinder) byCode(f *Frame, sp uint64, why error) bool {
+	if u.c.Function == nil {
+		u.end(f, "%w", why)
+		return false
+	}
+	start, size, ok := u.c.Function(f.Lookup())
+	if !ok || size == 0 || f.PC < start {
+		u.end(f, "%w", why)
+		return false
+	}
+	code := make([]byte, min(size, maxCode))
+	if n, err := u.c.Mem.ReadMemory(code, start); err != nil {
+		code = code[:n]
+	}
+	frame, err := followCode(code, int64(f.PC-start))
+	if err != nil {
+		u.end(f, "%w, and %w", why, err)
+		return false
+	}
+	at := sp + uint64(frame.depth)
+	ra, err := u.word(at)
+	if err != nil {
+		u.end(f, "%w, and its return address can't be read: %w", why, err)
+		return false
+	}
+	called, direct := u.calledFrom(ra, start)
+	if !called {
+		u.end(f, "%w, and what should be its return address at %#x, %#x, is behind no call", why, at, ra)
+		return false
+	}
+	if !direct {
+		u.sure = Guessed
+	}
+	f.CFA = at + 8
+	regs := u.regs
+	for _, s := range frame.saved {
+		if v, err := u.rule(s.Rule, f.CFA); err == nil {
+			regs.Set(int(s.Reg), v)
+		} else {
+			regs.Forget(int(s.Reg))
+		}
+	}
+	return u.returnTo(f, regs, ra, at, f.CFA, sp)
+}
+
+// calledFrom reports whether the instruction before ra is a call, and whether it calls the function at start.
+func (u *unwinder) calledFrom(ra, start uint64) (called, direct bool) {
+	if ra < 8 || !u.c.IsText(ra-1) {
+		return false, false
+	}
+	var b [7]byte
+	if _, err := u.c.Mem.ReadMemory(b[:], ra-7); err != nil {
+		return false, false
+	}
+	if b[2] == 0xe8 {
+		rel := int32(binary.LittleEndian.Uint32(b[3:]))
+		return true, ra+uint64(int64(rel)) == start
+	}
+	for n := 2; n <= 7; n++ { // call *reg and call *mem: ff /2, with prefixes up to 7 bytes
+		inst, err := x86asm.Decode(b[7-n:], 64)
+		if err == nil && inst.Op == x86asm.CALL && inst.Len == n {
+			return true, false
+		}
+	}
+	return false, false
+}
+
+var errUndefined = fmt.Errorf("the kernel's unwind table leaves it out")
