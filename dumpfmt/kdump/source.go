@@ -24,6 +24,7 @@ type Source struct {
 var (
 	errNotWritten = errors.New("it was never written (incomplete dump)")
 	errOtherPart  = errors.New("it is in a part of the split set that was not named")
+	errDistilled  = errors.New("it is not in this distilled dump")
 	errNoBitmap   = errors.New("the file ends inside its bitmaps (truncated dump)")
 )
 
@@ -88,6 +89,8 @@ func (s *Source) leftOut(pfn uint64) (dumpfmt.PageState, error) {
 	switch {
 	case pfn >= s.ram.bits, ram && pfn >= s.dumped.bits:
 		return dumpfmt.Unreadable, errNoBitmap
+	case ram && s.info.Distilled != nil:
+		return dumpfmt.Excluded, errDistilled
 	case ram:
 		return dumpfmt.Excluded, nil
 	}

@@ -1,0 +1,110 @@
+package codec
+
+import (
+	"bytes"
+	"compress/zlib"
+	"math/rand/v2"
+	"testing"
+)
+
+func page(kind string) []byte {
+	b := make([]byte, 4096)
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for i := range b {
+		switch kind {
+		case "noise":
+			b[i] = byte(rnd.Uint32())
+		case "text":
+			b[i] = "a kernel page with some words "[(i*i/7)%30]
+		}
+	}
+	return b
+}
+
+func TestRoundTrip(t *testing.T) {
+	d := NewDecoder()
+	for _, c := range []Codec{Raw, Zlib, Snappy, Zstd} {
+		e, err := NewEncoder(c, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []string{"zero", "text", "noise"} {
+			want := page(kind)
+			enc, used, err := e.Encode([]byte("kept"), want)
+			if err != nil || string(enc[:4]) != "kept" {
+				t.Fatalf("%v %s: Encode error = %v", c, kind, err)
+			}
+			enc = enc[4:]
+			if kind == "noise" && (used != Raw || len(enc) != len(want)) {
+				t.Errorf("%v: noise became %d bytes of %v; want raw", c, len(enc), used)
+			}
+			got := make([]byte, 4096)
+			if err := d.Decode(used, got, enc); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v %s: the page differs, error = %v", c, kind, err)
+			}
+			// One byte less or more of room, and less of the input, must fail.
+			for _, size := range []int{4095, 4097, 0} {
+				if err := d.Decode(used, make([]byte, size), enc); err == nil {
+					t.Errorf("%v %s: decoded into %d bytes", c, kind, size)
+				}
+			}
+			if err := d.Decode(used, got, enc[:len(enc)-3]); err == nil {
+				t.Errorf("%v %s: decoded without the last 3 bytes", c, kind)
+			}
+		}
+	}
+}
+
+func TestLZO(t *testing.T) {
+	d := NewDecoder()
+	// 32 literals, a match of 4064 bytes at distance 32, the end mark.
+	src := append([]byte{17 + 32}, "0123456789abcdef0123456789ABCDEF"...)
+	src = append(src, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4064-33-15*255, 31<<2, 0, 0x11, 0, 0)
+	got := make([]byte, 4096)
+	if err := d.Decode(LZO, got, src); err != nil || string(got[4064:]) != "0123456789abcdef0123456789ABCDEF" {
+		t.Errorf("Decode(LZO) = …%q, %v", got[4064:], err)
+	}
+	for n := range src {
+		if err := d.Decode(LZO, got, src[:n]); err == nil {
+			t.Errorf("%d of %d bytes decode", n, len(src))
+		}
+	}
+	if _, err := NewEncoder(LZO, 0); err == nil {
+		t.Error("there is an LZO encoder")
+	}
+}
+
+func TestDamagedChecksum(t *testing.T) {
+	var b bytes.Buffer
+	w := zlib.NewWriter(&b)
+	w.Write(page("text"))
+	w.Close()
+	enc := b.Bytes()
+	enc[len(enc)-1] ^= 1
+	if err := NewDecoder().Decode(Zlib, make([]byte, 4096), enc); err == nil {
+		t.Error("a wrong checksum was not seen")
+	}
+}
+
+func TestNames(t *testing.T) {
+	for c := Raw; c <= Zstd; c++ {
+		if got, err := Parse(c.String()); got != c || err != nil {
+			t.Errorf("Parse(%q) = %v, %v", c.String(), got, err)
+		}
+	}
+	if _, err := Parse("rar"); err == nil {
+		t.Error("there is a codec called rar")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, c := range []Codec{Zlib, Snappy, Zstd} {
+		e, _ := NewEncoder(c, 0)
+		enc, used, _ := e.Encode(nil, page("text"))
+		f.Add(uint8(used), enc)
+	}
+	f.Add(uint8(LZO), append(append([]byte{17 + 4}, "abcd"...), 0x11, 0, 0))
+	d := NewDecoder()
+	dst := make([]byte, 4096)
+	f.Fuzz(func(t *testing.T, c uint8, src []byte) { d.Decode(Codec(c%6), dst, src) })
+}
