@@ -101,7 +101,7 @@ func (f *Finder) lazy(t *symbols.Type, fill func(*symbols.Parts)) *symbols.Type 
 }
 
 func (f *Finder) integer(t *btf.Int) *symbols.Type {
-	out := &symbols.Type{Kind: symbols.Int, Name: t.Name, Size: uint64(t.Size), From: f.name}
+	out := &symbols.Type{Kind: symbols.Int, Name: symbols.BaseTypeName(t.Name), Size: uint64(t.Size), From: f.name}
 	switch t.Encoding {
 	case btf.Bool:
 		out.Kind = symbols.Bool

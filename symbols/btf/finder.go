@@ -31,7 +31,16 @@ func (f *Finder) named(kind symbols.Kind, name string) (*symbols.Type, error) {
 	if !ok || name == "" {
 		return nil, symbols.ErrNotFound
 	}
-	id, ok := f.lookup(name, kinds...)
+	spellings := []string{name}
+	if kinds[0] == kindInt {
+		spellings = symbols.BaseTypeSpellings(name)
+	}
+	id := btf.TypeID(0)
+	for _, s := range spellings {
+		if id, ok = f.lookup(s, kinds...); ok {
+			break
+		}
+	}
 	if !ok {
 		return nil, symbols.ErrNotFound
 	}
@@ -94,8 +103,11 @@ func (f *Finder) TypeNames() iter.Seq2[symbols.Kind, string] {
 			if kind == symbols.Void {
 				continue
 			}
-			name := f.raw.str(f.raw.order.Uint32(b))
-			if len(name) > 0 && !yield(kind, string(name)) {
+			name := string(f.raw.str(f.raw.order.Uint32(b)))
+			if kind == symbols.Int || kind == symbols.Bool {
+				name = symbols.BaseTypeName(name)
+			}
+			if name != "" && !yield(kind, name) {
 				return
 			}
 		}

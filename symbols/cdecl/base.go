@@ -72,90 +72,79 @@ func (p *parser) base(s *specifiers) (*symbols.Type, error) {
 	if s.typ != nil {
 		return qualify(s.typ, s.quals), nil
 	}
-	name, size, err := s.name(p.lookup.pointerSize())
+	b, err := s.name(p.lookup.pointerSize())
 	if err != nil {
 		return nil, err
 	}
-	if name.kind == symbols.Void {
+	if b.kind == symbols.Void {
 		return qualify(symbols.VoidType, s.quals), nil
 	}
-	for _, n := range []string{name.gcc, name.clang} {
-		if p.lookup.Types == nil {
-			break
-		}
-		t, err := p.lookup.Types.TypeNamed(name.kind, n)
-		if err == nil && t.Size == size {
+	if p.lookup.Types != nil {
+		if t, err := p.lookup.Types.TypeNamed(b.kind, b.name); err == nil && t.Size == b.size {
 			return qualify(t, s.quals), nil
 		}
 	}
-	t := &symbols.Type{Kind: name.kind, Name: name.gcc, Size: size, Signed: name.signed, Char: size == 1 && name.kind == symbols.Int, From: "C"}
+	t := &symbols.Type{Kind: b.kind, Name: b.name, Size: b.size, Signed: b.signed, From: "C"}
+	t.Char = b.size == 1 && b.kind == symbols.Int
 	return qualify(t, s.quals), nil
 }
 
-type baseName struct {
-	kind       symbols.Kind
-	gcc, clang string // what compilers call it in debugging information
-	signed     bool
+type baseType struct {
+	kind   symbols.Kind
+	name   string
+	size   uint64 // bytes
+	signed bool
 }
 
-// name is what debugging information calls the type, and its size in bytes where long is as wide as a pointer.
-func (s *specifiers) name(long uint64) (baseName, uint64, error) {
+// name is the type that the words make where long is as wide as a pointer.
+func (s *specifiers) name(long uint64) (baseType, error) {
 	if s.signed+s.unsigned > 1 || s.short > 1 || s.long > 2 || s.short > 0 && s.long > 0 {
-		return baseName{}, 0, errWords
+		return baseType{}, errWords
 	}
-	integer := s.short+s.long+s.signed+s.unsigned > 0
-	sign, gccSign := "", ""
-	if s.unsigned > 0 {
-		sign, gccSign = "unsigned ", "unsigned "
+	widths, signs := s.short+s.long, s.signed+s.unsigned
+	sign, signed := "", s.unsigned == 0
+	if !signed {
+		sign = "unsigned "
 	}
 	switch s.word {
 	case "void", "_Bool", "float":
-		if integer {
-			return baseName{}, 0, errWords
+		if widths+signs > 0 {
+			return baseType{}, errWords
 		}
-		switch s.word {
-		case "_Bool":
-			return baseName{kind: symbols.Bool, gcc: "_Bool", clang: "bool"}, 1, nil
-		case "float":
-			return baseName{kind: symbols.Float, gcc: "float", clang: "float"}, 4, nil
-		}
-		return baseName{kind: symbols.Void}, 0, nil
+		return map[string]baseType{
+			"void":  {kind: symbols.Void},
+			"_Bool": {symbols.Bool, "_Bool", 1, false},
+			"float": {symbols.Float, "float", 4, false},
+		}[s.word], nil
 	case "double":
-		if s.short+s.signed+s.unsigned > 0 || s.long > 1 {
-			return baseName{}, 0, errWords
+		if signs+s.short > 0 || s.long > 1 {
+			return baseType{}, errWords
 		}
 		if s.long == 1 {
-			return baseName{kind: symbols.Float, gcc: "long double", clang: "long double"}, 16, nil
+			return baseType{symbols.Float, "long double", 16, false}, nil
 		}
-		return baseName{kind: symbols.Float, gcc: "double", clang: "double"}, 8, nil
-	case "char":
-		if s.short+s.long > 0 {
-			return baseName{}, 0, errWords
+		return baseType{symbols.Float, "double", 8, false}, nil
+	case "char", "__int128":
+		if widths > 0 {
+			return baseType{}, errWords
 		}
-		n := sign + "char"
+		if s.word == "__int128" {
+			return baseType{symbols.Int, sign + "__int128", 16, signed}, nil
+		}
 		if s.signed > 0 {
-			n = "signed char"
+			sign = "signed "
 		}
-		return baseName{symbols.Int, n, n, s.unsigned == 0}, 1, nil
-	case "__int128":
-		if s.short+s.long > 0 {
-			return baseName{}, 0, errWords
-		}
-		if s.unsigned > 0 {
-			return baseName{symbols.Int, "__int128 unsigned", "unsigned __int128", false}, 16, nil
-		}
-		return baseName{symbols.Int, "__int128", "__int128", true}, 16, nil
+		return baseType{symbols.Int, sign + "char", 1, signed}, nil
 	}
-	signed := s.unsigned == 0
 	switch {
 	case s.short == 1:
-		return baseName{symbols.Int, "short " + gccSign + "int", sign + "short", signed}, 2, nil
+		return baseType{symbols.Int, sign + "short", 2, signed}, nil
 	case s.long == 1:
-		return baseName{symbols.Int, "long " + gccSign + "int", sign + "long", signed}, long, nil
+		return baseType{symbols.Int, sign + "long", long, signed}, nil
 	case s.long == 2:
-		return baseName{symbols.Int, "long long " + gccSign + "int", sign + "long long", signed}, 8, nil
+		return baseType{symbols.Int, sign + "long long", 8, signed}, nil
 	}
-	return baseName{symbols.Int, sign + "int", sign + "int", signed}, 4, nil
+	return baseType{symbols.Int, sign + "int", 4, signed}, nil
 }
 
 // fixedWidth are the kernel's integer types, for kernels of which nothing is known.

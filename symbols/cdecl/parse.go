@@ -323,6 +323,13 @@ func (p *parser) array() (wrapper, error) {
 		}
 		n = int64(u)
 		p.advance()
+	} else if p.tok.kind == tokName {
+		v, err := p.constant(p.tok.text)
+		if err != nil {
+			return nil, err
+		}
+		n = v
+		p.advance()
 	}
 	if !p.is("]") {
 		return nil, p.unexpected()
@@ -337,6 +344,24 @@ func (p *parser) array() (wrapper, error) {
 		}
 		return symbols.ArrayOf(t, n), nil
 	}, nil
+}
+
+// constant is the value of an enumeration constant as an array's length.
+func (p *parser) constant(name string) (int64, error) {
+	e, ok := p.lookup.Types.(interface {
+		Enumerator(name string) (int64, *symbols.Type, error)
+	})
+	if !ok {
+		return 0, fmt.Errorf("%s: %w", name, symbols.ErrNotFound)
+	}
+	n, _, err := e.Enumerator(name)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	if n < 0 {
+		return 0, fmt.Errorf("%s is %d, which is no length of an array", name, n)
+	}
+	return n, nil
 }
 
 func (p *parser) params() (wrapper, error) {

@@ -42,8 +42,11 @@ func (f *Finder) VariableType(name string) (*symbols.Type, error) {
 	if t != nil {
 		return t, nil
 	}
-	for _, decl := range alternatives {
-		_, t, err := cdecl.ParseDecl(f.lookup, decl)
+	for _, d := range alternatives {
+		if !f.holds(d) {
+			continue
+		}
+		_, t, err := cdecl.ParseDecl(f.lookup, d.text)
 		if errors.Is(err, symbols.ErrNotFound) || errors.Is(err, cdecl.ErrNotType) {
 			continue
 		}
@@ -56,6 +59,22 @@ func (f *Finder) VariableType(name string) (*symbols.Type, error) {
 		return t, nil
 	}
 	return nil, symbols.ErrNotFound
+}
+
+// holds reports whether the declaration's condition is true of this kernel.
+func (f *Finder) holds(d declaration) bool {
+	if d.when == "" {
+		return true
+	}
+	if f.lookup.Types == nil {
+		return false
+	}
+	t, err := f.lookup.Types.TypeNamed(symbols.Struct, d.when)
+	if err != nil {
+		return false
+	}
+	_, ok := t.Member(d.member)
+	return ok
 }
 
 // TypeNamed finds nothing: the types are other finders'.

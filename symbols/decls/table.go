@@ -6,7 +6,7 @@ import (
 )
 
 // declarations, by subsystem. Of several for one name the newest comes first, with the release that changed it; one that
-// names a type which this kernel lacks is passed over.
+// names a type which this kernel lacks is passed over. So is one whose "when struct.member:" is not true of it.
 const declarations = `
 struct task_struct init_task;
 struct mm_struct init_mm;
@@ -44,7 +44,7 @@ struct cpuinfo_x86 boot_cpu_data;
 struct boot_params boot_params;
 unsigned int cpu_khz;
 unsigned int tsc_khz;
-char *dmi_ident[];
+const char *dmi_ident[DMI_STRING_MAX];
 
 atomic_t panic_cpu;
 int crashing_cpu;
@@ -57,7 +57,7 @@ int oops_in_progress;
 int die_owner;
 atomic_t oops_count;
 atomic_t warn_count;
-int sysctl_oops_all_cpu_backtrace;
+unsigned int sysctl_oops_all_cpu_backtrace;
 unsigned int sysctl_hung_task_panic;
 unsigned long sysctl_hung_task_timeout_secs;
 int watchdog_thresh;
@@ -100,10 +100,10 @@ struct mem_section **mem_section;
 struct pglist_data *node_data[];
 struct pglist_data contig_page_data;
 struct page *mem_map;
-atomic_long_t vm_node_stat[];
-atomic_long_t vm_zone_stat[];
-atomic_long_t vm_numa_event[]; /* 5.14 */
-atomic_long_t vm_numa_stat[];
+atomic_long_t vm_node_stat[NR_VM_NODE_STAT_ITEMS];
+atomic_long_t vm_zone_stat[NR_VM_ZONE_STAT_ITEMS];
+atomic_long_t vm_numa_event[NR_VM_NUMA_EVENT_ITEMS]; /* 5.14 */
+atomic_long_t vm_numa_stat[NR_VM_NUMA_STAT_ITEMS];
 atomic_long_t _totalram_pages; /* 5.0 */
 unsigned long totalram_pages;
 unsigned long totalreserve_pages;
@@ -113,7 +113,7 @@ unsigned long max_low_pfn;
 unsigned long min_low_pfn;
 void *high_memory;
 struct memblock memblock;
-nodemask_t node_states[];
+nodemask_t node_states[NR_NODE_STATES];
 struct list_head slab_caches;
 struct kmem_cache *kmem_cache;
 struct list_head vmap_area_list;
@@ -172,17 +172,19 @@ struct root_domain def_root_domain;
 struct cgroup_root cgrp_dfl_root;
 struct list_head cgroup_roots;
 struct css_set init_css_set;
-struct cgroup_subsys *cgroup_subsys[];
+struct cgroup_subsys *cgroup_subsys[CGROUP_SUBSYS_COUNT];
 struct list_head workqueues;
 struct idr worker_pool_idr;
 struct workqueue_struct *system_wq;
 struct rcu_state rcu_state;
 
 struct maple_tree sparse_irqs; /* 6.5 */
+struct xarray irq_desc_tree; /* 4.20: struct radix_tree_root became another name of it */
 struct radix_tree_root irq_desc_tree;
 int nr_irqs;
 unsigned int total_nr_irqs; /* 6.13 */
-struct softirq_action softirq_vec[10];
+struct softirq_action softirq_vec[NR_SOFTIRQS];
+when file_system_type.list: struct hlist_head file_systems; /* 7.2 */
 struct file_system_type *file_systems;
 struct list_head super_blocks;
 struct char_device_struct *chrdevs[255];
@@ -197,8 +199,8 @@ struct kset *bus_kset;
 struct kset *class_kset;
 struct kset *devices_kset;
 struct kset *module_kset;
-const struct class block_class; /* 6.4 made it const */
-const struct bus_type pci_bus_type;
+struct class block_class;
+struct bus_type pci_bus_type;
 struct list_head pci_root_buses;
 struct list_head tty_drivers;
 struct list_head input_dev_list;
@@ -210,8 +212,8 @@ struct udp_table udp_table;
 struct raw_hashinfo raw_v4_hashinfo;
 struct neigh_table arp_tbl;
 struct neigh_table nd_tbl;
-struct neigh_table *neigh_tables[];
-struct hlist_head unix_socket_table[]; /* gone in 6.0 */
+struct neigh_table *neigh_tables[NEIGH_NR_TABLES];
+struct hlist_head unix_socket_table[512]; /* until 5.19 */
 struct list_head ptype_all;
 struct list_head pernet_list;
 
@@ -219,7 +221,7 @@ struct idr prog_idr;
 struct idr map_idr;
 struct idr link_idr;
 struct idr btf_idr;
-struct hlist_head kprobe_table[];
+struct hlist_head kprobe_table[64];
 struct ftrace_ops *ftrace_ops_list;
 struct list_head ftrace_trace_arrays;
 struct trace_array global_trace;
@@ -227,7 +229,7 @@ struct list_head ftrace_events;
 struct tracer *trace_types;
 struct rb_root key_serial_tree;
 struct rb_root key_user_tree;
-struct hlist_head uidhash_table[];
+struct hlist_head uidhash_table[128];
 
 struct rq runqueues;
 struct timer_base timer_bases[];
@@ -263,19 +265,25 @@ unsigned long watchdog_touch_ts;
 unsigned long cpu_hardirq_time;
 `
 
+// declaration is one line of the table.
+type declaration struct {
+	text         string
+	when, member string // a struct that must have a member; "" if there is no condition
+}
+
 // table maps a global's name to its declarations.
-var table = sync.OnceValue(func() map[string][]string {
-	out := make(map[string][]string)
+var table = sync.OnceValue(func() map[string][]declaration {
+	out := make(map[string][]declaration)
 	for line := range strings.Lines(declarations) {
-		decl, _, ok := strings.Cut(line, "/*")
-		if end := strings.LastIndexByte(decl, ';'); end >= 0 {
-			decl, ok = decl[:end], true
+		var d declaration
+		text, _, _ := strings.Cut(line, "/*")
+		if cond, rest, ok := strings.Cut(text, ": "); ok {
+			d.when, d.member, _ = strings.Cut(strings.TrimPrefix(cond, "when "), ".")
+			text = rest
 		}
-		if !ok {
-			continue
-		}
-		if name := declaredName(decl); name != "" {
-			out[name] = append(out[name], decl)
+		d.text = strings.TrimSpace(text)
+		if name := declaredName(d.text); name != "" {
+			out[name] = append(out[name], d)
 		}
 	}
 	return out
@@ -283,6 +291,7 @@ var table = sync.OnceValue(func() map[string][]string {
 
 // declaredName is the last word before any brackets, which is the name in all of the declarations above.
 func declaredName(decl string) string {
+	decl = strings.TrimSuffix(decl, ";")
 	decl, _, _ = strings.Cut(decl[strings.LastIndexByte(decl, '}')+1:], "[")
-	return strings.TrimLeft(decl[strings.LastIndexAny(decl, " *")+1:], "*")
+	return decl[strings.LastIndexAny(decl, " *")+1:]
 }
