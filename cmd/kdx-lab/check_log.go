@@ -37,10 +37,8 @@ func checkLog(ctx context.Context, s *subject) (string, error) {
 			continue
 		}
 		got := log[i]
-		// What goes to /dev/kmsg has its first line only here; a record of several lines has the rest in its text.
-		first, _, _ := strings.Cut(got.Text, "\n")
-		if first != want.Text || got.Ns/1000 != want.Usec {
-			d.add("record %d = %d us %q; want %d us %q", want.Seq, got.Ns/1000, first, want.Usec, want.Text)
+		if strings.TrimRight(got.Text, "\n") != want.Text || got.Ns/1000 != want.Usec {
+			d.add("record %d = %d us %q; want %d us %q", want.Seq, got.Ns/1000, got.Text, want.Usec, want.Text)
 		}
 	}
 	if !panics {

@@ -49,11 +49,11 @@ func checkStacks(ctx context.Context, s *subject) (string, error) {
 	sched := s.truth.bounds("__sched_text_start", "__sched_text_end")
 	var d differences
 	compared, frames := 0, 0
-	for _, t := range s.truth.Tasks {
-		said, err := t.said()
-		if err != nil {
-			return "", err
-		}
+	tasks, err := s.truth.said()
+	if err != nil {
+		return "", err
+	}
+	for _, said := range tasks {
 		if !said.Quiet || said.State == "R" || len(said.Stack) == 0 {
 			continue
 		}

@@ -49,11 +49,11 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 		d.add("%d idle tasks; want %d", idle, s.truth.CPUs)
 	}
 	quiet, last := 0, 0
-	for _, raw := range s.truth.Tasks {
-		want, err := raw.said()
-		if err != nil {
-			return "", err
-		}
+	tasks, err := s.truth.said()
+	if err != nil {
+		return "", err
+	}
+	for _, want := range tasks {
 		last = max(last, want.TID)
 		got, ok := byPID[want.TID]
 		delete(byPID, want.TID)
@@ -76,7 +76,7 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 		}
 	}
 	for pid, t := range byPID {
-		// What started after the truth was taken has a higher number.
+		// What started after the truth was taken has a higher number; the process that took it is not among the tasks.
 		if pid <= last {
 			d.add("task %d %q: the guest did not have it", pid, t.Comm)
 		}

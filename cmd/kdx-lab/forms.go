@@ -94,7 +94,7 @@ func (p peers) makedumpfile(ctx context.Context, f form, in, out string) error {
 	} else {
 		args = append(args, in, tmp)
 	}
-	if _, err := p.run(ctx, args...); err != nil {
+	if _, err := p.run(ctx, []string{filepath.Dir(in)}, args...); err != nil {
 		return err
 	}
 	return os.Rename(tmp, out)

@@ -22,7 +22,7 @@ func runPeers(ctx context.Context, l *lab, args []string) error {
 		return err
 	}
 	for _, c := range [][]string{{"crash", "--version"}, {"drgn", "--version"}, {"makedumpfile", "-v"}} {
-		out, err := p.run(ctx, c...)
+		out, err := p.run(ctx, nil, c...)
 		if err != nil {
 			return err
 		}
@@ -32,11 +32,11 @@ func runPeers(ctx context.Context, l *lab, args []string) error {
 	return nil
 }
 
-// peers makes the chroot if it is not there, and makes the lab visible inside at the same path.
+// peers makes the chroot if it is not there.
 func (l *lab) peers(ctx context.Context) (peers, error) {
 	p := peers{root: filepath.Join(l.dir, "sid")}
 	if !exists(filepath.Join(p.root, "usr/bin/makedumpfile")) {
-		if err := need(map[string]string{"debootstrap": "debootstrap"}); err != nil {
+		if err := need(map[string]string{"debootstrap": "debootstrap", "unshare": "util-linux"}); err != nil {
 			return p, err
 		}
 		m, err := hostMirrors()
@@ -44,46 +44,31 @@ func (l *lab) peers(ctx context.Context) (peers, error) {
 			return p, err
 		}
 		l.logf("installing crash, drgn and makedumpfile of sid into %s", p.root)
+		if err := os.RemoveAll(p.root); err != nil { // what an interrupted run left
+			return p, err
+		}
 		if _, err := output(ctx, "", "debootstrap", "--variant=minbase", "sid", p.root, m.main); err != nil {
 			return p, err
 		}
-		if _, err := p.run(ctx, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends",
+		if _, err := p.run(ctx, nil, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends",
 			"crash", "python3-drgn", "makedumpfile"); err != nil {
 			return p, err
 		}
 	}
 	root, err := filepath.EvalSymlinks(p.root)
-	if err != nil {
-		return p, err
-	}
 	p.root = root
-	for _, dir := range []string{"/proc", "/dev", l.dir} {
-		if err := p.bind(ctx, dir); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
+	return p, err
 }
 
-// bind makes a directory of the machine visible in the chroot. What is mounted there stays: it costs nothing, and unmounting
-// would pull it from under another run.
-func (p peers) bind(ctx context.Context, dir string) error {
-	inside := filepath.Join(p.root, dir)
-	here, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if there, err := os.Stat(inside); err == nil && os.SameFile(here, there) {
-		return nil
-	}
-	if err := os.MkdirAll(inside, 0o755); err != nil {
-		return err
-	}
-	_, err = output(ctx, "", "mount", "--bind", dir, inside)
-	return err
-}
-
-// run runs a program in the chroot.
-func (p peers) run(ctx context.Context, args ...string) ([]byte, error) {
-	return output(ctx, "", "chroot", append([]string{p.root}, args...)...)
+// run runs a program in the chroot, where these directories of the machine, and /proc and /dev, are visible at their own paths. They
+// are mounted in a namespace that ends with the program: a mount that stayed could be deleted through.
+func (p peers) run(ctx context.Context, visible []string, args ...string) ([]byte, error) {
+	const script = `set -e
+root=$1 n=$2
+shift 2
+while [ "$n" -gt 0 ]; do mkdir -p "$root$1"; mount --bind "$1" "$root$1"; shift; n=$((n - 1)); done
+exec chroot "$root" "$@"`
+	visible = append([]string{"/proc", "/dev"}, visible...)
+	line := append([]string{"--mount", "sh", "-c", script, "sh", p.root, fmt.Sprint(len(visible))}, visible...)
+	return output(ctx, "", "unshare", append(line, args...)...)
 }

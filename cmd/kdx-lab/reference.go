@@ -14,7 +14,7 @@ import (
 type reference struct {
 	Drgn  *drgnReference  `json:"drgn"`
 	Crash *crashReference `json:"crash"`
-	// Failed says why a reader could not open the dump.
+	// Failed says why a reader could not open the dump: it is an answer too, for newer kernels than it knows.
 	Failed map[string]string `json:"failed,omitempty"`
 }
 
@@ -91,7 +91,7 @@ func (l *lab) reference(ctx context.Context, dir string) (reference, error) {
 	vmcore := filepath.Join(dir, "vmcore")
 	r.Failed = map[string]string{}
 	if r.Drgn, err = l.drgn(ctx, p, vmlinux, vmcore); err != nil {
-		r.Failed["drgn"] = err.Error()
+		return r, err
 	}
 	if r.Crash, err = p.crash(ctx, vmlinux, vmcore); err != nil {
 		r.Failed["crash"] = err.Error()
@@ -103,17 +103,19 @@ func (l *lab) reference(ctx context.Context, dir string) (reference, error) {
 	return r, errors.Join(os.WriteFile(path+".part", text, 0o644), os.Rename(path+".part", path))
 }
 
-// drgn runs testdata/lab/stacks.py. The script lies in the lab for as long as it runs: the chroot sees nothing else.
+// drgn runs testdata/lab/stacks.py. The script lies beside the dump for as long as it runs: the chroot sees nothing else.
 func (l *lab) drgn(ctx context.Context, p peers, vmlinux, vmcore string) (*drgnReference, error) {
 	script, err := os.ReadFile(l.data("stacks.py"))
 	if err != nil {
 		return nil, err
 	}
-	here := filepath.Join(l.dir, "stacks.py")
+	here := filepath.Join(filepath.Dir(vmcore), "stacks.py")
 	if err := os.WriteFile(here, script, 0o644); err != nil {
 		return nil, err
 	}
-	out, err := p.run(ctx, "drgn", "-q", "-s", vmlinux, "-c", vmcore, here)
+	defer os.Remove(here)
+	visible := []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}
+	out, err := p.run(ctx, visible, "drgn", "-q", "-s", vmlinux, "-c", vmcore, here)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +130,7 @@ func (l *lab) drgn(ctx context.Context, p peers, vmlinux, vmcore string) (*drgnR
 var crashCommands = []string{"sys", "ps", "ps -a", "mod", "log", "kmem -i", "kmem -s", "bt -a", "foreach bt", "mount", "net", "swap", "ipcs", "timer", "irq", "runq"}
 
 func (p peers) crash(ctx context.Context, vmlinux, vmcore string) (*crashReference, error) {
-	version, err := p.run(ctx, "crash", "--version")
+	version, err := p.run(ctx, nil, "crash", "--version")
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func (p peers) crash(ctx context.Context, vmlinux, vmcore string) (*crashReferen
 		return nil, err
 	}
 	defer os.Remove(file)
-	out, err := p.run(ctx, "crash", "-s", vmlinux, vmcore, "-i", file)
+	out, err := p.run(ctx, []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}, "crash", "-s", vmlinux, vmcore, "-i", file)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,6 +24,23 @@ type saidTask struct {
 type saidFrame struct {
 	Function string
 	Offset   uint64
+}
+
+// said takes all tasks apart. The process that took the truth ended before the crash: it is left out.
+func (t truth) said() ([]saidTask, error) {
+	var all []saidTask
+	self := 0
+	for _, raw := range t.Tasks {
+		s, err := raw.said()
+		if err != nil {
+			return nil, err
+		}
+		if s.Comm == "lab-truth" && s.TID == s.TGID {
+			self = s.TGID
+		}
+		all = append(all, s)
+	}
+	return slices.DeleteFunc(all, func(s saidTask) bool { return s.TGID == self }), nil
 }
 
 func (t truthTask) said() (saidTask, error) {
