@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"kdx/symbols"
+	"kdx/symbols/internal/nameindex"
 )
 
 // layout is one way to read the table's addresses.
@@ -94,6 +96,7 @@ func build(mem symbols.Memory, loc Location, opt Options, names *nameTable) (*Ta
 	}
 	t := &Table{names: names, layout: best.name, missing: names.err}
 	t.fill(raw, holes, size, best)
+	t.index = sync.OnceValue(func() *nameindex.Index { return nameindex.New(t.Len(), t.names.name) })
 	if t.Len() == 0 {
 		return nil, fmt.Errorf("kallsyms: no address is readable: %w", holes[0].err)
 	}
@@ -111,10 +114,10 @@ func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options
 		}
 		return offsets, len(offsets) / 4
 	}
-	if opt.Stext != 0 && len(names.stext) > 0 {
+	if opt.Stext != 0 && len(names.marks["_stext"]) > 0 {
 		for _, c := range cands {
 			raw, n := size(c)
-			for _, i := range names.stext {
+			for _, i := range names.marks["_stext"] {
 				if i >= n {
 					continue
 				}
@@ -124,7 +127,7 @@ func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options
 			}
 		}
 		raw, n := size(cands[0])
-		if i := names.stext[0]; i < n {
+		if i := names.marks["_stext"][0]; i < n {
 			a, _ := cands[0].address(raw, i)
 			return layout{}, fmt.Errorf("kallsyms: no known layout gives _stext its address %#x (%s gives %#x)", opt.Stext, cands[0].name, a)
 		}
@@ -185,10 +188,24 @@ func (t *Table) fill(raw []byte, holes []span, size int, l layout) {
 	if len(holes) > 0 && t.missing == nil {
 		t.missing = fmt.Errorf("kallsyms: addresses of %d of %d symbols are missing: %w", dropped, n, holes[0].err)
 	}
-	if dropped == 0 && sorted {
+	t.fixLetters()
+	if dropped > 0 || !sorted {
+		t.compact(dropped)
+	}
+}
+
+// fixLetters calls data data: since 7.2 x86-64 links .data executable, and nm(1) takes its symbols for text.
+func (t *Table) fixLetters() {
+	from, to := t.names.marks["_sdata"], t.names.marks["_edata"]
+	if len(from) != 1 || len(to) != 1 {
 		return
 	}
-	t.compact(dropped)
+	lo, hi := t.addrs[from[0]], t.addrs[to[0]]
+	for i, a := range t.addrs {
+		if l := t.names.letters[i]; l|0x20 == 't' && a >= lo && a < hi {
+			t.names.letters[i] = l - ('t' - 'd')
+		}
+	}
 }
 
 func (t *Table) compact(dropped int) {

@@ -15,10 +15,10 @@ type nameTable struct {
 	at      []uint32 // where name i starts: part<<30 | offset
 	length  []uint16
 	letters []byte
-	stext   []int // the entries named _stext
-	bad     int   // entries that don't decode or were not reached
-	long    bool  // two-byte lengths
-	err     error // why entries are missing
+	marks   map[string][]int // the entries named _stext, _sdata and _edata
+	bad     int              // entries that don't decode or were not reached
+	long    bool             // two-byte lengths
+	err     error            // why entries are missing
 }
 
 const (
@@ -134,31 +134,35 @@ func expand(data []byte, recs []record, n int, long bool, tokens *tokenSet) *nam
 		at:      make([]uint32, n),
 		length:  make([]uint16, n),
 		letters: make([]byte, n),
+		marks:   make(map[string][]int),
 		long:    long,
 	}
 	workers := min(runtime.GOMAXPROCS(0), maxParts, len(recs)/4096+1)
 	t.parts = make([]string, workers)
 	bad := make([]int, workers)
-	stext := make([][]int, workers)
+	marks := make([]map[string][]int, workers)
 	var wg sync.WaitGroup
 	for w := range workers {
 		from, to := len(recs)*w/workers, len(recs)*(w+1)/workers
-		wg.Go(func() { bad[w], stext[w] = t.expandPart(data, recs[from:to], from, w, tokens) })
+		wg.Go(func() { bad[w], marks[w] = t.expandPart(data, recs[from:to], from, w, tokens) })
 	}
 	wg.Wait()
 	t.bad = n - len(recs)
 	for w := range workers {
 		t.bad += bad[w]
-		t.stext = append(t.stext, stext[w]...)
+		for name, is := range marks[w] {
+			t.marks[name] = append(t.marks[name], is...)
+		}
 	}
 	return t
 }
 
 // expandPart decompresses the names of recs, which start at index first, as part w. It gives up where most of what it
 // sees is no name, or where names take more room than any kernel's.
-func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens *tokenSet) (bad int, stext []int) {
+func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens *tokenSet) (bad int, marks map[string][]int) {
+	marks = make(map[string][]int)
 	if len(recs) == 0 {
-		return 0, nil
+		return 0, marks
 	}
 	last := recs[len(recs)-1]
 	packed := int(last.at + last.n - recs[0].at)
@@ -172,19 +176,20 @@ func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens 
 		if !ok {
 			t.letters[i] = 0
 			if bad++; bad > 64+k/4 {
-				return bad + len(recs) - k - 1, stext
+				return bad + len(recs) - k - 1, marks
 			}
 			continue
 		}
 		t.at[i] = uint32(w)<<partShift | uint32(at)
 		t.length[i] = uint16(len(buf) - at)
-		if string(buf[at:]) == "_stext" {
-			stext = append(stext, i)
+		switch name := buf[at:]; string(name) {
+		case "_stext", "_sdata", "_edata":
+			marks[string(name)] = append(marks[string(name)], i)
 		}
 		if len(buf) > maxExpanded/maxParts {
-			return bad + len(recs) - k - 1, stext
+			return bad + len(recs) - k - 1, marks
 		}
 	}
 	t.parts[w] = string(buf)
-	return bad, stext
+	return bad, marks
 }

@@ -2,13 +2,12 @@ package kallsyms
 
 import (
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"slices"
 	"sort"
-	"sync"
 
 	"kdx/symbols"
+	"kdx/symbols/internal/nameindex"
 )
 
 // Sizes are not in the table: a symbol ends where the next begins. Where a section ends there is a gap, which must not
@@ -29,7 +28,7 @@ type Table struct {
 	layout   string
 	missing  error
 
-	index nameIndex
+	index func() *nameindex.Index // made when first asked: many uses of a dump need addresses only
 }
 
 var _ symbols.SymbolFinder = (*Table)(nil)
@@ -91,7 +90,7 @@ func isData(letter byte) bool {
 // SymbolsNamed returns the symbols of that name in address order.
 func (t *Table) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 	var out []symbols.Symbol
-	for i := range t.index.find(t.names, name) {
+	for i := range t.index().Find(name) {
 		out = append(out, t.symbol(i, t.next(i)))
 	}
 	if out == nil {
@@ -131,73 +130,6 @@ func (t *Table) All() iter.Seq[symbols.Symbol] {
 			}
 		}
 	}
-}
-
-// nameIndex is a hash table of names, made when first asked: many uses of a dump need addresses only.
-type nameIndex struct {
-	once  sync.Once
-	seed  maphash.Seed
-	slots []uint64 // hash<<32 | index+1; open addressing
-	more  []uint32 // the next index+1 of the same name
-}
-
-func (x *nameIndex) build(names *nameTable) {
-	n := names.len()
-	x.seed = maphash.MakeSeed()
-	size := 64
-	for size < n*3/2 {
-		size *= 2
-	}
-	x.slots = make([]uint64, size)
-	x.more = make([]uint32, n)
-	// Backwards, so that each list of equal names ends up in address order.
-	for i := n - 1; i >= 0; i-- {
-		name := names.name(i)
-		slot, first := x.slot(names, name)
-		if first >= 0 {
-			x.more[i] = uint32(first) + 1
-		}
-		*slot = *slot&^0xffffffff | uint64(i+1)
-	}
-}
-
-// slot finds name's slot, and the index of its first symbol or -1. The slot of a new name already holds its hash.
-func (x *nameIndex) slot(names *nameTable, name string) (*uint64, int) {
-	h := maphash.String(x.seed, name)
-	mask := uint64(len(x.slots) - 1)
-	tag := h &^ 0xffffffff
-	for k := h & mask; ; k = (k + 1) & mask {
-		s := &x.slots[k]
-		if *s == 0 {
-			*s = tag
-			return s, -1
-		}
-		if i := int(uint32(*s)) - 1; *s&^0xffffffff == tag && names.name(i) == name {
-			return s, i
-		}
-	}
-}
-
-func (x *nameIndex) find(names *nameTable, name string) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		x.once.Do(func() { x.build(names) })
-		for i := x.first(names, name); i >= 0; i = int(x.more[i]) - 1 {
-			if !yield(i) {
-				return
-			}
-		}
-	}
-}
-
-func (x *nameIndex) first(names *nameTable, name string) int {
-	h := maphash.String(x.seed, name)
-	mask := uint64(len(x.slots) - 1)
-	for k := h & mask; x.slots[k] != 0; k = (k + 1) & mask {
-		if i := int(uint32(x.slots[k])) - 1; x.slots[k]>>32 == h>>32 && names.name(i) == name {
-			return i
-		}
-	}
-	return -1
 }
 
 // String names the table and its size.
