@@ -68,6 +68,7 @@ type State struct {
 	History func() []string // what was typed at the prompt, oldest first; nil without a prompt
 	Scroll  bool            // page what is longer than the screen
 	Vi      bool            // edit lines as vi does
+	Values  []kernel.Value  // what p has shown: $1, $2, …
 
 	tasks tasksOnce
 }
