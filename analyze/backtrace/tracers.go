@@ -34,19 +34,29 @@ func findTracerSymbols(k *kernel.Kernel) tracerSymbols {
 	return t
 }
 
-// recover finds the return address that a tracer replaced at stack address at.
+// recover finds the return address that a tracer replaced at stack address at. Where a function has a return probe and is
+// traced by the function graph tracer too, the one remembers the other's trampoline as the return address.
 func (t *Tracer) recover(v *kernel.View, x *task.Task, pc, at uint64) (uint64, bool, error) {
-	switch pc {
-	case 0:
+	if pc == 0 {
 		return 0, false, nil
-	case t.traced.graph:
-		orig, err := t.graphReturn(v, x, at)
-		return orig, true, err
-	case t.traced.kretprobe:
-		orig, err := t.kretprobeReturn(v, x, at)
-		return orig, true, err
 	}
-	return 0, false, nil
+	replaced := false
+	for range 2 { // each tracer once
+		var err error
+		switch pc {
+		case t.traced.graph:
+			pc, err = t.graphReturn(v, x, at)
+		case t.traced.kretprobe:
+			pc, err = t.kretprobeReturn(v, x, at)
+		default:
+			return pc, replaced, nil
+		}
+		if err != nil {
+			return 0, true, err
+		}
+		replaced = true
+	}
+	return pc, true, nil
 }
 
 // graphReturn searches the task's shadow stack for the entry whose retp, the place of the return address, is at. The
