@@ -7,6 +7,8 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/symbols"
 	"kdx/symbols/btf"
+	"kdx/symbols/cdecl"
+	"kdx/symbols/decls"
 	"kdx/symbols/kallsyms"
 	"kdx/symbols/orc"
 )
@@ -40,8 +42,11 @@ func newChain(c kernel.Config, opt Options) *symbols.Chain {
 	}
 	if !opt.NoBTF {
 		types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
+		declared := decls.New(cdecl.Lookup{Types: own, PointerSize: uint64(c.Image.Info().WordSize)})
 		own.AddTypes(types)
+		own.AddTypes(declared)
 		all.AddTypes(types)
+		all.AddTypes(declared)
 		all.AddTypes(moduleTypes{f.mods})
 	}
 	if !opt.NoORC {

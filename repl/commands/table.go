@@ -3,6 +3,13 @@ package commands
 // All is the table of commands, in the order of help. A new command is one line here.
 func All() []*Command {
 	return []*Command{
+		btCommand(),
+		foreachCommand(),
+		logCommand(),
+		modCommand(),
+		psCommand(),
+		sysCommand(),
+		taskCommand(),
 		structCommand(),
 		unionCommand(),
 		starCommand(),

@@ -1,0 +1,115 @@
+package view
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"kdx/analyze/vmem"
+)
+
+// ModuleTable is mod.
+type ModuleTable struct {
+	Rows []Module `json:"modules"`
+}
+
+// Module is a loaded module.
+type Module struct {
+	Module vmem.Addr     `json:"module"` // its struct module
+	Name   string        `json:"name"`
+	Base   vmem.Addr     `json:"text_base"`
+	Size   uint64        `json:"size_bytes"`
+	State  string        `json:"state"`
+	Refs   int32         `json:"refs"`
+	Taints string        `json:"taints"`
+	Has    []string      `json:"has"` // of "kallsyms", "orc"
+	Memory []ModuleRange `json:"memory"`
+}
+
+// ModuleRange is a part of a module's memory.
+type ModuleRange struct {
+	Kind string    `json:"kind"`
+	Base vmem.Addr `json:"base"`
+	Size uint64    `json:"size_bytes"`
+}
+
+// Text writes crash's columns.
+func (t *ModuleTable) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	if len(t.Rows) == 0 {
+		bw.WriteString("no modules installed\n")
+		return bw.Flush()
+	}
+	width := 24
+	for i := range t.Rows {
+		width = max(width, len(t.Rows[i].Name))
+	}
+	fmt.Fprintf(bw, "%s  %-*s  %s  %8s  %s\n", center("MODULE", 16), width, "NAME", center("TEXT_BASE", 16), "SIZE", "SYMBOLS")
+	for i := range t.Rows {
+		m := &t.Rows[i]
+		has := "(none)"
+		if len(m.Has) > 0 {
+			has = strings.Join(m.Has, ", ")
+		}
+		if m.State != "live" {
+			has += "  [" + m.State + "]"
+		}
+		fmt.Fprintf(bw, "%016x  %-*s  %016x  %8d  %s\n", uint64(m.Module), width, Printable(m.Name), uint64(m.Base), m.Size, has)
+	}
+	return bw.Flush()
+}
+
+// ModuleTaints is mod -t.
+type ModuleTaints []ModuleTaint
+
+// ModuleTaint is how a module tainted the kernel.
+type ModuleTaint struct {
+	Name    string `json:"name"`
+	Mask    uint64 `json:"mask"`
+	Letters string `json:"letters"`
+}
+
+// Text writes name and letters.
+func (t ModuleTaints) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	if len(t) == 0 {
+		bw.WriteString("no tainted modules\n")
+		return bw.Flush()
+	}
+	fmt.Fprintf(bw, "%-24s  %s\n", "NAME", "TAINTS")
+	for _, m := range t {
+		fmt.Fprintf(bw, "%-24s  %s\n", Printable(m.Name), m.Letters)
+	}
+	return bw.Flush()
+}
+
+// ModuleSections is mod -g.
+type ModuleSections []ModuleSection
+
+// ModuleSection is a module with its sections in address order.
+type ModuleSection struct {
+	Name     string    `json:"name"`
+	Sections []Section `json:"sections"`
+}
+
+// Section is where a section was loaded.
+type Section struct {
+	Name string    `json:"name"`
+	Addr vmem.Addr `json:"address"`
+}
+
+// Text writes a block a module.
+func (t ModuleSections) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for i, m := range t {
+		if i > 0 {
+			bw.WriteByte('\n')
+		}
+		fmt.Fprintf(bw, "%s\n", Printable(m.Name))
+		for _, s := range m.Sections {
+			fmt.Fprintf(bw, "  %016x  %s\n", uint64(s.Addr), Printable(s.Name))
+		}
+	}
+	return bw.Flush()
+}

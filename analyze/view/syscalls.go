@@ -1,0 +1,54 @@
+package view
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"kdx/analyze/vmem"
+)
+
+// Taint is sys -t.
+type Taint struct {
+	Mask    uint64        `json:"mask"`
+	Letters string        `json:"letters"`
+	Reasons []TaintReason `json:"reasons"`
+}
+
+// TaintReason is one set bit.
+type TaintReason struct {
+	Letter  string `json:"letter"`
+	Meaning string `json:"meaning"`
+}
+
+// Text writes the mask, its letters and what they mean.
+func (t *Taint) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	fmt.Fprintf(bw, "TAINTED_MASK: %x  %s\n", t.Mask, t.Letters)
+	for _, r := range t.Reasons {
+		fmt.Fprintf(bw, "  %s: %s\n", r.Letter, r.Meaning)
+	}
+	return bw.Flush()
+}
+
+// SyscallTable is sys -c.
+type SyscallTable struct {
+	Rows []Syscall `json:"syscalls"`
+}
+
+// Syscall is a system call.
+type Syscall struct {
+	Number   int       `json:"number"`
+	Function string    `json:"function"`
+	Addr     vmem.Addr `json:"address"`
+}
+
+// Text writes number and function.
+func (t *SyscallTable) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	bw.WriteString("NUM  SYSTEM CALL\n")
+	for _, s := range t.Rows {
+		fmt.Fprintf(bw, "%3d  %s\n", s.Number, s.Function)
+	}
+	return bw.Flush()
+}

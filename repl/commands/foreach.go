@@ -1,0 +1,112 @@
+package commands
+
+import (
+	"fmt"
+	"strings"
+
+	"kdx/analyze/task"
+	"kdx/analyze/view"
+)
+
+func foreachCommand() *Command {
+	return &Command{
+		Name: "foreach", Aliases: []string{"for"}, Group: "tasks", Summary: "run a command over many tasks", Needs: NeedsTypes, Raw: true, Complete: "command",
+		Usage: []string{"[pid | task | name | user | kernel | gleader | active | STATE]… COMMAND [flag]…"},
+		Help: "Without a selector the command runs over all tasks. Selectors: pids, task addresses, names, regular expressions, `user`, `kernel`, `gleader` " +
+			"(thread group leaders), `active` (running at the crash), and the states of ps (RU, UN, …). Tasks that match any name or state are taken; " +
+			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, ps, task and set.",
+		Examples: []Example{{"foreach bt", "all stacks"}, {"foreach UN bt -S", "where blocked tasks wait"}, {"foreach user ps -a", "all command lines"}},
+		Run:      runForeach,
+	}
+}
+
+func runForeach(c *Call) (view.Result, error) {
+	t, err := c.State.Tasks(c.View)
+	if err != nil {
+		return nil, err
+	}
+	s := selection{states: make(map[string]bool)}
+	for i, w := range c.Args {
+		if s.keyword(w) {
+			continue
+		}
+		if cmd := c.State.Command(w); cmd != nil && !isTask(t, w) {
+			if !cmd.Tasks {
+				return nil, &UsageError{"foreach", fmt.Sprintf("%s does not take tasks as arguments", w)}
+			}
+			return overTasks(c, cmd, s.tasks(t), c.Args[i+1:])
+		}
+		found, err := findTasks(t, w)
+		if err != nil {
+			return nil, err
+		}
+		s.named = append(s.named, found...)
+	}
+	return nil, &UsageError{"foreach", "which command?"}
+}
+
+// isTask: a task may be called as a command is (mount, ps).
+func isTask(t *task.Table, word string) bool {
+	return len(t.ByComm(word)) > 0 && !strings.ContainsAny(word, "*")
+}
+
+func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Result, error) {
+	if len(xs) == 0 {
+		return view.Lines{}, nil
+	}
+	flags, args, err := ParseFlags(cmd, words)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range xs {
+		args = append(args, fmt.Sprintf("%x", uint64(x.Addr)))
+	}
+	inner := *c
+	inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
+	return cmd.Run(&inner)
+}
+
+type selection struct {
+	named                         []*task.Task
+	states                        map[string]bool
+	user, kernel, leaders, active bool
+}
+
+func (s *selection) keyword(w string) bool {
+	switch w {
+	case "user":
+		s.user = true
+	case "kernel":
+		s.kernel = true
+	case "gleader":
+		s.leaders = true
+	case "active":
+		s.active = true
+	default:
+		for _, name := range task.StateNames {
+			if w == name {
+				s.states[w] = true
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+func (s *selection) tasks(t *task.Table) []*task.Task {
+	named := make(map[*task.Task]bool)
+	for _, x := range s.named {
+		named[x] = true
+	}
+	any := len(named) == 0 && len(s.states) == 0
+	var out []*task.Task
+	for _, x := range t.Tasks {
+		switch {
+		case !any && !named[x] && !s.states[x.StateName()], s.user && x.Kernel(), s.kernel && !x.Kernel(), s.leaders && x.PID != x.TGID, s.active && !x.OnCPU:
+			continue
+		}
+		out = append(out, x)
+	}
+	return out
+}

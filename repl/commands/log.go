@@ -1,0 +1,39 @@
+package commands
+
+import (
+	"kdx/analyze/printk"
+	"kdx/analyze/sysinfo"
+	"kdx/analyze/view"
+)
+
+func logCommand() *Command {
+	return &Command{
+		Name: "log", Aliases: []string{"dmesg"}, Group: "kernel", Summary: "the kernel's log", Needs: NeedsNothing,
+		Usage: []string{"[-tTmcd]"},
+		Flags: []Flag{
+			{Name: "t", Help: "leave out the time stamps"},
+			{Name: "T", Help: "time stamps as wall-clock time (needs types); like dmesg -T it does not know of suspends"},
+			{Name: "m", Help: "each message's level, as <6>"},
+			{Name: "c", Help: "who logged each message: T and a thread id, or C and a CPU (kernels with CONFIG_PRINTK_CALLER)"},
+			{Name: "d", Help: "the device that a message is about"},
+		},
+		Help: "Shows the log as dmesg would have. Its place and layout come from VMCOREINFO, so that it needs neither symbols nor types, " +
+			"on any kernel since 3.5.",
+		Examples: []Example{{"log | tail -50", "the last messages"}, {"log -T | grep -i error", "errors, with the time of day"}},
+		Run:      runLog,
+	}
+}
+
+func runLog(c *Call) (view.Result, error) {
+	l := &view.Log{Records: printk.Records(c.View), NoTime: c.Flags.Has("t"), Level: c.Flags.Has("m"), Caller: c.Flags.Has("c"),
+		Dict: c.Flags.Has("d"), WallClock: c.Flags.Has("T")}
+	l.Missing = func(err error) { c.View.Gap("log", err) }
+	if l.WallClock {
+		boot, err := sysinfo.BootTime(c.View)
+		if err != nil {
+			return nil, err
+		}
+		l.Boot = boot.Local()
+	}
+	return l, nil
+}

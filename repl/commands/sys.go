@@ -1,0 +1,137 @@
+package commands
+
+import (
+	"fmt"
+	"time"
+
+	"kdx/analyze/kernel"
+	"kdx/analyze/sysinfo"
+	"kdx/analyze/task"
+	"kdx/analyze/view"
+)
+
+func sysCommand() *Command {
+	return &Command{
+		Name: "sys", Group: "kernel", Summary: "the machine, the kernel and the crash", Needs: NeedsTypes,
+		Usage: []string{"[-t]", "-c [name | number]", "config"},
+		Flags: []Flag{
+			{Name: "t", Help: "what tainted the kernel"},
+			{Name: "c", Help: "the system call table, or the calls with this name or number"},
+		},
+		Help: "Without a flag, what the prompt starts with: UPTIME and the rest come from the kernel's own variables (its tick length is tick_nsec), DATE is the " +
+			"time of the crash. `sys config` shows the kernel's configuration if it carries it (CONFIG_IKCONFIG).",
+		Examples: []Example{{"sys", "the first page"}, {"sys -t", "what tainted the kernel"}, {"sys -c openat", "a system call's number and function"}},
+		Run:      runSys,
+	}
+}
+
+func runSys(c *Call) (view.Result, error) {
+	switch {
+	case c.Flags.Has("t"):
+		mask, letters, err := sysinfo.Taints(c.View)
+		if err != nil {
+			return nil, err
+		}
+		out := &view.Taint{Mask: mask, Letters: letters, Reasons: []view.TaintReason{}}
+		for i, t := range sysinfo.TaintNames {
+			if mask>>i&1 != 0 {
+				out.Reasons = append(out.Reasons, view.TaintReason{Letter: string(t.Letter), Meaning: t.Name})
+			}
+		}
+		return out, nil
+	case c.Flags.Has("c"):
+		return syscalls(c)
+	case len(c.Args) == 1 && c.Args[0] == "config":
+		text, err := sysinfo.Config(c.View)
+		if err != nil {
+			return nil, err
+		}
+		return view.Lines(text), nil
+	case len(c.Args) > 0:
+		return nil, &UsageError{"sys", "does not take " + c.Args[0]}
+	}
+	return System(c.View, c.State), nil
+}
+
+func syscalls(c *Call) (view.Result, error) {
+	all, err := sysinfo.Syscalls(c.View)
+	if err != nil {
+		return nil, err
+	}
+	out := &view.SyscallTable{}
+	for _, s := range all {
+		if len(c.Args) > 0 && c.Args[0] != fmt.Sprint(s.Number) && !s.Named(c.Args[0]) {
+			continue
+		}
+		out.Rows = append(out.Rows, view.Syscall{Number: s.Number, Function: s.Function, Addr: s.Addr})
+	}
+	if len(c.Args) > 0 && len(out.Rows) == 0 {
+		return nil, fmt.Errorf("there is no system call %s", c.Args[0])
+	}
+	return out, nil
+}
+
+// System collects the first page of a dump. What can't be read is a gap, the rest is there.
+func System(v *kernel.View, s *State) *view.System {
+	info := v.Image().Info()
+	out := &view.System{DumpFiles: info.Files, Format: info.Format, Partial: info.Filtered, Incomplete: info.Incomplete, Offline: []int{}}
+	out.Kernel = kernelSource(v)
+	out.BuildID, _ = v.VMCoreInfo().Get("BUILD-ID")
+	uts, err := sysinfo.ReadUTS(v)
+	if err != nil {
+		v.Gap("uname", err)
+		uts.Release, _ = v.VMCoreInfo().Get("OSRELEASE")
+		uts.Machine = string(info.Machine)
+	}
+	out.Nodename, out.Release, out.Version, out.Machine = uts.Nodename, uts.Release, uts.Version, uts.Machine
+	out.CPUs = read(v, "CPUs", func() (int, error) { cpus, err := v.PresentCPUs(); return len(cpus), err })
+	if offline, err := sysinfo.OfflineCPUs(v); err != nil {
+		v.Gap("offline CPUs", err)
+	} else if offline != nil {
+		out.Offline = offline
+	}
+	out.Date = read(v, "date", func() (time.Time, error) { return sysinfo.CrashTime(v) })
+	out.UptimeSec = read(v, "uptime", func() (float64, error) { d, err := sysinfo.Uptime(v); return d.Seconds(), err })
+	out.Load = read(v, "load average", func() ([3]float64, error) { return sysinfo.Load(v) })
+	out.Memory = read(v, "memory", func() (uint64, error) { return sysinfo.Memory(v) })
+	out.HZ = read(v, "HZ", func() (uint64, error) { return sysinfo.HZ(v) })
+	out.Taint = read(v, "taint", func() (string, error) { _, l, err := sysinfo.Taints(v); return l, err })
+	out.MHz = sysinfo.CPUMHz(v)
+	out.Panic = sysinfo.PanicMessage(v)
+	t, err := s.Tasks(v)
+	if err != nil {
+		v.Gap("tasks", err)
+		return out
+	}
+	n := len(t.Tasks)
+	out.Tasks = &n
+	if x, err := s.CurrentTask(v); err == nil {
+		out.Context = contextOf(t, x)
+	}
+	return out
+}
+
+func read[T any](v *kernel.View, what string, f func() (T, error)) *T {
+	x, err := f()
+	if err != nil {
+		v.Gap(what, err)
+		return nil
+	}
+	return &x
+}
+
+func kernelSource(v *kernel.View) string {
+	syms, types, _ := v.Symbols().Finders()
+	source := "(no symbols)"
+	if len(syms) > 0 {
+		source = syms[0]
+	}
+	if len(types) > 0 {
+		source += ", " + types[0]
+	}
+	return source + " of the dump"
+}
+
+func contextOf(t *task.Table, x *task.Task) *view.Context {
+	return &view.Context{PID: x.PID, Comm: x.Comm, Task: x.Addr, CPU: x.CPU, State: x.LongState(), Active: x.OnCPU, Panic: t.Panic() == x}
+}
