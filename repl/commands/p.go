@@ -177,7 +177,7 @@ func (c *Call) userValue(x kernel.Value) (kernel.Value, error) {
 	if !inMemory || c.View.Arch().IsKernel(uint64(addr)) {
 		return x, nil
 	}
-	space, err := c.userSpace()
+	space, err := c.currentSpace()
 	if err != nil {
 		return x, err
 	}

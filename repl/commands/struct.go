@@ -135,6 +135,11 @@ func runStruct(c *Call, kind symbols.Kind) (view.Result, error) {
 	return c.showObjects(t, members, objs, count)
 }
 
+// hex says whether integers are shown in hexadecimal: by -x, -d or the session's radix.
+func (c *Call) hex() bool {
+	return c.Flags.Has("x") || c.State.Hex && !c.Flags.Has("d")
+}
+
 // typeAndMembers resolves "task_struct.pid,comm".
 func (c *Call) typeAndMembers(word string, kind symbols.Kind) (*symbols.Type, []string, error) {
 	name, list, dotted := strings.Cut(word, ".")
@@ -228,7 +233,7 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 	var space vmem.Space
 	if c.Flags.Has("u") {
 		var err error
-		if space, err = c.userSpace(); err != nil {
+		if space, err = c.currentSpace(); err != nil {
 			return nil, err
 		}
 	}
@@ -256,7 +261,8 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 	return res, nil
 }
 
-func (c *Call) userSpace() (vmem.Space, error) {
+// currentSpace is the user space of the current task.
+func (c *Call) currentSpace() (vmem.Space, error) {
 	t, err := c.State.CurrentTask(c.View)
 	if err != nil {
 		return nil, err
