@@ -263,12 +263,17 @@ func declare(t *Type, inner string, depth int) string {
 	case Func:
 		return declare(t.Elem(), inner+"("+paramList(t, depth)+")", depth+1)
 	case Const, Volatile, Restrict:
-		if t.Elem().Kind == Pointer {
-			q := t.Kind.String()
+		switch e := t.Elem(); e.Kind {
+		case Pointer:
+			q := " " + t.Kind.String()
 			if inner != "" {
 				q += " "
 			}
-			return declare(t.Elem(), q+inner, depth+1)
+			return declare(e, q+inner, depth+1)
+		case Array:
+			return declare(qualifyElements(t.Kind, e), inner, depth+1)
+		case t.Kind:
+			return declare(e, inner, depth+1)
 		}
 		return t.Kind.String() + " " + declare(t.Elem(), inner, depth+1)
 	}
@@ -277,6 +282,16 @@ func declare(t *Type, inner string, depth int) string {
 		return base
 	}
 	return base + " " + inner
+}
+
+// qualifyElements is array a with its elements qualified, which is how C spells a qualified array. Compilers qualify both.
+func qualifyElements(kind Kind, a *Type) *Type {
+	elem := a.Elem()
+	if elem.Kind != kind {
+		to := elem
+		elem = NewType(&Type{Kind: kind, Size: to.Size, From: to.From}, func(p *Parts) { p.Elem = to })
+	}
+	return ArrayOf(elem, a.Len)
 }
 
 func (t *Type) base() string {
