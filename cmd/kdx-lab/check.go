@@ -116,7 +116,7 @@ type differences struct {
 
 func (d *differences) add(format string, args ...any) {
 	d.n++
-	if d.n <= 12 {
+	if d.n <= 6 {
 		d.lines = append(d.lines, fmt.Sprintf(format, args...))
 	}
 }

@@ -26,8 +26,8 @@ func runPeers(ctx context.Context, l *lab, args []string) error {
 		if err != nil {
 			return err
 		}
-		line, _, _ := strings.Cut(string(out), "\n")
-		fmt.Fprintln(l.stdout, strings.TrimSpace(line))
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		fmt.Fprintln(l.stdout, line)
 	}
 	return nil
 }
