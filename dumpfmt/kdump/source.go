@@ -18,7 +18,8 @@ type Source struct {
 	ram     *bitmap
 	dumped  *bitmap
 	decoder *codec.Decoder
-	bufs    sync.Pool
+	bufs    sync.Pool // of *[]byte, a page each
+	streams sync.Pool // of *stream
 }
 
 var (
@@ -144,6 +145,10 @@ func (s *Source) decode(dst []byte, p *part, d desc) error {
 	if err := p.read(src, d); err != nil {
 		return err
 	}
+	return s.decodeBytes(dst, src, p, d, c)
+}
+
+func (s *Source) decodeBytes(dst, src []byte, p *part, d desc, c codec.Codec) error {
 	if err := s.decoder.Decode(c, dst, src); err != nil {
 		return fmt.Errorf("its %d bytes at %#x of %s are damaged: %w", d.size, d.offset, p.file.Name, err)
 	}
@@ -152,7 +157,11 @@ func (s *Source) decode(dst []byte, p *part, d desc) error {
 
 func (p *part) read(b []byte, d desc) error {
 	if _, err := p.file.ReadFull(b, int64(d.offset)); err != nil {
-		return fmt.Errorf("reading %s at byte %#x: %w", p.file.Name, d.offset, err)
+		return p.readError(d, err)
 	}
 	return nil
+}
+
+func (p *part) readError(d desc, err error) error {
+	return fmt.Errorf("reading %s at byte %#x: %w", p.file.Name, d.offset, err)
 }

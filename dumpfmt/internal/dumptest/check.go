@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"kdx/dumpfmt"
@@ -55,5 +56,32 @@ func Check(t testing.TB, im *Image, got *dumpfmt.Image) {
 		if !bytes.Equal(page, data) {
 			t.Fatalf("Page(%#x) has other bytes than the image", pfn)
 		}
+	}
+	checkScan(t, im, got)
+}
+
+// checkScan holds Scan against the states that were checked before.
+func checkScan(t testing.TB, im *Image, got *dumpfmt.Image) {
+	t.Helper()
+	var mu sync.Mutex
+	seen := 0
+	err := got.Scan(t.Context(), func(pfn uint64, st dumpfmt.PageState, page []byte, err error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		seen++
+		if want := got.State(pfn); st != want || (err != nil) != (want == dumpfmt.Unreadable) || (page != nil) != want.Readable() {
+			t.Errorf("Scan: page %#x is %v with %d bytes, %v; want %v", pfn, st, len(page), err, want)
+		}
+		data := im.Pages[pfn].Data
+		if data == nil {
+			data = make([]byte, im.PageSize)
+		}
+		if page != nil && !bytes.Equal(page, data) {
+			t.Errorf("Scan: page %#x has other bytes than the image", pfn)
+		}
+		return nil
+	})
+	if err != nil || seen != len(im.Pages) {
+		t.Errorf("Scan saw %d pages, error = %v; want %d", seen, err, len(im.Pages))
 	}
 }

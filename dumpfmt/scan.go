@@ -1,0 +1,105 @@
+package dumpfmt
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// PageFunc is called with one page. page is nil unless the state is Readable, and valid only during the call; err is the
+// *PageError of an Unreadable one. Excluded pages come without an error: there are many. An error that PageFunc returns ends
+// the scan.
+type PageFunc func(pfn uint64, st PageState, page []byte, err error) error
+
+// RangeReader is implemented by formats that can read neighbours faster than page by page.
+type RangeReader interface {
+	// ReadRange calls each for the pages of [from, to) in ascending order, leaving out absent ones.
+	// The error is each's or the context's.
+	ReadRange(ctx context.Context, from, to uint64, each PageFunc) error
+}
+
+// scanBatch is how many neighbours one goroutine of a Scan reads before it takes new ones.
+const scanBatch = 2048
+
+// Scan reads the whole dump past the cache, on all cores. Each goroutine takes batches of neighbours, so each is called
+// from several at once, and pages come in no order. It is told of unreadable and excluded pages, too, but not of absent ones.
+func (im *Image) Scan(ctx context.Context, each PageFunc) error {
+	read := im.readRange
+	if r, ok := im.src.(RangeReader); ok {
+		read = r.ReadRange
+	}
+	batches := im.batches()
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for range min(runtime.GOMAXPROCS(0), len(batches)) {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(batches) {
+					return nil
+				}
+				if err := read(ctx, batches[i].from, batches[i].to, each); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// batch is a stretch of pfns for one goroutine, at most some GiB of memory even if there are many.
+type batch struct{ from, to uint64 }
+
+// maxBatches bounds the list of a machine with many TiB.
+const maxBatches = 1 << 20
+
+// batches cuts the dump's memory map into pieces that don't share a page.
+func (im *Image) batches() []batch {
+	pages := uint64(0)
+	for _, r := range im.info.Ranges {
+		pages += uint64(r.End-r.Start)>>im.pageShift + 1
+	}
+	size := max(scanBatch, pages/maxBatches)
+	var out []batch
+	next := uint64(0)
+	for _, r := range im.info.Ranges {
+		end := (uint64(r.End)-1)>>im.pageShift + 1
+		for from := max(next, uint64(r.Start)>>im.pageShift); from < end; {
+			to := min(end, (from/size+1)*size)
+			out = append(out, batch{from, to})
+			from, next = to, to
+		}
+	}
+	return out
+}
+
+// readRange serves formats that read page by page.
+func (im *Image) readRange(ctx context.Context, from, to uint64, each PageFunc) error {
+	buf := make([]byte, im.info.PageSize)
+	for pfn := from; pfn < to; pfn++ {
+		if pfn%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		st := im.src.State(pfn)
+		if st == Absent {
+			continue
+		}
+		if err := ReadOne(im.src, buf, pfn, st, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadOne reads a page of the given state and hands it to each. It is for implementations of RangeReader.
+func ReadOne(src Source, page []byte, pfn uint64, st PageState, each PageFunc) error {
+	if st == Excluded {
+		return each(pfn, st, nil, nil)
+	}
+	if err := src.ReadPage(page, pfn); err != nil {
+		return each(pfn, Unreadable, nil, err)
+	}
+	return each(pfn, st, page, nil)
+}
