@@ -25,7 +25,10 @@ type finders struct {
 
 // newChain makes the chain of finders: the kernel's own tables, then what modules and BPF brought. c is completed as
 // the Config of the kernel that will use it.
-func newChain(c kernel.Config, opt Options) *symbols.Chain {
+//
+// A vmlinux that was given comes first: its symbols have sizes. It is the only one that can fail here, as it must be the
+// dump's.
+func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 	own := &symbols.Chain{Log: opt.Log}
 	all := &symbols.Chain{Log: opt.Log}
 	c.Symbols = own
@@ -33,8 +36,19 @@ func newChain(c kernel.Config, opt Options) *symbols.Chain {
 	f.btf = sync.OnceValues(f.openBTF)
 	f.orc = sync.OnceValues(f.openORC)
 	f.mods = newModules(f)
+	table := symbols.LazySymbols("kallsyms", f.openKallsyms)
+	if opt.Vmlinux != "" {
+		dump := c
+		dump.Symbols = &symbols.Chain{Log: opt.Log}
+		dump.Symbols.AddSymbols(table) // the dump's own word on which kernel it is
+		given, err := openVmlinux(kernel.New(dump), opt)
+		if err != nil {
+			return nil, err
+		}
+		own.AddSymbols(given)
+		all.AddSymbols(given)
+	}
 	if !opt.NoKallsyms {
-		table := symbols.LazySymbols("kallsyms", f.openKallsyms)
 		own.AddSymbols(table)
 		all.AddSymbols(table)
 		all.AddSymbols(f.mods)
@@ -53,7 +67,7 @@ func newChain(c kernel.Config, opt Options) *symbols.Chain {
 		all.AddRows(symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() }))
 		all.AddRows(f.mods)
 	}
-	return all
+	return all, nil
 }
 
 // late completes address translation from the kernel's variables, once symbols are there. A failure leaves reads to the

@@ -41,7 +41,9 @@ func Open(_ context.Context, img *dumpfmt.Image, opt Options) (*kernel.Kernel, e
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	c := kernel.Config{Image: img, Arch: a, VMCoreInfo: vci, Log: opt.Log}
-	c.Symbols = newChain(c, opt)
+	if c.Symbols, err = newChain(c, opt); err != nil {
+		return nil, err
+	}
 	return kernel.New(c), nil
 }
 
