@@ -1,0 +1,106 @@
+// Package distill makes a small dump of a large one: it lets somebody ask questions, records which pages the answers
+// needed, and writes a kdump-compressed dump of only those. The small dump gives the same answers to the same questions
+// and says of everything else that it is not there. Pages of user space are in it only if a question read them.
+package distill
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/kdump"
+)
+
+// Options of Distill.
+type Options struct {
+	Compression string // see kdump.WriterConfig; "" is zstd, which crash and makedumpfile know since 2021
+	Level       int
+	// Commands that Ask runs, to be recorded in the dump.
+	Commands []string
+	// Origin is a note on where the dump comes from and under which licence, recorded too; may be empty.
+	Origin string
+	// Ask reads from the image all that the small dump shall answer.
+	Ask func(ctx context.Context, img *dumpfmt.Image) error
+}
+
+// Record is what a distilled dump says of itself (Info.Distilled), as JSON.
+type Record struct {
+	Kdx      int      `json:"kdx"` // version of this form
+	Commands []string `json:"commands"`
+	Origin   string   `json:"origin,omitempty"`
+	Pages    uint64   `json:"pages"`
+}
+
+// Report is what Distill wrote.
+type Report struct {
+	Pages uint64
+	Bytes int64
+}
+
+// Distill asks the questions and writes the dump to out. It does not close src.
+func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Options) (Report, error) {
+	rec := &recorder{Source: src}
+	if err := opt.Ask(ctx, dumpfmt.NewImage(rec, dumpfmt.Options{})); err != nil {
+		return Report{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	note, err := json.Marshal(Record{Kdx: 1, Commands: opt.Commands, Origin: opt.Origin, Pages: rec.pages.Len()})
+	if err != nil {
+		return Report{}, err
+	}
+	if opt.Compression == "" {
+		opt.Compression = "zstd"
+	}
+	text := string(note)
+	const zeroPages, everything = 1, 31 // a reader must take what is not there as excluded
+	w, err := kdump.NewWriter(out, kdump.WriterConfig{Info: src.Info(), Pages: &rec.pages, Compression: opt.Compression, Level: opt.Level,
+		DumpLevel: zeroPages | everything, Distilled: &text})
+	if err != nil {
+		return Report{}, err
+	}
+	if err := w.Copy(ctx, src); err != nil {
+		return Report{}, fmt.Errorf("distill: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return Report{}, fmt.Errorf("distill: %w", err)
+	}
+	return Report{rec.pages.Len(), w.Size()}, nil
+}
+
+// recorder remembers which pages gave bytes. Pages of zeros, which Image does not ask for, count by their state.
+type recorder struct {
+	dumpfmt.Source
+	mu    sync.Mutex
+	pages dumpfmt.PageSet
+}
+
+func (r *recorder) add(pfn uint64) {
+	r.mu.Lock()
+	r.pages.Add(pfn)
+	r.mu.Unlock()
+}
+
+// State records pages of zeros: their state is all that is asked of them.
+func (r *recorder) State(pfn uint64) dumpfmt.PageState {
+	s := r.Source.State(pfn)
+	if s == dumpfmt.Zero || s == dumpfmt.ZeroOrExcluded {
+		r.add(pfn)
+	}
+	return s
+}
+
+// ReadPage records pages that could be read.
+func (r *recorder) ReadPage(dst []byte, pfn uint64) error {
+	err := r.Source.ReadPage(dst, pfn)
+	if err == nil {
+		r.add(pfn)
+	}
+	return err
+}
+
+// Close leaves the source to its owner.
+func (r *recorder) Close() error { return nil }
