@@ -93,19 +93,40 @@ func (s *subject) ask(ctx context.Context, commands []string, into ...any) error
 	}
 	d := json.NewDecoder(&out)
 	for i, v := range into {
-		err := d.Decode(v)
-		if err == nil {
-			continue
+		if err := decodeAnswer(d, v); err != nil {
+			return fmt.Errorf("kdx open -c %q: %w: %s", commands[i], err, tail(errs.String(), 5))
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("no answer")
-		}
-		return fmt.Errorf("kdx open -c %q: %w: %s", commands[min(i, len(commands)-1)], err, tail(errs.String(), 5))
 	}
 	if runErr != nil {
 		return fmt.Errorf("kdx open: %w: %s", runErr, tail(errs.String(), 5))
 	}
 	return nil
+}
+
+// decodeAnswer reads one document of kdx's JSON contract. A complete dump leaves nothing out: what is missing is a fault.
+func decodeAnswer(d *json.Decoder, v any) error {
+	var answer struct {
+		Version int             `json:"kdx"`
+		Result  json.RawMessage `json:"result"`
+		Missing []struct {
+			What  string `json:"what"`
+			Error string `json:"error"`
+		} `json:"missing"`
+		Error *string `json:"error"`
+	}
+	switch err := d.Decode(&answer); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("no answer")
+	case err != nil:
+		return err
+	case answer.Version != 1:
+		return fmt.Errorf("version %d of the JSON contract; want 1", answer.Version)
+	case answer.Error != nil:
+		return errors.New(*answer.Error)
+	case len(answer.Missing) > 0:
+		return fmt.Errorf("%d things are missing, first %s: %s", len(answer.Missing), answer.Missing[0].What, answer.Missing[0].Error)
+	}
+	return json.Unmarshal(answer.Result, v)
 }
 
 // differences collects what does not agree, and makes one readable error of it.

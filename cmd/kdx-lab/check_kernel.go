@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // address reads an address as kdx's JSON and /proc write it.
@@ -15,10 +17,12 @@ func address(s string) uint64 {
 
 // checkModules: the modules of /proc/modules with their sizes and addresses, in any order.
 func checkModules(ctx context.Context, s *subject) (string, error) {
-	var mods []struct {
-		Name string `json:"name"`
-		Base string `json:"base"`
-		Size uint64 `json:"size"`
+	var mods struct {
+		Rows []struct {
+			Name string `json:"name"`
+			Base string `json:"text_base"`
+			Size uint64 `json:"size_bytes"`
+		} `json:"modules"`
 	}
 	if err := s.ask(ctx, []string{"mod"}, &mods); err != nil {
 		return "", err
@@ -28,7 +32,7 @@ func checkModules(ctx context.Context, s *subject) (string, error) {
 		return "", err
 	}
 	got := map[string]saidModule{}
-	for _, m := range mods {
+	for _, m := range mods.Rows {
 		got[m.Name] = saidModule{m.Name, m.Size, address(m.Base)}
 	}
 	var d differences
@@ -41,8 +45,8 @@ func checkModules(ctx context.Context, s *subject) (string, error) {
 			d.add("%s = %d bytes at %#x; want %d at %#x", w.Name, g.Size, g.Addr, w.Size, w.Addr)
 		}
 	}
-	if len(mods) != len(want) {
-		d.add("%d modules; want %d", len(mods), len(want))
+	if len(mods.Rows) != len(want) {
+		d.add("%d modules; want %d", len(mods.Rows), len(want))
 	}
 	return fmt.Sprintf("%d modules", len(want)), d.err()
 }
@@ -78,15 +82,76 @@ func checkSymbols(ctx context.Context, s *subject) (string, error) {
 	return fmt.Sprintf("%d of %d", len(commands), s.truth.Kallsyms.Lines), d.err()
 }
 
-// checkSys: release, banner, processors, machine, times and the panic, against uname, /proc/version, /proc/uptime, /proc/loadavg.
+// atMost is how long after the truth a guest may have died: the longest way, a hung task, takes some twenty seconds of its time.
+const atMost = 3 * time.Minute
+
+// checkSys: release, version, processors, machine, times and the panic, against uname, /proc/uptime, /proc/loadavg, /proc/meminfo.
 func checkSys(ctx context.Context, s *subject) (string, error) {
-	var sys map[string]any
-	if err := s.ask(ctx, []string{"sys"}, &sys); err != nil {
+	var sys struct {
+		CPUs     int        `json:"cpus"`
+		Date     time.Time  `json:"date"`
+		Uptime   float64    `json:"uptime_seconds"`
+		Load     [3]float64 `json:"load_average"`
+		Tasks    int        `json:"tasks"`
+		Nodename string     `json:"nodename"`
+		Release  string     `json:"release"`
+		Version  string     `json:"version"`
+		Machine  string     `json:"machine"`
+		Memory   uint64     `json:"memory_bytes"`
+		Taint    *string    `json:"taint"`
+		Panic    string     `json:"panic"`
+		Context  struct {
+			Comm  string `json:"comm"`
+			Panic bool   `json:"panic"`
+		} `json:"context"`
+	}
+	var ps struct {
+		Tasks []kdxTask `json:"tasks"`
+	}
+	if err := s.ask(ctx, []string{"sys", "ps"}, &sys, &ps); err != nil {
 		return "", err
 	}
 	var d differences
-	_ = sys
-	return "", d.err()
+	u := s.truth.Uname
+	if got := []string{"Linux", sys.Nodename, sys.Release, sys.Version, sys.Machine}; !slices.Equal(got, u) {
+		d.add("uname = %q; want %q", got, u)
+	}
+	if sys.CPUs != s.truth.CPUs {
+		d.add("%d CPUs; want %d", sys.CPUs, s.truth.CPUs)
+	}
+	if sys.Tasks != len(ps.Tasks) {
+		d.add("%d tasks, but ps lists %d", sys.Tasks, len(ps.Tasks))
+	}
+	if age := time.Duration(sys.Uptime*1e9) - time.Duration(s.truth.BootNs); age < -time.Second || age > atMost {
+		d.add("up %.1f s; the guest said %.1f s before it died", sys.Uptime, float64(s.truth.BootNs)/1e9)
+	}
+	if age := sys.Date.Sub(time.Unix(0, s.truth.TakenNs)); age < -2*time.Second || age > atMost {
+		d.add("date %v; the guest said %v before it died", sys.Date, time.Unix(0, s.truth.TakenNs).UTC())
+	}
+	for i, field := range strings.Fields(s.truth.Proc["/proc/loadavg"])[:3] {
+		want, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return "", err
+		}
+		// Averages are updated every five seconds; a dozen tasks may have queued up while the machine ran out of memory.
+		if diff := sys.Load[i] - want; diff < -0.5 || diff > 1.5 {
+			d.add("load average %v; want near %q", sys.Load, s.truth.Proc["/proc/loadavg"])
+		}
+	}
+	total := parseMeminfo(s.truth.Proc["/proc/meminfo"])["MemTotal"]
+	if sys.Memory < total || sys.Memory > total*2 { // MemTotal lacks what the kernel and the capture kernel took at boot
+		d.add("%d bytes of memory; MemTotal is %d", sys.Memory, total)
+	}
+	if tainted := strings.TrimSpace(s.truth.Proc["/proc/sys/kernel/tainted"]) != "0"; sys.Taint == nil || tainted && *sys.Taint == "" {
+		d.add("taint %v; the guest said %s", sys.Taint, s.truth.Proc["/proc/sys/kernel/tainted"])
+	}
+	if !strings.Contains(sys.Panic, s.way.panics) {
+		d.add("panic %q; want %q in it", sys.Panic, s.way.panics)
+	}
+	if s.way.task != "" && (sys.Context.Comm != s.way.task || !sys.Context.Panic) {
+		d.add("context is %q, panic %v; want %q", sys.Context.Comm, sys.Context.Panic, s.way.task)
+	}
+	return fmt.Sprintf("%s, up %.0f s, %q", sys.Release, sys.Uptime, sys.Context.Comm), d.err()
 }
 
 // checkMemory: kmem -i against /proc/meminfo. Totals are exact; what moves may have moved a little.

@@ -12,11 +12,13 @@ type way struct {
 	host  func(ctx context.Context, v *vm) error
 	// panics is what the log must say.
 	panics string
+	// task is the name of the task that panics, "" if it can be any.
+	task string
 }
 
 func ways() []way {
 	return []way{
-		{name: "sysrq", short: "echo c > /proc/sysrq-trigger", panics: "sysrq triggered crash"},
+		{name: "sysrq", short: "echo c > /proc/sysrq-trigger", panics: "sysrq triggered crash", task: "lab-die"},
 		{name: "nmi", short: "a non-maskable interrupt nobody knows", panics: "NMI: Not continuing",
 			host: func(_ context.Context, v *vm) error { return v.monitor("inject-nmi", nil) }},
 		{name: "serial", short: "BREAK and c on the serial line: inside a hard interrupt", panics: "sysrq triggered crash",
@@ -29,9 +31,9 @@ func ways() []way {
 				return err
 			}},
 		{name: "oom", short: "out of memory, panic_on_oom", panics: "Out of memory"},
-		{name: "hung", short: "a task hung in uninterruptible sleep, hung_task_panic", panics: "hung_task: blocked tasks"},
-		{name: "usermode", short: "sysrq-c while the other CPU is in user mode", panics: "sysrq triggered crash"},
-		{name: "traced", short: "sysrq-c below kprobes, the function graph tracer and BPF programs", panics: "sysrq triggered crash"},
+		{name: "hung", short: "a task hung in uninterruptible sleep, hung_task_panic", panics: "hung_task: blocked tasks", task: "khungtaskd"},
+		{name: "usermode", short: "sysrq-c while the other CPU is in user mode", panics: "sysrq triggered crash", task: "lab-die"},
+		{name: "traced", short: "sysrq-c below kprobes, the function graph tracer and BPF programs", panics: "sysrq triggered crash", task: "lab-die"},
 	}
 }
 
