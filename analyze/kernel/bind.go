@@ -77,6 +77,9 @@ func (k *Kernel) compile(rt reflect.Type, tag string) (*layout, error) {
 		if !ok {
 			continue
 		}
+		if !sf.IsExported() {
+			return nil, fmt.Errorf("struct %s: the Go field %s is not exported, so nothing can be read into it", tag, sf.Name)
+		}
 		names, optional := strings.CutSuffix(spec, ",optional")
 		names, isAddr := strings.CutPrefix(names, "&")
 		m, found := firstMember(t, names)
@@ -101,6 +104,9 @@ func (k *Kernel) compile(rt reflect.Type, tag string) (*layout, error) {
 	return l, nil
 }
 
+// maxString bounds a character array: the kernel's longest are paths of 4096 bytes, a damaged type may claim any size.
+const maxString = 1 << 16
+
 func firstMember(t *symbols.Type, names string) (symbols.Member, bool) {
 	for name := range strings.SplitSeq(names, "|") {
 		if m, ok := t.Path(name); ok {
@@ -114,7 +120,13 @@ func bindField(sf reflect.StructField, i int, m symbols.Member, isAddr bool) (bo
 	st := m.Type.Strip()
 	f := boundField{index: i, name: m.Name, off: m.Offset(), size: sizeOf(st), signed: st.Signed, kind: sf.Type.Kind(), isAddr: isAddr}
 	if isAddr {
+		if f.kind != reflect.Uint64 || m.BitSize != 0 {
+			return f, fmt.Errorf("an address of %s does not bind to Go's %s", m.Type, sf.Type)
+		}
 		return f, nil
+	}
+	if m.BitSize > 64 {
+		return f, fmt.Errorf("a bit-field of %d bits", m.BitSize)
 	}
 	if m.BitSize != 0 {
 		f.bit, f.bits = uint32(m.BitOffset%8), m.BitSize
@@ -125,8 +137,16 @@ func bindField(sf reflect.StructField, i int, m symbols.Member, isAddr bool) (bo
 		if st.Kind != symbols.Array {
 			return f, fmt.Errorf("%s is no character array", m.Type)
 		}
+		f.size = min(f.size, maxString)
 	case reflect.Array:
 		f.elem = uint64(sf.Type.Elem().Size())
+		if k := sf.Type.Elem().Kind(); k < reflect.Bool || k > reflect.Uint64 || k == reflect.Int || k == reflect.Uint {
+			return f, fmt.Errorf("can't bind to Go's %s", sf.Type)
+		}
+		if st.Kind != symbols.Array || sizeOf(st.Elem()) != f.elem {
+			return f, fmt.Errorf("%s does not bind to Go's %s: its elements differ in size", m.Type, sf.Type)
+		}
+		f.signed = st.Elem().Strip().Signed
 		if want := uint64(sf.Type.Len()) * f.elem; want < f.size {
 			f.size = want
 		}
@@ -193,7 +213,8 @@ func (b Binding[T]) ReadInto(v *View, addr vmem.Addr, out *T) error {
 
 func (b Binding[T]) readSparse(v *View, addr vmem.Addr, out *T) error {
 	var buf [512]byte
-	rv := reflect.ValueOf(out).Elem()
+	whole := *out // fields are set only if all can be
+	rv := reflect.ValueOf(&whole).Elem()
 	for i := range b.l.fields {
 		f := &b.l.fields[i]
 		if f.isAddr {
@@ -209,6 +230,7 @@ func (b Binding[T]) readSparse(v *View, addr vmem.Addr, out *T) error {
 		}
 		v.setField(rv, f, addr, p)
 	}
+	*out = whole
 	return nil
 }
 

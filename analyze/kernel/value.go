@@ -203,10 +203,10 @@ func (x Value) Bytes() ([]byte, error) {
 	if err := x.Err(); err != nil {
 		return nil, err
 	}
-	size := x.t.Size
-	if x.t.Strip().Kind == symbols.Array || size == 0 {
-		size = sizeOf(x.t)
+	if x.bits != 0 {
+		return x.bitFieldBytes()
 	}
+	size := sizeOf(x.t)
 	const limit = 1 << 28 // no object of a kernel is larger; a damaged type may claim it
 	if size > limit {
 		return nil, fmt.Errorf("%s claims %d bytes", x.t, size)
@@ -335,6 +335,24 @@ func ExtractBits(p []byte, bit, width uint32, big bool) uint64 {
 	return u
 }
 
+// bitFieldBytes is a bit-field's value in the bytes of its declared type.
+func (x Value) bitFieldBytes() ([]byte, error) {
+	i, err := x.Int()
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, sizeOf(x.t))
+	for n := range p {
+		c := byte(i >> (8 * n))
+		if x.v.bigEndian() {
+			p[len(p)-1-n] = c
+		} else {
+			p[n] = c
+		}
+	}
+	return p, nil
+}
+
 // CString is the text of a char array (up to its NUL) or of what a char pointer points to (at most limit bytes).
 func (x Value) CString(limit int) (string, error) {
 	if err := x.Err(); err != nil {
@@ -343,6 +361,9 @@ func (x Value) CString(limit int) (string, error) {
 	t := x.t.Strip()
 	if t.Kind == symbols.Array {
 		if t.Len <= 0 {
+			if !x.mem {
+				return "", fmt.Errorf("%s: the value ends where the text begins", x.t)
+			}
 			return x.v.CString(x.addr, limit)
 		}
 		p, err := x.Bytes()
