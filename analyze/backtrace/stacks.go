@@ -1,6 +1,7 @@
 package backtrace
 
 import (
+	"errors"
 	"fmt"
 
 	"kdx/analyze/kernel"
@@ -94,8 +95,8 @@ func exceptionStacks(v *kernel.View, cpu int) ([]unwind.Stack, error) {
 			}
 			size = arraySize(m.Type)
 		}
-		if size == 0 {
-			continue // VC stacks are empty without SEV-ES
+		if _, err := v.Arch().Kernel().Translate(top - 8); size == 0 || err != nil && unmapped(err) {
+			continue // VC stacks exist, but are not backed by memory, without SEV-ES
 		}
 		out = append(out, unwind.Stack{Name: s.name, Lo: top - size, Hi: top})
 	}
@@ -116,4 +117,10 @@ func arraySize(t *symbols.Type) uint64 {
 		return uint64(t.Len) * t.Elem().Size
 	}
 	return t.Size
+}
+
+// unmapped: the page tables say so, rather than being unreadable.
+func unmapped(err error) bool {
+	var fault *vmem.FaultError
+	return errors.As(err, &fault) && fault.Err == nil
 }

@@ -2,6 +2,7 @@
 package sysinfo
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/analyze/printk"
 	"kdx/analyze/vmem"
+	"kdx/symbols"
 )
 
 // UTS is the kernel's uname.
@@ -32,16 +34,32 @@ func ReadUTS(v *kernel.View) (UTS, error) {
 	return u, nil
 }
 
-// HZ is the kernel's tick rate, from tick_nsec, the length of a tick that the kernel itself computed.
+// HZ is the kernel's tick rate, from the length of a tick that the kernel itself computed.
 func HZ(v *kernel.View) (uint64, error) {
-	ns, err := v.UintAt("tick_nsec", v.WordSize())
+	ns, err := tickNs(v)
 	if err != nil {
 		return 0, err
 	}
 	if ns < 100_000 || ns > 100_000_000 {
-		return 0, fmt.Errorf("tick_nsec is %d ns, which is no tick", ns)
+		return 0, fmt.Errorf("a tick of %d ns is none", ns)
 	}
 	return uint64(math.Round(1e9 / float64(ns))), nil
+}
+
+// tickNs is the length of a tick in nanoseconds: since 6.13 the first clock's ntp_data has it, shifted left by 32; before, tick_nsec.
+func tickNs(v *kernel.View) (uint64, error) {
+	if !v.HasSymbol("tk_ntp_data") {
+		return v.UintAt("tick_nsec", v.WordSize())
+	}
+	sym, err := v.Symbol("tk_ntp_data")
+	if err != nil {
+		return 0, err
+	}
+	base, err := v.ObjectOf("ntp_data", vmem.Addr(sym.Addr)).Field("tick_length_base").Uint()
+	if err != nil {
+		return 0, fmt.Errorf("tk_ntp_data: %w", err)
+	}
+	return base >> 32, nil
 }
 
 // Uptime is how long the kernel had run: its jiffies, which start 5 minutes before their 32-bit overflow.
@@ -226,9 +244,17 @@ func OfflineCPUs(v *kernel.View) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	sym, err := v.Symbol("cpuhp_state") // per-CPU
+	if err != nil {
+		return nil, err
+	}
 	var out []int
 	for _, cpu := range cpus {
-		state, err := v.PerCPU("cpuhp_state", cpu).Field("state").Uint()
+		off, err := v.PerCPUOffset(cpu)
+		if err != nil {
+			return nil, err
+		}
+		state, err := v.ObjectOf("cpuhp_cpu_state", vmem.Addr(sym.Addr+off)).Field("state").Uint()
 		if err != nil {
 			return nil, err
 		}

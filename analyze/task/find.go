@@ -62,22 +62,27 @@ func (b *builder) idleTasks() {
 	}
 }
 
+// RunQueue is cpu's struct rq.
+func RunQueue(v *kernel.View, cpu int) (kernel.Value, error) {
+	sym, err := v.Symbol("runqueues")
+	if err != nil {
+		return kernel.Value{}, err
+	}
+	off, err := v.PerCPUOffset(cpu)
+	if err != nil {
+		return kernel.Value{}, err
+	}
+	rq := v.ObjectOf("rq", vmem.Addr(sym.Addr+off))
+	return rq, rq.Err()
+}
+
 // rq reads a pointer of cpu's run queue.
 func (b *builder) rq(cpu int, member string) (vmem.Addr, error) {
-	sym, err := b.v.Symbol("runqueues")
+	rq, err := RunQueue(b.v, cpu)
 	if err != nil {
 		return 0, err
 	}
-	off, err := b.v.PerCPUOffset(cpu)
-	if err != nil {
-		return 0, err
-	}
-	m, ok := b.v.OffsetOf("rq", member)
-	if !ok {
-		return 0, fmt.Errorf("struct rq of this kernel has no member %s", member)
-	}
-	p, err := b.v.Word(vmem.Addr(sym.Addr + off + m))
-	return vmem.Addr(p), err
+	return rq.Field(member).Pointer()
 }
 
 // all takes every thread from the initial pid namespace's map, where each has an entry, and from the list of processes:

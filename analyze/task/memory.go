@@ -40,8 +40,33 @@ func MemoryOf(v *kernel.View, x *Task) (Memory, error) {
 	return Memory{Virtual: total * v.PageSize(), Resident: uint64(max(pages, 0)) * v.PageSize()}, nil
 }
 
-// rss sums the counters: percpu_counters since 6.2, atomics before, where each thread also caches what it has not yet
-// added (task_struct.rss_stat, not counted here as /proc does not count it either).
+// CachedRSS is, by mm, what threads have not yet added to its counters: before 6.2 each keeps up to 64 pages of changes
+// (task_struct.rss_stat). Bytes, can be negative. /proc leaves them out, so that small processes show next to nothing.
+func CachedRSS(v *kernel.View, t *Table) map[vmem.Addr]int64 {
+	if !v.HasMember("task_struct", "rss_stat.count") {
+		return nil
+	}
+	out := make(map[vmem.Addr]int64)
+	for _, x := range t.Tasks {
+		if x.MM == 0 {
+			continue
+		}
+		count := v.ObjectOf("task_struct", x.Addr).Field("rss_stat.count")
+		for i := range int64(rssKinds) {
+			n, err := count.Index(i).Int()
+			if err != nil {
+				v.Gap(fmt.Sprintf("PID %d: rss", x.PID), err)
+				break
+			}
+			if i != rssSwap {
+				out[x.MM] += n * int64(v.PageSize())
+			}
+		}
+	}
+	return out
+}
+
+// rss sums the counters: percpu_counters since 6.2, atomics before.
 func rss(v *kernel.View, mm kernel.Value) (int64, error) {
 	stat := mm.Field("rss_stat")
 	if stat.Err() != nil {

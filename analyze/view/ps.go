@@ -47,9 +47,9 @@ func (t *ProcessTable) Text(w io.Writer, _ Options) error {
 	}
 	if !t.NoHeader {
 		if t.Policy {
-			fmt.Fprintf(bw, "      PID    PPID  CPU  %s  POLICY    PRIO  COMM\n", center(column, 16))
+			fmt.Fprintf(bw, "      PID    PPID  CPU  %s    POLICY    PRIO  COMM\n", center(column, 14))
 		} else {
-			fmt.Fprintf(bw, "      PID    PPID  CPU  %s  ST  %%MEM      VSZ      RSS  COMM\n", center(column, 16))
+			fmt.Fprintf(bw, "      PID    PPID  CPU  %s    ST  %%MEM      VSZ      RSS  COMM\n", center(column, 14))
 		}
 	}
 	for i := range t.Rows {
@@ -66,7 +66,7 @@ func (t *ProcessTable) Text(w io.Writer, _ Options) error {
 		if p.Kernel {
 			comm = "[" + comm + "]"
 		}
-		fmt.Fprintf(bw, "%s%7d %7d %4d  %016x", mark, p.PID, p.PPID, p.CPU, uint64(addr))
+		fmt.Fprintf(bw, "%s%7d %7d %3d  %016x", mark, p.PID, p.PPID, p.CPU, uint64(addr))
 		if t.Policy {
 			fmt.Fprintf(bw, "  %-8s  %4d  %s\n", p.Policy, p.Prio, comm)
 			continue

@@ -128,6 +128,7 @@ func policyName(n uint32) string {
 
 func processTable(c *Call, t *task.Table, xs []*task.Task) *view.ProcessTable {
 	out := &view.ProcessTable{KStackP: c.Flags.Has("s"), Policy: c.Flags.Has("Y"), NoHeader: c.Flags.Has("H"), Rows: make([]view.Process, 0, len(xs))}
+	cached := task.CachedRSS(c.View, t)
 	total, err := task.TotalRAM(c.View)
 	if err != nil {
 		c.View.Gap("memory total", err)
@@ -138,6 +139,7 @@ func processTable(c *Call, t *task.Table, xs []*task.Task) *view.ProcessTable {
 		if m, err := task.MemoryOf(c.View, x); err != nil {
 			c.View.Gap("", err)
 		} else {
+			m.Resident = uint64(max(int64(m.Resident)+cached[x.MM], 0))
 			p.VSZ, p.RSS = &m.Virtual, &m.Resident
 			if total != 0 {
 				pc := float64(m.Resident) * 100 / float64(total)
@@ -258,7 +260,11 @@ func lastRuns(c *Call, t *task.Table, xs []*task.Task) (view.Result, error) {
 
 // rqClock is the run queue's clock, on which sched_info.last_arrival is stamped.
 func rqClock(v *kernel.View, cpu int) (uint64, error) {
-	return v.PerCPU("runqueues", cpu).Field("clock").Uint()
+	rq, err := task.RunQueue(v, cpu)
+	if err != nil {
+		return 0, err
+	}
+	return rq.Field("clock").Uint()
 }
 
 func taskArgs(c *Call, xs []*task.Task) view.TaskArgs {
