@@ -23,26 +23,61 @@ type extent struct {
 	kind       kind
 }
 
-// layers collects extents in the order of the program headers and flattens them.
-type layers [kinds][]extent
-
-func (l *layers) add(e extent) {
-	if e.start < e.end {
-		l[e.kind] = append(l[e.kind], e)
+// flatten sorts extents, cuts away what overlaps and joins what goes on in the file. It works in place: only the few
+// extents that really overlap are copied.
+func flatten(all []extent) []extent {
+	slices.SortStableFunc(all, byStart)
+	var mended []extent
+	out := all[:0]
+	for i := 0; i < len(all); {
+		j, end := i+1, all[i].end
+		for j < len(all) && all[j].start < end {
+			end = max(end, all[j].end)
+			j++
+		}
+		if j == i+1 {
+			out = append(out, all[i])
+		} else {
+			mended = append(mended, mend(all[i:j])...)
+		}
+		i = j
 	}
+	if len(mended) > 0 {
+		out = append(out, mended...)
+		slices.SortFunc(out, byStart)
+	}
+	return join(out)
 }
 
-func (l *layers) flatten() []extent {
-	flat := disjoint(l[backed])
-	for _, lower := range l[backed+1:] {
+func byStart(a, b extent) int { return cmp.Compare(a.start, b.start) }
+
+func join(in []extent) []extent {
+	out := in[:0]
+	for _, e := range in {
+		if n := len(out); n > 0 && out[n-1].continues(e) {
+			out[n-1].end = e.end
+		} else {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// mend resolves a cluster of overlapping extents, which are sorted by their start.
+func mend(cluster []extent) []extent {
+	var layers [kinds][]extent
+	for _, e := range cluster {
+		layers[e.kind] = append(layers[e.kind], e)
+	}
+	flat := disjoint(layers[backed])
+	for _, lower := range layers[backed+1:] {
 		flat = under(flat, disjoint(lower))
 	}
 	return flat
 }
 
-// disjoint sorts extents of one kind and cuts overlaps away.
+// disjoint cuts overlaps of sorted extents of one kind away.
 func disjoint(in []extent) []extent {
-	slices.SortStableFunc(in, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
 	out := in[:0]
 	end := uint64(0)
 	for _, e := range in {
@@ -53,10 +88,6 @@ func disjoint(in []extent) []extent {
 			e = e.from(end)
 		}
 		end = e.end
-		if n := len(out); n > 0 && out[n-1].continues(e) {
-			out[n-1].end = e.end
-			continue
-		}
 		out = append(out, e)
 	}
 	return out

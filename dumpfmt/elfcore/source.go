@@ -36,24 +36,11 @@ func Open(f *dumpfmt.File) (*Source, error) {
 		Incomplete: h.incomplete || f.Incomplete,
 		Warnings:   f.Warnings,
 	}
-	var loads, notes []programHeader
-	collect := func(p programHeader) {
-		switch p.typ {
-		case ptLoad:
-			loads = append(loads, p)
-		case ptNote:
-			notes = append(notes, p)
-		}
+	t, err := h.survey(f, info)
+	if err != nil {
+		return nil, err
 	}
-	read, err := h.programHeaders(f, collect)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, &dumpfmt.FormatError{File: f.Name, Offset: int64(h.phStart + read*h.phSize), Msg: "reading program headers", Err: err}
-	}
-	if read < h.phCount {
-		info.Truncated = true
-		info.Warn("the file ends inside its program headers: %d of %d could be read", read, h.phCount)
-	}
-	for _, n := range notes {
+	for _, n := range t.notes {
 		if n.offset > math.MaxInt64 || n.filesz > math.MaxInt64 {
 			info.Warn("notes at byte %#x, %#x bytes long, can't be", n.offset, n.filesz)
 			continue
@@ -65,39 +52,98 @@ func Open(f *dumpfmt.File) (*Source, error) {
 	for 1<<s.shift < info.PageSize {
 		s.shift++
 	}
-	s.layout(h, loads)
-	if len(loads) == 0 {
-		if info.Truncated {
-			return nil, &dumpfmt.FormatError{File: f.Name, Offset: int64(h.phStart), Msg: "the file ends before any memory segment"}
-		}
-		return nil, &dumpfmt.FormatError{File: f.Name, Offset: int64(h.phStart), Msg: "no memory segments (PT_LOAD) in this ELF file"}
+	if err := s.layout(h, t); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-// layout turns the segments into extents and fills what Info says of memory.
-func (s *Source) layout(h *header, loads []programHeader) {
-	info := s.info
-	unknown := physUnknown(loads)
-	if unknown {
-		info.Warn("all %d segments have physical address 0: the file does not say where memory was", len(loads))
+// maxNotes bounds the segments of notes; dumps have one.
+const maxNotes = 64
+
+// table is what a first look at the program headers tells. They are read twice rather than kept: a filtered dump of a
+// large machine has half a million.
+type table struct {
+	notes   []programHeader
+	loads   int
+	extents int  // that they will make, unless the file is truncated
+	anyPhys bool // some segment's physical address isn't 0
+}
+
+func pieces(p programHeader) int {
+	if p.filesz > 0 && p.memsz > p.filesz {
+		return 2
 	}
-	var all layers
-	for i, p := range loads {
+	return 1
+}
+
+func (h *header) survey(f *dumpfmt.File, info *dumpfmt.Info) (table, error) {
+	var t table
+	read, err := h.programHeaders(f, func(p programHeader) {
+		switch {
+		case p.typ == ptLoad:
+			t.loads++
+			t.extents += pieces(p)
+			t.anyPhys = t.anyPhys || p.paddr != 0
+		case p.typ == ptNote && len(t.notes) < maxNotes:
+			t.notes = append(t.notes, p)
+		}
+	})
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return t, &dumpfmt.FormatError{File: f.Name, Offset: int64(h.phStart + read*h.phSize), Msg: "reading program headers", Err: err}
+	}
+	if read < h.phCount {
+		info.Truncated = true
+		info.Warn("the file ends inside its program headers: %d of %d could be read", read, h.phCount)
+	}
+	if t.loads > 0 {
+		return t, nil
+	}
+	msg := "no memory segments (PT_LOAD) in this ELF file"
+	if info.Truncated {
+		msg = "the file ends before any memory segment"
+	}
+	return t, &dumpfmt.FormatError{File: f.Name, Offset: int64(h.phStart), Msg: msg}
+}
+
+// layout turns the segments into extents and fills what Info says of memory.
+func (s *Source) layout(h *header, t table) error {
+	info := s.info
+	// Old /proc/kcore (before Linux 4.11) and user-space cores have 0 in all p_paddr. One segment at 0 is legitimate.
+	unknown := !t.anyPhys && t.loads > 1
+	if unknown {
+		info.Warn("all %d segments have physical address 0: the file does not say where memory was", t.loads)
+	}
+	info.Segments = make([]dumpfmt.Segment, 0, t.loads)
+	all := make([]extent, 0, t.extents)
+	_, err := h.programHeaders(s.file, func(p programHeader) {
+		if p.typ != ptLoad {
+			return
+		}
 		seg := dumpfmt.Segment{Offset: p.offset, FileSize: p.filesz, MemSize: max(p.memsz, p.filesz), Virt: p.vaddr}
 		if p.paddr != h.noPhys && !unknown {
 			seg.Phys, seg.HasPhys = dumpfmt.Phys(p.paddr), true
 		}
 		if uint64(seg.Phys)+seg.MemSize < uint64(seg.Phys) {
-			info.Warn("segment %d at %#x with %#x bytes goes beyond the end of the address space and was left out", i, p.paddr, seg.MemSize)
-			continue
+			info.Warn("a segment at %#x with %#x bytes goes beyond the end of the address space and was left out", p.paddr, seg.MemSize)
+			return
 		}
 		info.Segments = append(info.Segments, seg)
-		s.place(&all, seg)
+		all = s.place(all, seg)
+	})
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return &dumpfmt.FormatError{File: s.file.Name, Offset: int64(h.phStart), Msg: "reading program headers", Err: err}
 	}
-	info.Filtered = len(all[hole]) > 0
-	s.extents = all.flatten()
+	s.extents = flatten(all)
+	s.ranges()
+	info.Incomplete = info.Incomplete || info.Truncated
+	return nil
+}
+
+func (s *Source) ranges() {
+	info := s.info
 	for _, e := range s.extents {
+		info.Filtered = info.Filtered || e.kind == hole
 		if n := len(info.Ranges); n > 0 && uint64(info.Ranges[n-1].End) == e.start {
 			info.Ranges[n-1].End = dumpfmt.Phys(e.end)
 		} else {
@@ -105,24 +151,10 @@ func (s *Source) layout(h *header, loads []programHeader) {
 		}
 		info.MaxPFN = (e.end-1)>>s.shift + 1
 	}
-	if info.Truncated {
-		info.Incomplete = true
-	}
-}
-
-// physUnknown: old /proc/kcore (before Linux 4.11) and user-space cores have 0 in all p_paddr. One segment at 0 is
-// legitimate.
-func physUnknown(loads []programHeader) bool {
-	for _, p := range loads {
-		if p.paddr != 0 {
-			return false
-		}
-	}
-	return len(loads) > 1
 }
 
 // place adds a segment's extents: bytes in the file, bytes behind its end, hole.
-func (s *Source) place(all *layers, seg dumpfmt.Segment) {
+func (s *Source) place(all []extent, seg dumpfmt.Segment) []extent {
 	size := uint64(s.file.Size)
 	inFile := uint64(0)
 	if seg.Offset < size {
@@ -132,12 +164,19 @@ func (s *Source) place(all *layers, seg dumpfmt.Segment) {
 		s.info.Truncated = true
 	}
 	if !seg.HasPhys {
-		return
+		return all
 	}
 	start := uint64(seg.Phys)
-	all.add(extent{start: start, end: start + inFile, offset: int64(seg.Offset & math.MaxInt64), kind: backed})
-	all.add(extent{start: start + inFile, end: start + seg.FileSize, kind: lost})
-	all.add(extent{start: start + seg.FileSize, end: start + seg.MemSize, kind: hole})
+	for _, e := range [...]extent{
+		{start: start, end: start + inFile, offset: int64(seg.Offset & math.MaxInt64), kind: backed},
+		{start: start + inFile, end: start + seg.FileSize, kind: lost},
+		{start: start + seg.FileSize, end: start + seg.MemSize, kind: hole},
+	} {
+		if e.start < e.end {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 // Info is what the headers say.
