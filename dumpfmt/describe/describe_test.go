@@ -3,6 +3,7 @@ package describe_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -30,7 +31,12 @@ func small() *dumptest.Image { return dumptest.Small(binary.LittleEndian, 8, "x8
 
 func TestKdump(t *testing.T) {
 	t.Setenv("TZ", "UTC")
-	d := describeBytes(t, dumptest.Kdump{Version: 6, Codecs: []uint32{1, 2, 4, 0x20}, Status: 1, Erase: "erase a.b 4\n"}.Build(small()))
+	im := small()
+	d := describeBytes(t, dumptest.Kdump{Version: 6, Codecs: []uint32{1, 2, 4, 0x20}, Status: 1, Erase: "erase a.b 4\n"}.Build(im))
+	count := make(map[dumpfmt.PageState]int)
+	for _, p := range im.Pages {
+		count[p.State]++
+	}
 	var out strings.Builder
 	if err := describe.Text(&out, d); err != nil {
 		t.Fatal(err)
@@ -45,8 +51,8 @@ func TestKdump(t *testing.T) {
 		"      BUILD-ID: 00112233\n",
 		"    VMCOREINFO: 6 entries\n",
 		"        ERASED: erase a.b 4\n",
-		"         PAGES: 42 present",
-		", 14 zero, 28 excluded",
+		fmt.Sprintf("         PAGES: %d present (", count[dumpfmt.Present]),
+		fmt.Sprintf(" raw), %d zero, %d excluded\n", count[dumpfmt.Zero], count[dumpfmt.Excluded]),
 		"          CPUS: 2 with notes\n",
 		"CPU note 1, PID 78\n",
 		"       RIP: 0000000000001010",
