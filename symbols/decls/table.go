@@ -232,6 +232,7 @@ struct rb_root key_user_tree;
 struct hlist_head uidhash_table[128];
 
 struct rq runqueues;
+struct cpuhp_cpu_state cpuhp_state;
 struct timer_base timer_bases[];
 struct hrtimer_cpu_base hrtimer_bases;
 struct tick_device tick_cpu_device;
