@@ -2,7 +2,6 @@
 package sysinfo
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/analyze/printk"
 	"kdx/analyze/vmem"
-	"kdx/symbols"
 )
 
 // UTS is the kernel's uname.
@@ -41,7 +39,7 @@ func HZ(v *kernel.View) (uint64, error) {
 		return 0, err
 	}
 	if ns < 100_000 || ns > 100_000_000 {
-		return 0, fmt.Errorf("a tick of %d ns is none", ns)
+		return 0, fmt.Errorf("a tick of %d ns is none: tick_nsec or ntp_data is damaged", ns)
 	}
 	return uint64(math.Round(1e9 / float64(ns))), nil
 }
