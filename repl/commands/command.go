@@ -64,6 +64,7 @@ type State struct {
 	Current vmem.Addr // task_struct of the context that bt, files, … take by default
 	Hex     bool      // radix 16
 	Command func(name string) *Command
+	All     func() []*Command // the table
 	Aliases map[string]string
 	History func() []string // what was typed at the prompt, oldest first; nil without a prompt
 	Scroll  bool            // page what is longer than the screen

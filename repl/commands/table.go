@@ -3,6 +3,12 @@ package commands
 // All is the table of commands, in the order of help. A new command is one line here.
 func All() []*Command {
 	return []*Command{
+		helpCommand(),
+		aliasCommand(),
+		setCommand(),
+		historyCommand(),
+		repeatLineCommand(),
+		exitCommand(),
 		btCommand(),
 		foreachCommand(),
 		logCommand(),

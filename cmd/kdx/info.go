@@ -1,0 +1,65 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kdx/dumpfmt/describe"
+	"kdx/repl"
+)
+
+func infoCommand(std stdio) *cobra.Command {
+	var o options
+	var vmcoreinfo bool
+	c := &cobra.Command{
+		Use:     "info DUMP…",
+		Short:   "what a dump is: format, kernel, level, pages, CPUs",
+		Long:    "Says what a dump is, as far as headers, notes and a little of its memory tell; any architecture, no symbols needed.",
+		Example: "  kdx info vmcore\n  kdx info --json vmcore | jq .release\n  kdx info --vmcoreinfo vmcore",
+		RunE: func(c *cobra.Command, args []string) error {
+			n, err := sortFiles(args)
+			if err != nil {
+				return sortStatus(err)
+			}
+			x, err := o.openImage(c.Context(), n.dumps, std)
+			if err != nil {
+				return openStatus(err)
+			}
+			defer x.Close()
+			x.progress.Begin("looking at the dump")
+			d, err := describe.Describe(c.Context(), x.img)
+			x.progress.End()
+			if err != nil {
+				return &statusError{repl.Failed, err}
+			}
+			switch {
+			case o.json:
+				b, err := json.Marshal(map[string]any{"kdx": repl.EnvelopeVersion, "command": "info", "args": args, "result": d,
+					"missing": []string{}, "error": nil})
+				if err != nil {
+					return &statusError{repl.Failed, err}
+				}
+				_, err = fmt.Fprintf(std.out, "%s\n", b)
+				return writeStatus(err)
+			case vmcoreinfo:
+				return writeStatus(describe.VMCoreInfoText(std.out, d))
+			}
+			return writeStatus(describe.Text(std.out, d))
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&o.json, "json", false, "answer in JSON")
+	f.BoolVar(&vmcoreinfo, "vmcoreinfo", false, "show the VMCOREINFO note as it is")
+	f.BoolVar(&o.debug, "debug", false, "say on stderr what is tried")
+	return c
+}
+
+// writeStatus is the exit code for an error of stdout. A reader that went away is none.
+func writeStatus(err error) error {
+	if err == nil || repl.ReaderGone(err) {
+		return nil
+	}
+	return &statusError{repl.Failed, fmt.Errorf("writing the answer: %w", err)}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"kdx/analyze"
+	"kdx/analyze/kernel"
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/formats"
+	"kdx/repl"
+	"kdx/repl/commands"
+)
+
+// options of everything that opens a dump.
+type options struct {
+	json, force, zeroExcluded, debug, noPager bool
+	noKallsyms, noBTF, noORC                  bool
+}
+
+func (o *options) register(f *pflag.FlagSet) {
+	f.BoolVar(&o.json, "json", false, "answer in JSON, one document a command")
+	f.BoolVar(&o.force, "force", false, "take a vmlinux although it is of another build")
+	f.BoolVar(&o.zeroExcluded, "zero-excluded", false, "read pages that were left out of the dump as zeros")
+	f.BoolVar(&o.debug, "debug", false, "say on stderr what is tried")
+	f.BoolVar(&o.noPager, "no-pager", false, "never start a pager")
+	f.BoolVar(&o.noKallsyms, "no-kallsyms", false, "leave out the symbols of the dump itself")
+	f.BoolVar(&o.noBTF, "no-btf", false, "leave out the types of the dump itself")
+	f.BoolVar(&o.noORC, "no-orc", false, "leave out the unwind tables of the dump itself")
+}
+
+// opened is a dump and its kernel.
+type opened struct {
+	img      *dumpfmt.Image
+	kernel   *kernel.Kernel
+	progress *repl.Progress
+	log      *slog.Logger
+}
+
+func (o *opened) Close() { o.img.Close() }
+
+// openImage opens the dump without looking for a kernel in it.
+func (o *options) openImage(ctx context.Context, dumps []string, std stdio) (*opened, error) {
+	x := &opened{progress: repl.NewProgress(std.err, std.terminal.Err)}
+	level := slog.LevelWarn
+	if o.debug {
+		level = slog.LevelDebug
+	}
+	x.log = repl.NewLogger(std.err, x.progress, std.terminal.Err, level)
+	x.progress.Begin("opening " + filepath.Base(dumps[0]))
+	defer x.progress.End()
+	var err error
+	x.img, err = formats.Open(ctx, dumps, formats.Options{ZeroExcluded: o.zeroExcluded, Logger: x.log, Progress: x.progress.Report})
+	return x, err
+}
+
+// open opens the dump and its kernel.
+func (o *options) open(ctx context.Context, n named, std stdio) (*opened, error) {
+	x, err := o.openImage(ctx, n.dumps, std)
+	if err != nil {
+		return nil, err
+	}
+	x.kernel, err = analyze.Open(ctx, x.img, analyze.Options{Vmlinux: n.vmlinux, Force: o.force, Log: x.log,
+		NoKallsyms: o.noKallsyms, NoBTF: o.noBTF, NoORC: o.noORC})
+	if err != nil {
+		x.img.Close()
+		return nil, err
+	}
+	return x, nil
+}
+
+// session makes a session of an open dump; x may be nil for commands that need none.
+func (o *options) session(x *opened, std stdio) *repl.Session {
+	cfg := repl.Config{Commands: commands.All(), In: std.in, Out: std.out, Err: std.err, Terminal: std.terminal, JSON: o.json,
+		Editor: repl.NewTerminalEditor, GiveUp: func() { os.Exit(int(repl.Interrupted)) }}
+	if x != nil {
+		cfg.Kernel, cfg.Progress = x.kernel, x.progress
+	}
+	if !o.noPager {
+		cfg.Pager = repl.PagerFromEnvironment()
+	}
+	return repl.New(cfg)
+}
+
+// openStatus is the exit code for a dump or kernel that can't be opened.
+func openStatus(err error) error {
+	var mismatch *analyze.MismatchError
+	var format *dumpfmt.FormatError
+	var path *os.PathError
+	st := repl.NoKernel
+	switch {
+	case errors.As(err, &mismatch):
+		st = repl.Mismatch
+	case errors.Is(err, formats.ErrNotDump), errors.As(err, &format), errors.As(err, &path):
+		st = repl.NotDump
+	case errors.Is(err, context.Canceled):
+		st = repl.Interrupted
+	}
+	return &statusError{st, err}
+}
+
+func usagef(format string, args ...any) error {
+	return &statusError{repl.Usage, fmt.Errorf(format, args...)}
+}

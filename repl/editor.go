@@ -1,0 +1,168 @@
+package repl
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/chzyer/readline"
+	"golang.org/x/term"
+)
+
+// Prompt of an interactive session.
+const Prompt = "kdx> "
+
+// ErrInterrupt is ReadLine's answer to Ctrl-C.
+var ErrInterrupt = errors.New("interrupted line")
+
+// Editor reads lines from a person.
+type Editor interface {
+	// ReadLine returns io.EOF at the end of input and ErrInterrupt after Ctrl-C.
+	ReadLine() (string, error)
+	// Remember adds a line to what the arrow keys and the search go through.
+	Remember(line string)
+	// SetVi chooses vi's keys.
+	SetVi(on bool)
+	Close() error
+}
+
+// terminalEditor is chzyer/readline behind Editor.
+type terminalEditor struct {
+	rl *readline.Instance
+	vi bool
+}
+
+// NewTerminalEditor edits lines on a terminal, with the session's completion.
+func NewTerminalEditor(s *Session) (Editor, error) {
+	rl, err := readline.NewEx(&readline.Config{
+		Prompt:                 Prompt,
+		AutoComplete:           &readlineCompleter{s: s},
+		DisableAutoSaveHistory: true, // the session keeps it, safe for several kdx at once
+		HistoryLimit:           historyLimit,
+		HistorySearchFold:      true,
+		InterruptPrompt:        "^C",
+		EOFPrompt:              "exit",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &terminalEditor{rl: rl}, nil
+}
+
+func (e *terminalEditor) ReadLine() (string, error) {
+	line, err := e.rl.Readline()
+	if errors.Is(err, readline.ErrInterrupt) {
+		return "", ErrInterrupt
+	}
+	return line, err
+}
+
+func (e *terminalEditor) Remember(line string) {
+	_ = e.rl.SaveHistory(line) // it only fails where readline itself writes a file
+}
+
+func (e *terminalEditor) SetVi(on bool) {
+	if e.vi != on {
+		e.vi = on
+		e.rl.SetVimMode(on)
+	}
+}
+
+func (e *terminalEditor) Close() error { return e.rl.Close() }
+
+// plainEditor reads lines without editing; it prompts if told to.
+type plainEditor struct {
+	r      *bufio.Reader
+	prompt io.Writer // nil for none
+}
+
+func newPlainEditor(r io.Reader, prompt io.Writer) *plainEditor {
+	return &plainEditor{bufio.NewReader(r), prompt}
+}
+
+func (e *plainEditor) ReadLine() (string, error) {
+	if e.prompt != nil {
+		io.WriteString(e.prompt, Prompt)
+	}
+	line, err := e.r.ReadString('\n')
+	if err != nil && line != "" {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+func (e *plainEditor) Remember(string) {}
+func (e *plainEditor) SetVi(bool)      {}
+func (e *plainEditor) Close() error    { return nil }
+
+// StandardTerminal looks at the process's standard files.
+func StandardTerminal() Terminal {
+	t := Terminal{In: term.IsTerminal(int(os.Stdin.Fd())), Out: term.IsTerminal(int(os.Stdout.Fd())), Err: term.IsTerminal(int(os.Stderr.Fd()))}
+	t.Size = func() (width, height int) {
+		w, h, err := term.GetSize(int(os.Stdout.Fd()))
+		if err != nil {
+			return 0, 0
+		}
+		return w, h
+	}
+	return t
+}
+
+// readlineCompleter is the session's completion as readline wants it: what follows the cursor, and how much of it is
+// already there.
+type readlineCompleter struct {
+	s  *Session
+	mu sync.Mutex
+}
+
+// Do is called by readline's own goroutine, while the session waits for the line.
+func (c *readlineCompleter) Do(line []rune, pos int) ([][]rune, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	have, names := c.s.complete(string(line[:pos]))
+	names = fitting(names, len([]rune(have)), c.s.cfg.Terminal)
+	out := make([][]rune, len(names))
+	for i, n := range names {
+		out[i] = []rune(n)[len([]rune(have)):]
+	}
+	return out, len([]rune(have))
+}
+
+// fitting are the names that readline can list: it can't scroll, nor show what is wider than the screen. Of too many,
+// what they have in common stays.
+func fitting(names []string, have int, t Terminal) []string {
+	width, height := t.size()
+	if width == 0 {
+		width = 80
+	}
+	longest := 0
+	for _, n := range names {
+		longest = max(longest, len([]rune(n)))
+	}
+	if len(names) <= 1 {
+		return names
+	}
+	common := commonPrefix(names)
+	if len([]rune(common)) > have {
+		return []string{common}
+	}
+	columns := max(1, (width-1)/(longest+1))
+	rows := max(1, height-3)
+	if longest+1 >= width-1 {
+		return nil
+	}
+	return names[:min(len(names), rows*columns)]
+}
+
+func commonPrefix(names []string) string {
+	p := names[0]
+	for _, n := range names[1:] {
+		for !strings.HasPrefix(n, p) {
+			p = p[:len(p)-1]
+		}
+	}
+	return p
+}
