@@ -55,7 +55,7 @@ func TestKdump(t *testing.T) {
 		fmt.Sprintf(" raw), %d zero, %d excluded\n", count[dumpfmt.Zero], count[dumpfmt.Excluded]),
 		"          CPUS: 2 with notes\n",
 		"CPU note 1, PID 78\n",
-		"       RIP: 0000000000001010",
+		"     RIP: 0000000000001010",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("text lacks %q:\n%s", want, text)

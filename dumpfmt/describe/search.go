@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 
 	"kdx/dumpfmt"
 )
@@ -14,7 +15,6 @@ type found struct {
 	weak   string // a banner without a build number, see look
 	uts    *dumpfmt.UTS
 	config bool
-	arch   string
 }
 
 const (
@@ -33,10 +33,10 @@ const startKernelMap = 0xffffffff80000000
 func search(ctx context.Context, im *dumpfmt.Image, everywhere bool) (found, error) {
 	var f found
 	for _, start := range imageStarts(im.Info()) {
-		if err := f.scan(ctx, im, start, start+imageSize, false); err != nil {
+		if err := f.scan(ctx, im, start, start+imageSize, everywhere); err != nil {
 			return f, err
 		}
-		if f.banner != "" {
+		if f.enough(everywhere) {
 			return f, nil
 		}
 	}
@@ -65,7 +65,10 @@ func imageStarts(info *dumpfmt.Info) []dumpfmt.Phys {
 	return starts
 }
 
-// scan goes over the pages that can be read in [start, end). Unless all is set, the banner is enough.
+// enough: unless all is wanted, the banner is.
+func (f *found) enough(all bool) bool { return f.banner != "" && (!all || f.uts != nil) }
+
+// scan goes over the pages that can be read in [start, end) until there is enough.
 func (f *found) scan(ctx context.Context, im *dumpfmt.Image, start, end dumpfmt.Phys, all bool) error {
 	size := im.Info().PageSize
 	last := min(im.Info().MaxPFN, uint64(end)/size)
@@ -97,7 +100,7 @@ func (f *found) scan(ctx context.Context, im *dumpfmt.Image, start, end dumpfmt.
 		gap = false
 		buf = append(buf, page...)
 		f.look(buf)
-		if f.banner != "" && (!all || f.uts != nil) {
+		if f.enough(all) {
 			return nil
 		}
 	}
@@ -176,6 +179,10 @@ func parseUTS(b []byte) *dumpfmt.UTS {
 			return nil
 		}
 		*s = string(field[:n])
+	}
+	// The copy without a build number is of the weak symbol that findBanner knows, too.
+	if strings.HasPrefix(uts.Version, "# ") {
+		return nil
 	}
 	if uts.Release == "" || uts.Release[0] < '0' || uts.Release[0] > '9' || uts.Machine == "" {
 		return nil

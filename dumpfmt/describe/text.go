@@ -186,10 +186,11 @@ func (p printer) cpus(d *Description) {
 
 func (p printer) registers(regs []Register, bits int) {
 	for row := range slices.Chunk(regs, 3) {
+		var cells []string
 		for _, r := range row {
-			fmt.Fprintf(p.w, "%*s: %0*x", 10, strings.ToUpper(r.Name), bits/4, uint64(r.Value))
+			cells = append(cells, fmt.Sprintf("%8s: %0*x", strings.ToUpper(r.Name), bits/4, uint64(r.Value)))
 		}
-		fmt.Fprintln(p.w)
+		fmt.Fprintln(p.w, strings.Join(cells, " "))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 
 	"kdx/dumpfmt"
@@ -129,6 +130,7 @@ func (x *indexer) run(ctx context.Context, progress func(done, total int64)) err
 		pos += recordSize
 		have := min(size, x.file.Size-pos)
 		if have > 0 {
+			x.grow(pos)
 			x.records = append(x.records, piece{at: at, size: have, pos: pos})
 		}
 		pos += size
@@ -137,6 +139,21 @@ func (x *indexer) run(ctx context.Context, progress func(done, total int64)) err
 			window = largeWindow
 		}
 	}
+}
+
+// grow makes room for as many records as the file will have if they go on being as large as they were: doubling would
+// leave much garbage behind.
+func (x *indexer) grow(pos int64) {
+	const few = 4096
+	n := len(x.records)
+	if n < cap(x.records) {
+		return
+	}
+	more := int64(few)
+	if n >= few {
+		more = max(few, (x.file.Size-pos)/(pos/int64(n))*17/16)
+	}
+	x.records = slices.Grow(x.records, int(min(more, maxRecords)))
 }
 
 // cut notes that the stream ended too early. What was indexed stays good.
