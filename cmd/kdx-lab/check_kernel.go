@@ -153,15 +153,3 @@ func checkSys(ctx context.Context, s *subject) (string, error) {
 	}
 	return fmt.Sprintf("%s, up %.0f s, %q", sys.Release, sys.Uptime, sys.Context.Comm), d.err()
 }
-
-// checkMemory: kmem -i against /proc/meminfo. Totals are exact; what moves may have moved a little.
-func checkMemory(ctx context.Context, s *subject) (string, error) {
-	var d differences
-	return "", d.err()
-}
-
-// checkSlabs: kmem -s against /proc/slabinfo: sizes are exact, counts may have moved a little.
-func checkSlabs(ctx context.Context, s *subject) (string, error) {
-	var d differences
-	return "", d.err()
-}
