@@ -86,7 +86,7 @@ func build(mem symbols.Memory, loc Location, opt Options, names *nameTable) (*Ta
 	if loc.Addresses != 0 {
 		words, wordHoles = readHoles(mem, loc.Addresses, opt.wordSize()*n)
 	}
-	best, err := decide(cands, offsets, words, names, opt)
+	best, err := decide(cands, offsets, words, names, opt, loc.Names)
 	if err != nil {
 		return nil, errors.Join(err, baseErr)
 	}
@@ -103,8 +103,9 @@ func build(mem symbols.Memory, loc Location, opt Options, names *nameTable) (*Ta
 	return t, nil
 }
 
-// decide picks the layout that gives _stext its known address or, without one, the one whose addresses rise.
-func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options) (layout, error) {
+// decide picks the layout that gives _stext its known address or, without one, the one whose addresses rise and lie near
+// the table (near).
+func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options, near uint64) (layout, error) {
 	if len(cands) == 0 {
 		return layout{}, errors.New("kallsyms: no layout of addresses is possible with what is known of the table")
 	}
@@ -135,26 +136,31 @@ func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options
 	best, fewest := layout{}, -1
 	for _, c := range cands {
 		raw, n := size(c)
-		if falls := countFalls(c, raw, min(n, names.len())); n > 0 && (fewest < 0 || falls < fewest) {
-			best, fewest = c, falls
+		if odd := countOdd(c, raw, min(n, names.len()), near); n > 0 && (fewest < 0 || odd < fewest) {
+			best, fewest = c, odd
 		}
 	}
-	if fewest < 0 || fewest > names.len()/20 {
-		return layout{}, fmt.Errorf("kallsyms: in no known layout do the addresses rise (%d of %d fall)", fewest, names.len())
+	if fewest < 0 || fewest > names.len()/20+maxAbsolute {
+		return layout{}, fmt.Errorf("kallsyms: no known layout gives sensible addresses (%d of %d are out of order or far from the table)", fewest, names.len())
 	}
 	return best, nil
 }
 
-func countFalls(c layout, raw []byte, n int) int {
-	falls, prev := 0, uint64(0)
+// maxAbsolute is how many absolute symbols are sensible: a kernel has some 400 per-CPU variables.
+const maxAbsolute = 1024
+
+// countOdd counts addresses that fall, are absolute, or are far from the table, which is in the same image.
+func countOdd(c layout, raw []byte, n int, near uint64) int {
+	const reach = 2 << 30
+	odd, prev := 0, uint64(0)
 	for i := range n {
-		a, _ := c.address(raw, i)
-		if a < prev {
-			falls++
+		a, absolute := c.address(raw, i)
+		if a < prev || absolute || a-near+reach > 2*reach {
+			odd++
 		}
 		prev = a
 	}
-	return falls
+	return odd
 }
 
 // fill sets the addresses, drops entries that lack a name or an address, and sorts if the table is not sorted.

@@ -104,7 +104,7 @@ type record struct{ at, n uint32 }
 // walk finds the names. It stops where data ends, or at a length of 0, which no name has. sawLong tells whether a length
 // byte had bit 7 set.
 func walk(data []byte, n int, long bool) (recs []record, sawLong bool) {
-	recs = make([]record, 0, min(n, len(data)/2+1))
+	recs = make([]record, 0, min(n, len(data)/2+1)) // a name takes two bytes at least
 	at := 0
 	for range n {
 		if at >= len(data) {
@@ -128,12 +128,12 @@ func walk(data []byte, n int, long bool) (recs []record, sawLong bool) {
 	return recs, sawLong
 }
 
-// expand decompresses the names on a few goroutines. n is how many there should be.
+// expand decompresses the names on a few goroutines. n is how many there should be; the table has those that were found.
 func expand(data []byte, recs []record, n int, long bool, tokens *tokenSet) *nameTable {
 	t := &nameTable{
-		at:      make([]uint32, n),
-		length:  make([]uint16, n),
-		letters: make([]byte, n),
+		at:      make([]uint32, len(recs)),
+		length:  make([]uint16, len(recs)),
+		letters: make([]byte, len(recs)),
 		marks:   make(map[string][]int),
 		long:    long,
 	}

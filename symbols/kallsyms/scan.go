@@ -11,6 +11,8 @@ const (
 	maxScan     = 1 << 30
 	maxBehind   = 16 << 20 // the farthest that names start before the token table
 	fewestNames = 256      // a kernel has thousands
+	maxIndexes  = 4096     // places where 256 numbers rise
+	maxWalked   = 16 << 20 // names looked at in all, most of them in the right place
 	maxTries    = 8        // a kernel has one token table; a hostile dump may have thousands
 )
 
@@ -25,7 +27,12 @@ func Scan(mem symbols.Memory, start, end uint64, opt Options) (Location, error) 
 	}
 	var lastErr error
 	tried := 0
+	candidates := 0
+	budget := maxWalked
 	for index := range tokenIndexes(mem, start, end, opt) {
+		if candidates++; candidates > maxIndexes {
+			break
+		}
 		table, tokens, ok := tokensBefore(mem, index, opt)
 		if !ok {
 			continue
@@ -33,7 +40,7 @@ func Scan(mem symbols.Memory, start, end uint64, opt Options) (Location, error) 
 		if tried++; tried > maxTries {
 			break
 		}
-		loc, err := namesBefore(mem, Location{TokenTable: table, TokenIndex: index}, start, tokens, opt)
+		loc, err := namesBefore(mem, Location{TokenTable: table, TokenIndex: index}, start, tokens, opt, &budget)
 		if err == nil {
 			return loc, nil
 		}
@@ -150,7 +157,7 @@ func tokensFit(table, index []byte, opt Options) (*tokenSet, bool) {
 }
 
 // namesBefore searches backwards from the token table for num_syms and names, and completes loc.
-func namesBefore(mem symbols.Memory, loc Location, start uint64, tokens *tokenSet, opt Options) (Location, error) {
+func namesBefore(mem symbols.Memory, loc Location, start uint64, tokens *tokenSet, opt Options, budget *int) (Location, error) {
 	low := start
 	if loc.TokenTable-low > maxBehind {
 		low = loc.TokenTable - maxBehind
@@ -160,14 +167,14 @@ func namesBefore(mem symbols.Memory, loc Location, start uint64, tokens *tokenSe
 	base := loc.TokenTable - uint64(len(tail))
 	skip := int(-base & 3)
 	var lastErr error
-	for i := (len(tail)-skip-8)&^3 + skip; i >= 0; i -= 4 {
+	for i := (len(tail)-skip-8)&^3 + skip; i >= 0 && *budget > 0; i -= 4 {
 		count := int(opt.order().Uint32(tail[i:]))
 		// A name takes some 12 bytes, never fewer than 3 on average; seqs_of_names 3 more.
 		if count < fewestNames || count*3 > len(tail)-i || count*64 < len(tail)-i {
 			continue
 		}
 		for _, pad := range []int{4, 8} { // labels were aligned to words before 6.20
-			markers, ok := namesAndMarkers(tail[i+pad:], count, tokens, opt)
+			markers, ok := namesAndMarkers(tail[i+pad:], count, tokens, opt, budget)
 			if !ok {
 				continue
 			}
@@ -214,7 +221,7 @@ func tailOf(mem symbols.Memory, low, end uint64) []byte {
 
 // namesAndMarkers checks that data begins with count names and that kallsyms_markers follow, which repeat where every
 // 256th name starts. It returns the offset of the markers.
-func namesAndMarkers(data []byte, count int, tokens *tokenSet, opt Options) (markers int, ok bool) {
+func namesAndMarkers(data []byte, count int, tokens *tokenSet, opt Options, budget *int) (markers int, ok bool) {
 	for _, long := range []bool{true, false} {
 		recs, sawLong := walk(data, min(count, 32), long)
 		if len(recs) < 32 {
@@ -224,6 +231,9 @@ func namesAndMarkers(data []byte, count int, tokens *tokenSet, opt Options) (mar
 			if _, _, ok := tokens.append(nil, data[r.at:r.at+r.n]); !ok {
 				return 0, false
 			}
+		}
+		if *budget -= count; *budget < 0 {
+			return 0, false
 		}
 		recs, sawLong = walk(data, count, long)
 		if len(recs) == count {

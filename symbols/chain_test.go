@@ -1,0 +1,94 @@
+package symbols
+
+import (
+	"errors"
+	"iter"
+	"slices"
+	"testing"
+)
+
+type fakeSymbols struct {
+	name string
+	syms []Symbol
+	err  error
+}
+
+func (f *fakeSymbols) Name() string { return f.name }
+
+func (f *fakeSymbols) SymbolsNamed(name string) ([]Symbol, error) {
+	var out []Symbol
+	for _, s := range f.syms {
+		if s.Name == name {
+			out = append(out, s)
+		}
+	}
+	switch {
+	case f.err != nil:
+		return nil, f.err
+	case out == nil:
+		return nil, ErrNotFound
+	}
+	return out, nil
+}
+
+func (f *fakeSymbols) SymbolAt(addr uint64) (Symbol, error) {
+	for _, s := range f.syms {
+		if addr-s.Addr < s.Size {
+			return s, nil
+		}
+	}
+	if f.err != nil {
+		return Symbol{}, f.err
+	}
+	return Symbol{}, ErrNotFound
+}
+
+func (f *fakeSymbols) All() iter.Seq[Symbol] { return slices.Values(f.syms) }
+
+func TestChainOrder(t *testing.T) {
+	var c Chain
+	c.AddSymbols(&fakeSymbols{name: "first", syms: []Symbol{{Name: "a", Addr: 0x10, Size: 4}}})
+	c.AddSymbols(&fakeSymbols{name: "second", syms: []Symbol{{Name: "a", Addr: 0x20, Size: 4}, {Name: "b", Addr: 0x30, Size: 4}}})
+	if got, err := c.SymbolsNamed("a"); err != nil || len(got) != 1 || got[0].Addr != 0x10 {
+		t.Errorf("SymbolsNamed(a) = %v, %v; want the first finder's", got, err)
+	}
+	if got, err := c.SymbolAt(0x31); err != nil || got.Name != "b" {
+		t.Errorf("SymbolAt(0x31) = %v, %v; want b", got, err)
+	}
+	if _, err := c.SymbolsNamed("c"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("SymbolsNamed(c): %v; want ErrNotFound", err)
+	}
+	if got := len(slices.Collect(c.All())); got != 3 {
+		t.Errorf("All yields %d; want 3", got)
+	}
+}
+
+// A broken finder is noted once, and the next one answers.
+func TestChainBroken(t *testing.T) {
+	broken := errors.New("page excluded")
+	var c Chain
+	c.AddSymbols(&fakeSymbols{name: "kallsyms", err: broken})
+	c.AddSymbols(&fakeSymbols{name: "vmlinux", syms: []Symbol{{Name: "a"}}})
+	if got, err := c.SymbolsNamed("a"); err != nil || len(got) != 1 {
+		t.Errorf("SymbolsNamed(a) = %v, %v; want vmlinux's", got, err)
+	}
+	if _, err := c.SymbolsNamed("b"); !errors.Is(err, broken) || errors.Is(err, ErrNotFound) {
+		t.Errorf("SymbolsNamed(b): %v; want the failure", err)
+	}
+	if got := c.Broken(); len(got) != 1 || !errors.Is(got["kallsyms"], broken) {
+		t.Errorf("Broken() = %v; want kallsyms", got)
+	}
+}
+
+func TestLazySymbolsFails(t *testing.T) {
+	opened := 0
+	f := LazySymbols("x", func() (SymbolFinder, error) { opened++; return nil, errors.New("no") })
+	for range 2 {
+		if _, err := f.SymbolAt(1); err == nil {
+			t.Error("SymbolAt of a finder that does not open: no error")
+		}
+	}
+	if opened != 1 {
+		t.Errorf("opened %d times; want 1", opened)
+	}
+}
