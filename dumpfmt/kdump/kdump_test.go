@@ -34,7 +34,7 @@ func TestBitmap(t *testing.T) {
 	for _, pfns := range []uint64{1, 63, 64, 65, 32768, 32769, 100001} {
 		raw := make([]byte, (pfns+7)/8)
 		for i := range raw {
-			raw[i] = byte(rnd.Uint32()) & byte(rnd.Uint32())
+			raw[i] = byte(rnd.Uint32() >> (rnd.Uint32() % 8))
 		}
 		raw[len(raw)-1] |= 0x80 // behind the end unless pfns is a multiple of 8
 		b := newBitmap(memFile(append([]byte{1, 2, 3}, raw...)), 3, pfns)
