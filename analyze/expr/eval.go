@@ -33,7 +33,12 @@ func (e *evaluator) fail(pos int, err error) error {
 	if errors.As(err, &done) {
 		return err
 	}
-	return &Error{Src: e.src, Pos: pos, Msg: err.Error(), Err: err}
+	msg := err.Error()
+	var fault *vmem.FaultError
+	if errors.As(err, &fault) && fault.VA < e.v.PageSize() {
+		msg += ": a NULL pointer was followed"
+	}
+	return &Error{Src: e.src, Pos: pos, Msg: msg, Err: err}
 }
 
 // make is a computed value of type t.
@@ -223,7 +228,17 @@ func (e *evaluator) member(n *node) (kernel.Value, error) {
 }
 
 func (e *evaluator) unknownType(pos int) error {
-	return e.errorf(pos, "the type of this variable is not known: cast its address, as in *(unsigned long *)&name")
+	name := e.src[pos:]
+	for i := range len(name) {
+		if !isIdentByte(name[i]) && (name[i] < '0' || name[i] > '9') {
+			name = name[:i]
+			break
+		}
+	}
+	if name == "" {
+		name = "name"
+	}
+	return e.errorf(pos, "the kernel's type data do not say what type %s has: give it, as in *(unsigned long *)&%s", name, name)
 }
 
 // follow is what a pointer points to. NULL is followed too: &((struct page *)0)->lru is an offset.
@@ -248,7 +263,7 @@ func (e *evaluator) follow(pos int, x kernel.Value) (kernel.Value, error) {
 	if e.typesOnly {
 		return e.v.Object(t.Elem(), 0), nil
 	}
-	if addr, ok := x.Addr(); ok && e.v.IsPerCPU(addr) {
+	if addr, ok := x.Addr(); ok && e.rawPerCPU && e.v.IsPerCPU(addr) {
 		return x, e.errorf(pos, "this pointer is per-CPU: say of which CPU, as in name:0 or per_cpu(name, 0)")
 	}
 	p, err := x.Uint()

@@ -106,6 +106,9 @@ func (e *evaluator) ident(t token) (kernel.Value, error) {
 	if c, _ := Classify(e.v, t.text); c == Struct || c == Union || c == Enum || c == Typedef {
 		return kernel.Value{}, e.errorf(t.pos, "%s is a %s, no variable", t.text, c)
 	}
+	if strings.Trim(t.text, "0123456789abcdefABCDEF") == "" {
+		return kernel.Value{}, e.errorf(t.pos, "there is no symbol %s; a hexadecimal number needs 0x in expressions: 0x%s", t.text, t.text)
+	}
 	return kernel.Value{}, e.errorf(t.pos, "there is no symbol %s%s", t.text, e.similarSymbol(t.text))
 }
 

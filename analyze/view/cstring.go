@@ -8,9 +8,8 @@ import (
 // digits. cut says that more follows.
 func quoteC(b *strings.Builder, p []byte, cut bool) {
 	b.WriteByte('"')
-	afterOctal := false
 	for _, c := range p {
-		afterOctal = escapeC(b, c, '"', afterOctal)
+		escapeC(b, c, '"')
 	}
 	b.WriteByte('"')
 	if cut {
@@ -21,13 +20,12 @@ func quoteC(b *strings.Builder, p []byte, cut bool) {
 // quoteChar writes c as a C character constant.
 func quoteChar(b *strings.Builder, c byte) {
 	b.WriteByte('\'')
-	escapeC(b, c, '\'', false)
+	escapeC(b, c, '\'')
 	b.WriteByte('\'')
 }
 
-// escapeC writes one character. A digit behind an octal escape is escaped too, as it would read as part of it; gdb does
-// so even where three digits leave no doubt.
-func escapeC(b *strings.Builder, c, quote byte, afterOctal bool) (octal bool) {
+// escapeC writes one character.
+func escapeC(b *strings.Builder, c, quote byte) {
 	switch c {
 	case '\a':
 		b.WriteString(`\a`)
@@ -47,15 +45,13 @@ func escapeC(b *strings.Builder, c, quote byte, afterOctal bool) (octal bool) {
 		b.WriteByte('\\')
 		b.WriteByte(c)
 	default:
-		if c >= ' ' && c < 0x7f && !(afterOctal && c >= '0' && c <= '9') {
+		if c >= ' ' && c < 0x7f {
 			b.WriteByte(c)
-			return false
+			return
 		}
 		b.WriteByte('\\')
 		b.WriteByte('0' + c>>6)
 		b.WriteByte('0' + c>>3&7)
 		b.WriteByte('0' + c&7)
-		return true
 	}
-	return false
 }

@@ -145,8 +145,10 @@ func follow(w io.Writer, x kernel.Value, path string, st Style, indent string) e
 	fmt.Fprintf(&b, "%#x\n%s-> ", uint64(p), indent)
 	v := x.View()
 	elem := x.Type().Strip().Elem()
-	pr := &printer{v: v}
-	sym := strings.TrimSpace(pr.symbol(uint64(p)))
+	sym := ""
+	if s, err := v.SymbolAt(p); err == nil && vmem.Addr(s.Addr) == p && v.Arch().IsKernel(uint64(p)) {
+		sym = "<" + s.Name + ">"
+	}
 	target := v.Object(elem, p)
 	s := elem.Strip()
 	switch {

@@ -139,7 +139,7 @@ func isFlagEnum(t *symbols.Type) bool {
 		}
 		seen |= u
 	}
-	return seen != 0
+	return true
 }
 
 func flagText(t *symbols.Type, u uint64) string {

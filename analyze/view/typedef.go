@@ -78,17 +78,23 @@ func (p *typePrinter) begin(column string, depth int) {
 func (p *typePrinter) definition(t *symbols.Type) {
 	switch t.Kind {
 	case symbols.Struct, symbols.Union:
-		p.body(t, 0, 0, 0, 0)
+		p.body(t, 0, 0, 0, 0, false)
 		p.b.WriteByte('\n')
 	case symbols.Enum:
 		p.enum(t)
 		p.b.WriteString(";\n")
 	case symbols.Typedef:
 		e := t.Elem()
+		for range maxNesting { // what a chain of typedefs ends in says more than its next name
+			if e.Kind != symbols.Typedef {
+				break
+			}
+			e = e.Elem()
+		}
 		p.b.WriteString("typedef ")
 		switch e.Kind {
 		case symbols.Struct, symbols.Union:
-			p.body(e, 0, 0, 0, 0)
+			p.body(e, 0, 0, 0, 0, false)
 			p.b.WriteString(" " + t.Name + ";\n")
 		case symbols.Enum:
 			p.enum(e)
@@ -117,8 +123,9 @@ func (p *typePrinter) enum(t *symbols.Type) {
 const maxLines = 100_000
 
 // body writes "struct tag { … }" without a newline at its end. Each level of named members of anonymous type takes
-// from show; below zero they are written as {...}, as gdb does, anonymous members are always shown.
-func (p *typePrinter) body(t *symbols.Type, base uint64, depth, show, nest int) {
+// from show; below zero they are written as {...}, as gdb does, anonymous members are always shown. The brace that closes
+// a named member stands at the member's offset.
+func (p *typePrinter) body(t *symbols.Type, base uint64, depth, show, nest int, named bool) {
 	p.b.WriteString(t.Kind.String() + " ")
 	if t.Name != "" {
 		p.b.WriteString(t.Name + " ")
@@ -136,7 +143,11 @@ func (p *typePrinter) body(t *symbols.Type, base uint64, depth, show, nest int) 
 	for i := range ms {
 		p.member(&ms[i], base, depth+1, show, nest)
 	}
-	p.begin("", depth)
+	closing := ""
+	if named {
+		closing = p.offset(base)
+	}
+	p.begin(closing, depth)
 	if depth == 0 && p.offsets {
 		// The closing brace of the whole stands at the left edge.
 		s := p.b.String()
@@ -155,7 +166,11 @@ func (p *typePrinter) member(m *symbols.Member, base uint64, depth, show, nest i
 			below--
 		}
 		p.begin("", depth)
-		p.body(inner, off, depth, below, nest+1)
+		pointer := m.Type.Strip().Kind == symbols.Pointer
+		if pointer {
+			off = 0 // the members are not part of this object
+		}
+		p.body(inner, off, depth, below, nest+1, m.Name != "" && !pointer)
 		if decl := declarator(m); decl != "" {
 			p.b.WriteString(" " + decl)
 		}
@@ -163,7 +178,30 @@ func (p *typePrinter) member(m *symbols.Member, base uint64, depth, show, nest i
 		return
 	}
 	p.begin(p.offset(off), depth)
-	p.b.WriteString(declaration(m) + ";\n")
+	decl := declaration(m)
+	if e := m.Type.Strip(); show >= 0 && e.Kind == symbols.Enum && e.Name == "" {
+		decl = strings.Replace(decl, "{...}", constants(e), 1)
+	}
+	p.b.WriteString(decl + ";\n")
+}
+
+// constants spells out an enum without a tag; values stand where C would not count on to them.
+func constants(t *symbols.Type) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	next := int64(0)
+	for i, e := range t.Enumerators() {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(e.Name)
+		if e.Value != next {
+			fmt.Fprintf(&b, " = %d", e.Value)
+		}
+		next = e.Value + 1
+	}
+	b.WriteByte('}')
+	return b.String()
 }
 
 // inlined is the struct or union without a tag that a member's declaration must spell out.
@@ -215,10 +253,10 @@ func (p *typePrinter) paths(w io.Writer, t *symbols.Type, paths []string) error 
 	return err
 }
 
-// title is how an object of t is headed: "struct list_head", "atomic_t".
+// title is how an object of t is headed: "struct list_head"; a typedef of a struct says so too, as crash does.
 func title(t *symbols.Type) string {
-	if s := t.Strip(); (s.Kind == symbols.Struct || s.Kind == symbols.Union) && s.Name != "" {
-		return s.String()
+	if s := t.Strip(); t.Kind == symbols.Typedef && (s.Kind == symbols.Struct || s.Kind == symbols.Union) {
+		return s.Kind.String() + " " + t.Name
 	}
 	return t.String()
 }

@@ -25,7 +25,7 @@ const keep = 16
 
 // New seeks names near word: the longer the word, the more edits are allowed, 3 at most.
 func New(word string) *Finder {
-	limit := min(len(word)/3, 3)
+	limit := min(len(word)/4, 3)
 	if len(word) >= 2 {
 		limit = max(limit, 1)
 	}

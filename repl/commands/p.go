@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -74,7 +73,7 @@ func runP(c *Call) (view.Result, error) {
 			return nil, err
 		}
 	}
-	if err := printable(x); err != nil {
+	if err := printable(src, x); err != nil {
 		return nil, err
 	}
 	return &view.Printed{Expression: src, Style: st, List: []view.PrintedValue{c.remember(src, -1, x)}}, nil
@@ -112,11 +111,11 @@ func (c *Call) remember(src string, cpu int, x kernel.Value) view.PrintedValue {
 }
 
 // printable refuses what has no bytes that could be shown.
-func printable(x kernel.Value) error {
+func printable(src string, x kernel.Value) error {
 	t := x.Type().Strip()
 	switch {
 	case t.Kind == symbols.Void:
-		return errors.New("the type of this variable is not known: give it, as in p (unsigned long)name, or show its memory with rd")
+		return fmt.Errorf("the kernel's type data do not say what type %s has: give it, as in *(unsigned long *)&(%s), or show its memory with rd", src, src)
 	case t.Incomplete:
 		return fmt.Errorf("%s is declared, but this kernel's types do not define it", t)
 	}
@@ -138,7 +137,7 @@ func (c *Call) printPerCPU(src string, cpus []int, opt expr.Options, st view.Sty
 		if err != nil {
 			return nil, err
 		}
-		if err := printable(x); err != nil {
+		if err := printable(src, x); err != nil {
 			return nil, err
 		}
 		res.List = append(res.List, c.remember(src, cpu, x))

@@ -148,7 +148,7 @@ func (c *Call) searchTypes() (view.Result, error) {
 	res := &view.TypeList{}
 	seen := map[string]bool{}
 	for kind, name := range c.View.Symbols().TypeNames() {
-		if kind != symbols.Struct && kind != symbols.Union || name == "" {
+		if kind != symbols.Struct && kind != symbols.Union && kind != symbols.Typedef || name == "" {
 			continue
 		}
 		if err := c.View.Step(); err != nil {
@@ -160,7 +160,16 @@ func (c *Call) searchTypes() (view.Result, error) {
 			seen[key] = true
 		}
 		t, err := c.View.Symbols().TypeNamed(kind, name)
-		if err != nil || t.Size < lo || t.Size > hi || search.word != "" && !search.in(t, 0) {
+		if err != nil || t.Size < lo || t.Size > hi {
+			continue
+		}
+		if kind == symbols.Typedef {
+			// A struct without a tag is known by its typedef alone.
+			if t = t.Elem(); t.Name != "" || t.Kind != symbols.Struct && t.Kind != symbols.Union {
+				continue
+			}
+		}
+		if search.word != "" && !search.in(t, 0) {
 			continue
 		}
 		res.List = append(res.List, view.TypeListRow{Size: t.Size, Kind: kind.String(), Name: name})
