@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,6 +74,12 @@ func runBT(c *Call) (view.Result, error) {
 			return nil, err
 		}
 		s, err := oneStack(c, tr, x)
+		if errors.Is(err, backtrace.ErrExited) {
+			if c.Flags.Value("R") == "" {
+				stacks = append(stacks, view.NewStack(header(x), x.OnCPU, &unwind.Trace{End: err}, nil))
+			}
+			continue
+		}
 		if err != nil {
 			if len(xs) == 1 {
 				return nil, fmt.Errorf("PID %d (%s): %w", x.PID, x.Comm, err)
