@@ -21,5 +21,16 @@ func All() []*Command {
 		starCommand(),
 		pCommand(),
 		whatisCommand(),
+		rdCommand(),
+		disCommand(),
+		symCommand(),
+		kmemCommand(),
+		vtopCommand(),
+		ptovCommand(),
+		ptobCommand(),
+		btopCommand(),
+		pteCommand(),
+		evalCommand(),
+		asciiCommand(),
 	}
 }

@@ -1,0 +1,176 @@
+// Package mm answers questions about memory management: pages and their flags, the totals of /proc/meminfo, vmalloc
+// areas.
+package mm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"kdx/analyze/kernel"
+	"kdx/analyze/vmem"
+	"kdx/dumpfmt"
+	"kdx/symbols"
+)
+
+// Pages finds struct page. It is immutable and safe for many goroutines.
+type Pages struct {
+	vmemmap vmem.Addr
+	size    uint64
+	direct  vmem.Addr
+	maxPFN  uint64
+	shift   uint
+	bind    kernel.Binding[pageStruct]
+	flags   []string // by bit
+}
+
+type pageStruct struct {
+	Flags    uint64    `k:"flags"` // memdesc_flags_t since 6.18
+	Mapping  vmem.Addr `k:"mapping"`
+	Index    uint64    `k:"__folio_index|index"` // renamed in 6.16
+	RefCount int32     `k:"_refcount"`
+	Compound uint64    `k:"compound_info|compound_head"` // renamed in 7.1
+	Type     uint32    `k:"page_type"`                   // shares its place with _mapcount
+	LRUNext  vmem.Addr `k:"lru.next"`
+}
+
+// Page is a page of memory as its struct page says.
+type Page struct {
+	Addr     vmem.Addr // of the struct page
+	PFN      uint64
+	Phys     dumpfmt.Phys
+	Flags    uint64
+	Mapping  vmem.Addr
+	Index    uint64
+	RefCount int32
+	Type     uint32    // page_type; a count of mappings in pages of other kinds
+	Head     vmem.Addr // of the compound page that it is a tail of; 0 if it is none
+}
+
+// Kernels without CONFIG_RANDOMIZE_MEMORY have the map of pages where x86_64/mm.rst says.
+const (
+	vmemmapBase4 = 0xffffea0000000000
+	vmemmapBase5 = 0xffd4000000000000
+)
+
+// NewPages finds the map of pages.
+func NewPages(v *kernel.View) (*Pages, error) {
+	bind, err := kernel.Bind[pageStruct](v.Kernel, "page")
+	if err != nil {
+		return nil, err
+	}
+	p := &Pages{bind: bind, size: bind.Size(), maxPFN: v.Image().Info().MaxPFN}
+	for s := v.PageSize(); s > 1; s >>= 1 {
+		p.shift++
+	}
+	base, err := v.UintAt("vmemmap_base", v.WordSize())
+	switch {
+	case err == nil:
+	case !errors.Is(err, symbols.ErrNotFound):
+		return nil, fmt.Errorf("the map of pages: %w", err)
+	case v.Arch().Machine() != dumpfmt.MachineX86_64:
+		return nil, errors.New("the map of pages can't be found: the kernel has no vmemmap_base")
+	default:
+		base = vmemmapBase4
+		if n, _ := v.VMCoreInfo().Number("pgtable_l5_enabled"); n != 0 {
+			base = vmemmapBase5
+		}
+	}
+	p.vmemmap = vmem.Addr(base)
+	direct, ok := v.Arch().DirectMap()
+	if !ok {
+		return nil, errors.New("the direct map of memory is not known")
+	}
+	p.direct = direct
+	p.flags = flagNames(v)
+	return p, nil
+}
+
+// flagNames takes the names of enum pageflags: of several for one bit the first, the others are for special pages.
+func flagNames(v *kernel.View) []string {
+	limit, t, err := v.Symbols().Enumerator("__NR_PAGEFLAGS")
+	if err != nil {
+		return nil
+	}
+	names := make([]string, max(0, min(limit, 64)))
+	for _, e := range t.Enumerators() {
+		if name, ok := strings.CutPrefix(e.Name, "PG_"); ok && e.Value >= 0 && e.Value < int64(len(names)) && names[e.Value] == "" {
+			names[e.Value] = name
+		}
+	}
+	return names
+}
+
+// FlagNames are the names of the page flags by bit; an unnamed one is "".
+func (p *Pages) FlagNames() []string { return p.flags }
+
+// Size of struct page in bytes.
+func (p *Pages) Size() uint64 { return p.size }
+
+// Of is where the struct page of pfn lies.
+func (p *Pages) Of(pfn uint64) vmem.Addr { return p.vmemmap + vmem.Addr(pfn*p.size) }
+
+// PFN is the page whose struct page covers addr; ok is false if addr is outside the map of pages.
+func (p *Pages) PFN(addr vmem.Addr) (pfn uint64, ok bool) {
+	if addr < p.vmemmap {
+		return 0, false
+	}
+	pfn = uint64(addr-p.vmemmap) / p.size
+	return pfn, pfn < p.maxPFN
+}
+
+// Virt is the page's address in the direct map.
+func (p *Pages) Virt(pfn uint64) vmem.Addr { return p.direct + vmem.Addr(pfn<<p.shift) }
+
+// Direct is the pfn behind an address of the direct map.
+func (p *Pages) Direct(addr vmem.Addr) (pfn uint64, ok bool) {
+	if addr < p.direct {
+		return 0, false
+	}
+	pfn = uint64(addr-p.direct) >> p.shift
+	return pfn, pfn < p.maxPFN
+}
+
+// Read reads the struct page of pfn.
+func (p *Pages) Read(v *kernel.View, pfn uint64) (Page, error) {
+	if pfn >= p.maxPFN {
+		return Page{}, fmt.Errorf("page %#x lies beyond the machine's memory", pfn)
+	}
+	addr := p.Of(pfn)
+	s, err := p.bind.Read(v, addr)
+	if err != nil {
+		return Page{}, fmt.Errorf("page %#x: %w", pfn, err)
+	}
+	g := Page{Addr: addr, PFN: pfn, Phys: dumpfmt.Phys(pfn << p.shift), Flags: s.Flags, Mapping: s.Mapping, Index: s.Index,
+		RefCount: s.RefCount, Type: s.Type}
+	g.Head = p.head(addr, s.Compound)
+	return g, nil
+}
+
+// head decodes compound_info of a tail page: the address of the head, or since 7.1, where a struct page has a power of
+// two of bytes, a mask that makes the head's address of the tail's. Bit 0 marks a tail.
+func (p *Pages) head(addr vmem.Addr, info uint64) vmem.Addr {
+	if info&1 == 0 {
+		return 0
+	}
+	info &^= 1
+	if inverted := ^info + 1; inverted != 0 && inverted&(inverted-1) == 0 {
+		return addr & vmem.Addr(info)
+	}
+	return vmem.Addr(info)
+}
+
+// FlagText names the flags that are set, joined by commas.
+func (p *Pages) FlagText(flags uint64) string {
+	var b strings.Builder
+	for i, name := range p.flags {
+		if flags>>i&1 == 0 || name == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(name)
+	}
+	return b.String()
+}

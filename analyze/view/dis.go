@@ -1,0 +1,36 @@
+package view
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"kdx/analyze/vmem"
+)
+
+// Disassembly is dis. Its JSON is an array of Instruction.
+type Disassembly []Instruction
+
+// Instruction is a line of dis.
+type Instruction struct {
+	Addr   vmem.Addr `json:"address"`
+	Symbol string    `json:"symbol,omitempty"` // "schedule+4"
+	Bytes  string    `json:"bytes"`            // hexadecimal
+	Text   string    `json:"text"`
+	// Target is the address that the instruction names: a branch's target, or a place relative to the instruction pointer.
+	Target *vmem.Addr `json:"target,omitempty"`
+	Bad    bool       `json:"bad,omitempty"` // the bytes are no instruction
+}
+
+// Text writes lines as gdb does.
+func (l Disassembly) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for _, in := range l {
+		if in.Symbol == "" {
+			fmt.Fprintf(bw, "0x%x:\t%s\n", uint64(in.Addr), Printable(in.Text))
+			continue
+		}
+		fmt.Fprintf(bw, "0x%x <%s>:\t%s\n", uint64(in.Addr), Printable(in.Symbol), Printable(in.Text))
+	}
+	return bw.Flush()
+}

@@ -1,0 +1,170 @@
+package view
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"kdx/analyze/vmem"
+)
+
+// Translations is vtop; its JSON is an array of Translation.
+type Translations []Translation
+
+// Translation is how a virtual address leads to a physical one.
+type Translation struct {
+	Virtual  vmem.Addr   `json:"virtual"`
+	Physical *vmem.Addr  `json:"physical"` // null if the page is not in memory
+	User     bool        `json:"user"`
+	PID      *int32      `json:"pid,omitempty"` // whose user space it is
+	Steps    []TableStep `json:"steps"`
+	PageSize uint64      `json:"page_size,omitempty"` // bytes
+	Entry    *TableEntry `json:"entry,omitempty"`     // the last, taken apart
+	Page     *PageLine   `json:"page,omitempty"`
+}
+
+// TableStep is an entry on the way.
+type TableStep struct {
+	Level string    `json:"level"`
+	Addr  vmem.Addr `json:"address"` // physical
+	Entry vmem.Addr `json:"entry"`
+}
+
+// TableEntry is a page-table entry taken apart.
+type TableEntry struct {
+	Entry    vmem.Addr  `json:"entry"`
+	Physical *vmem.Addr `json:"physical"` // null if the entry maps nothing
+	Flags    []string   `json:"flags"`
+	Swap     *SwapPlace `json:"swap,omitempty"`
+}
+
+// SwapPlace is where a page lies in swap.
+type SwapPlace struct {
+	Device uint64 `json:"device"` // index of swap_info
+	Offset uint64 `json:"offset"` // pages
+}
+
+// TableEntries is pte.
+type TableEntries []TableEntry
+
+// Text writes crash's blocks.
+func (l Translations) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for i := range l {
+		if i > 0 {
+			fmt.Fprintln(bw)
+		}
+		l[i].text(bw)
+	}
+	return bw.Flush()
+}
+
+func (t *Translation) text(bw *bufio.Writer) {
+	width := 16
+	if t.User {
+		width = 11
+	}
+	phys := "(not mapped)"
+	if t.Physical != nil {
+		phys = fmt.Sprintf("%x", uint64(*t.Physical))
+	}
+	fmt.Fprintf(bw, "%-*s  %-16s\n%-*x  %-16s\n\n", width-1, "VIRTUAL", " PHYSICAL", width, uint64(t.Virtual), phys)
+	for _, s := range t.Steps {
+		fmt.Fprintf(bw, "%6s: %x => %x\n", s.Level, uint64(s.Addr), uint64(s.Entry))
+	}
+	if t.Physical != nil && t.PageSize > 0 {
+		fmt.Fprintf(bw, "%6s: %x%s\n", "PAGE", uint64(*t.Physical)&^(t.PageSize-1), hugeText(t.PageSize))
+	}
+	if t.Entry != nil && t.Entry.Entry != 0 {
+		fmt.Fprintln(bw)
+		t.Entry.text(bw)
+	}
+	if t.Page != nil {
+		fmt.Fprintln(bw)
+		bw.WriteString(pageHeader)
+		t.Page.text(bw)
+	}
+}
+
+func hugeText(size uint64) string {
+	switch {
+	case size >= 1<<30:
+		return fmt.Sprintf("  (%dGB)", size>>30)
+	case size >= 1<<20:
+		return fmt.Sprintf("  (%dMB)", size>>20)
+	}
+	return ""
+}
+
+func (e *TableEntry) text(w io.Writer) {
+	entry := fmt.Sprintf("%x", uint64(e.Entry))
+	if e.Swap != nil {
+		fmt.Fprintf(w, "%s  %s  %s\n", centre("PTE", 16), "SWAP DEVICE", "OFFSET")
+		fmt.Fprintf(w, "%s  %s  %d\n", centre(entry, 16), centre(fmt.Sprint(e.Swap.Device), 11), e.Swap.Offset)
+		return
+	}
+	phys := "-"
+	if e.Physical != nil {
+		phys = fmt.Sprintf("%x", uint64(*e.Physical))
+	}
+	fmt.Fprintf(w, "%s  %s  FLAGS\n", centre("PTE", 16), centre("PHYSICAL", 8))
+	flags := "(no flags set)"
+	if len(e.Flags) > 0 {
+		flags = "(" + strings.Join(e.Flags, "|") + ")"
+	}
+	fmt.Fprintf(w, "%s  %s  %s\n", centre(entry, 16), centre(phys, 8), flags)
+}
+
+// centre pads s on both sides to n columns; the odd blank comes first.
+func centre(s string, n int) string {
+	pad := max(0, n-len(s))
+	return strings.Repeat(" ", (pad+1)/2) + s + strings.Repeat(" ", pad/2)
+}
+
+// Text writes each entry.
+func (l TableEntries) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for i := range l {
+		if i > 0 {
+			fmt.Fprintln(bw)
+		}
+		l[i].text(bw)
+	}
+	return bw.Flush()
+}
+
+// Mappings is ptov.
+type Mappings []Mapping
+
+// Mapping is a physical address, or a per-CPU offset, and where the kernel sees it.
+type Mapping struct {
+	Physical vmem.Addr  `json:"physical"` // the offset if PerCPU
+	PerCPU   bool       `json:"per_cpu,omitempty"`
+	Virtual  []MappedAt `json:"virtual"`
+}
+
+// MappedAt is one place; CPU counts for per-CPU offsets.
+type MappedAt struct {
+	CPU  int       `json:"cpu,omitempty"`
+	Addr vmem.Addr `json:"address"`
+}
+
+// Text writes crash's blocks.
+func (l Mappings) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for i, m := range l {
+		if i > 0 {
+			fmt.Fprintln(bw)
+		}
+		if m.PerCPU {
+			fmt.Fprintf(bw, "PER-CPU OFFSET: %x\n  CPU    VIRTUAL\n", uint64(m.Physical))
+			for _, v := range m.Virtual {
+				fmt.Fprintf(bw, "%7s  %016x\n", fmt.Sprintf("[%d]", v.CPU), uint64(v.Addr))
+			}
+			continue
+		}
+		fmt.Fprintf(bw, "%-16s  %-16s\n%016x  %-16x\n", "VIRTUAL", "PHYSICAL", uint64(m.Virtual[0].Addr), uint64(m.Physical))
+	}
+	return bw.Flush()
+}

@@ -1,0 +1,132 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"kdx/analyze/kernel"
+	"kdx/analyze/vmem"
+	"kdx/internal/nearest"
+	"kdx/symbols"
+)
+
+// address reads an argument that is an address: a symbol, sym+off, a per-CPU symbol with its CPU (runqueues:1), a
+// hexadecimal number with or without 0x, or an expression in parentheses.
+func (c *Call) address(word string) (vmem.Addr, error) {
+	a, _, err := c.addressOrSymbol(word)
+	return a, err
+}
+
+// addressOrSymbol is address; whole says that the word was a symbol's name and nothing more.
+func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error) {
+	if sym, err := c.View.Symbol(word); err == nil {
+		return vmem.Addr(sym.Addr), true, nil
+	}
+	if strings.HasPrefix(word, "(") {
+		u, err := evaluate(c.View, word, 10)
+		return vmem.Addr(u), false, err
+	}
+	if name, cpu, ok := strings.Cut(word, ":"); ok {
+		a, err := c.perCPUAddress(name, cpu)
+		return a, false, err
+	}
+	if u, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 64); err == nil {
+		return vmem.Addr(u), false, nil
+	}
+	if strings.ContainsAny(word, "+-*") {
+		if u, err := evaluate(c.View, word, 10); err == nil {
+			return vmem.Addr(u), false, nil
+		}
+	}
+	return 0, false, &UsageError{c.Cmd.Name, fmt.Sprintf("%s is neither a symbol nor a hexadecimal address%s", word, similarSymbol(c.View, word))}
+}
+
+func (c *Call) perCPUAddress(name, cpu string) (vmem.Addr, error) {
+	n, err := strconv.Atoi(cpu)
+	if err != nil {
+		return 0, &UsageError{c.Cmd.Name, fmt.Sprintf("%s:%s: want the number of a CPU behind the colon", name, cpu)}
+	}
+	base, err := c.address(name)
+	if err != nil {
+		return 0, err
+	}
+	off, err := c.View.PerCPUOffset(n)
+	return base + vmem.Addr(off), err
+}
+
+// similarSymbol is a hint for an error message, or "".
+func similarSymbol(v *kernel.View, word string) string {
+	if len(word) < 3 {
+		return ""
+	}
+	f := nearest.New(word)
+	for s := range v.Symbols().All() {
+		f.Add(s.Name)
+	}
+	if best := f.Best(1); len(best) > 0 {
+		return "; did you mean " + best[0] + "?"
+	}
+	return ""
+}
+
+// number reads a decimal count, or a hexadecimal one after 0x.
+func (c *Call) number(word string) (uint64, error) {
+	n, err := strconv.ParseUint(word, 0, 64)
+	if err != nil {
+		return 0, &UsageError{c.Cmd.Name, word + " is no count"}
+	}
+	return n, nil
+}
+
+// offset reads an offset in bytes: struct.member, or a number (decimal, or hexadecimal after 0x).
+func (c *Call) offset(word string) (uint64, error) {
+	if tag, path, ok := strings.Cut(word, "."); ok {
+		t, err := typeByTag(c.View, tag)
+		if err != nil {
+			return 0, err
+		}
+		off, ok := t.OffsetOf(path)
+		if !ok {
+			return 0, fmt.Errorf("%s has no member %s", t, path)
+		}
+		return off, nil
+	}
+	n, err := strconv.ParseUint(word, 0, 64)
+	if err != nil {
+		return 0, &UsageError{c.Cmd.Name, word + " is no offset: want struct.member or a number of bytes"}
+	}
+	return n, nil
+}
+
+// typeByTag finds a struct, union or typedef.
+func typeByTag(v *kernel.View, tag string) (*symbols.Type, error) {
+	for _, k := range []symbols.Kind{symbols.Struct, symbols.Union, symbols.Typedef} {
+		t, err := v.Symbols().TypeNamed(k, tag)
+		if err == nil {
+			return t, nil
+		}
+		if !errors.Is(err, symbols.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("struct %s: %w", tag, symbols.ErrNotFound)
+}
+
+// symbolText is the symbol that covers addr as name or name+off; "" if there is none. Small numbers are no addresses,
+// although per-CPU symbols have such values.
+func symbolText(v *kernel.View, addr uint64, hex bool) string {
+	s, err := v.SymbolAt(vmem.Addr(addr))
+	if err != nil {
+		return ""
+	}
+	off := addr - s.Addr
+	if off == 0 {
+		return s.Name
+	}
+	if hex {
+		return fmt.Sprintf("%s+%#x", s.Name, off)
+	}
+	return fmt.Sprintf("%s+%d", s.Name, off)
+}

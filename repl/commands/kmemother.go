@@ -1,0 +1,62 @@
+package commands
+
+import (
+	"strconv"
+	"strings"
+
+	"kdx/analyze/mm"
+	"kdx/analyze/view"
+	"kdx/analyze/vmem"
+)
+
+func kmemHuge(c *Call) (view.Result, error) {
+	hs, err := mm.Hstates(c.View)
+	if err != nil {
+		return nil, err
+	}
+	out := make(view.Hstates, 0, len(hs))
+	for _, h := range hs {
+		out = append(out, view.Hstate{Addr: h.Addr, PageSize: h.PageSize, Free: h.Free, Total: h.Total, Name: h.Name})
+	}
+	return out, nil
+}
+
+func kmemPerCPU(c *Call) (view.Result, error) {
+	cpus, err := c.View.PossibleCPUs()
+	if err != nil {
+		return nil, err
+	}
+	out := make(view.PerCPUOffsets, 0, len(cpus))
+	for _, cpu := range cpus {
+		off, err := c.View.PerCPUOffset(cpu)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, view.PerCPUOffset{CPU: cpu, Offset: vmem.Addr(off)})
+	}
+	return out, nil
+}
+
+func kmemFlags(c *Call) (view.Result, error) {
+	p, err := mm.NewPages(c.View)
+	if err != nil {
+		return nil, err
+	}
+	mask := ^uint64(0)
+	if len(c.Args) > 0 {
+		if mask, err = strconv.ParseUint(strings.TrimPrefix(c.Args[0], "0x"), 16, 64); err != nil {
+			return nil, &UsageError{c.Cmd.Name, c.Args[0] + " is no hexadecimal value of page.flags"}
+		}
+	}
+	var out view.PageFlags
+	if len(c.Args) > 0 {
+		m := vmem.Addr(mask)
+		out.Value = &m
+	}
+	for bit, name := range p.FlagNames() {
+		if name != "" && mask>>bit&1 != 0 {
+			out.Flags = append(out.Flags, view.PageFlag{Name: "PG_" + name, Bit: bit})
+		}
+	}
+	return &out, nil
+}

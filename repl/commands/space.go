@@ -1,0 +1,53 @@
+package commands
+
+import (
+	"fmt"
+
+	"kdx/analyze/task"
+	"kdx/analyze/vmem"
+	"kdx/dumpfmt"
+)
+
+// readAt reads memory of one kind: kernel-virtual, user-virtual of a task, or physical.
+type readAt func(p []byte, addr uint64) (int, error)
+
+func (c *Call) readKernel(p []byte, addr uint64) (int, error) { return c.View.ReadMemory(p, addr) }
+
+func (c *Call) readPhys(p []byte, addr uint64) (int, error) {
+	if err := c.View.Step(); err != nil {
+		return 0, err
+	}
+	return c.View.Image().ReadPhys(p, dumpfmt.Phys(addr))
+}
+
+// userSpace is the address space of the task that the context or arg (a pid or task_struct address) names.
+func (c *Call) userSpace(arg string) (vmem.Space, *task.Task, error) {
+	var args []string
+	if arg != "" {
+		args = []string{arg}
+	}
+	xs, err := selectTasks(c, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	x := xs[0]
+	if x.MM == 0 {
+		return nil, x, fmt.Errorf("PID %d (%s) is a kernel thread: it has no user addresses", x.PID, x.Comm)
+	}
+	s, err := task.UserSpace(c.View, x)
+	return s, x, err
+}
+
+// readUser reads user memory of the current task.
+func (c *Call) readUser() (readAt, error) {
+	s, _, err := c.userSpace("")
+	if err != nil {
+		return nil, err
+	}
+	return func(p []byte, addr uint64) (int, error) {
+		if err := c.View.Step(); err != nil {
+			return 0, err
+		}
+		return vmem.Read(c.View.Image(), s, p, addr)
+	}, nil
+}

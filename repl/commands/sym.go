@@ -1,0 +1,164 @@
+package commands
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"kdx/analyze/module"
+	"kdx/analyze/view"
+	"kdx/analyze/vmem"
+	"kdx/symbols"
+)
+
+func symCommand() *Command {
+	return &Command{
+		Name: "sym", Group: "symbols and types", Summary: "translate between symbols and addresses", Needs: NeedsSymbols, Complete: "symbol",
+		Usage: []string{"[-p] [-n] {SYMBOL | ADDRESS}…", "-l | -M | -m MODULE | -q TEXT"},
+		Flags: []Flag{
+			{Name: "l", Help: "all symbols"},
+			{Name: "M", Help: "all symbols of modules"},
+			{Name: "m", Arg: "MODULE", Help: "all symbols of one module"},
+			{Name: "p", Help: "and the symbol before"},
+			{Name: "n", Help: "and the symbol behind"},
+			{Name: "q", Arg: "TEXT", Help: "all symbols whose name has TEXT in it"},
+		},
+		Help: "A line is `ADDRESS (TYPE) NAME[+OFFSET] [MODULE]`; types are those of nm(1): t and T code, d and D data, b and B zeroed data, r and R " +
+			"read-only data, lower case for local symbols. A name that several symbols have shows all of them. Symbols of per-CPU variables have offsets for addresses " +
+			"(up to 6.14).",
+		Examples: []Example{{"sym jiffies", "where it lies"}, {"sym ffffffff81c9ae45", "which function that is"}, {"sym -q pipe_", "all that have pipe_ in their names"}},
+		Run:      runSym,
+	}
+}
+
+func runSym(c *Call) (view.Result, error) {
+	all := c.View.Symbols().All()
+	switch {
+	case c.Flags.Has("l"):
+		return symbolLines(all, func(symbols.Symbol) bool { return true }), nil
+	case c.Flags.Has("q"):
+		q := c.Flags.Value("q")
+		return symbolLines(all, func(s symbols.Symbol) bool { return strings.Contains(s.Name, q) }), nil
+	case c.Flags.Has("M"), c.Flags.Has("m"):
+		return moduleSymbols(c)
+	case len(c.Args) == 0:
+		return nil, &UsageError{c.Cmd.Name, "want a symbol or an address"}
+	}
+	var out []view.SymbolLine
+	for _, a := range c.Args {
+		found, err := c.symbolsOf(a)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return view.SymbolLines(slices.Values(out)), nil
+}
+
+func symbolLines(all iter.Seq[symbols.Symbol], want func(symbols.Symbol) bool) view.SymbolLines {
+	return func(yield func(view.SymbolLine) bool) {
+		for s := range all {
+			if want(s) && !yield(symbolLine(s, s.Addr)) {
+				return
+			}
+		}
+	}
+}
+
+func symbolLine(s symbols.Symbol, addr uint64) view.SymbolLine {
+	l := view.SymbolLine{Addr: vmem.Addr(addr), Name: s.Name, Offset: addr - s.Addr, Type: string(rune(s.Letter)), Module: s.Module}
+	if s.Size > 0 {
+		l.Size = &s.Size
+	}
+	return l
+}
+
+// symbolsOf finds what one argument names, with its neighbours if they were asked for.
+func (c *Call) symbolsOf(arg string) ([]view.SymbolLine, error) {
+	found, err := c.View.Symbols().SymbolsNamed(arg)
+	if err == nil {
+		var out []view.SymbolLine
+		for _, s := range found {
+			out = append(out, c.withNeighbours(s, s.Addr)...)
+		}
+		return out, nil
+	}
+	addr, err := c.address(arg)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.View.SymbolAt(addr)
+	if err != nil {
+		return nil, fmt.Errorf("no symbol covers %#x", uint64(addr))
+	}
+	return c.withNeighbours(s, uint64(addr)), nil
+}
+
+func (c *Call) withNeighbours(s symbols.Symbol, addr uint64) []view.SymbolLine {
+	out := []view.SymbolLine{symbolLine(s, addr)}
+	before, behind := c.Flags.Has("p"), c.Flags.Has("n")
+	if !before && !behind {
+		return out
+	}
+	var prev, next *symbols.Symbol
+	for x := range c.View.Symbols().All() {
+		switch {
+		case x.Addr < s.Addr && (prev == nil || x.Addr >= prev.Addr):
+			prev = &x
+		case x.Addr > s.Addr && (next == nil || x.Addr < next.Addr):
+			next = &x
+		}
+	}
+	if before && prev != nil {
+		out = append([]view.SymbolLine{symbolLine(*prev, prev.Addr)}, out...)
+	}
+	if behind && next != nil {
+		out = append(out, symbolLine(*next, next.Addr))
+	}
+	return out
+}
+
+func moduleSymbols(c *Call) (view.Result, error) {
+	mods, err := module.Read(c.View)
+	if err != nil {
+		return nil, err
+	}
+	name := c.Flags.Value("m")
+	if name != "" {
+		mods = slices.DeleteFunc(mods, func(m *module.Module) bool { return m.Name != name })
+		if len(mods) == 0 {
+			return nil, fmt.Errorf("no module %s is loaded (mod lists those that are)", name)
+		}
+	}
+	bySymbol := make(map[string][]symbols.Symbol)
+	for s := range c.View.Symbols().All() {
+		if s.Module != "" && (name == "" || s.Module == name) {
+			bySymbol[s.Module] = append(bySymbol[s.Module], s)
+		}
+	}
+	var out []view.SymbolLine
+	for _, m := range mods {
+		out = append(out, oneModule(m, bySymbol[m.Name])...)
+	}
+	return view.SymbolLines(slices.Values(out)), nil
+}
+
+// oneModule lists a module's memory region by region, each with its symbols.
+func oneModule(m *module.Module, syms []symbols.Symbol) []view.SymbolLine {
+	var out []view.SymbolLine
+	for _, r := range m.Mem {
+		mark := "MODULE " + strings.ToUpper(strings.Replace(r.Kind, "init_", "init ", 1))
+		if r.Kind == "core" { // one region, before 6.4
+			mark = "MODULE"
+		}
+		out = append(out, view.SymbolLine{Addr: r.Base, Module: m.Name, Mark: mark + " START"})
+		for _, s := range syms {
+			if vmem.Addr(s.Addr) >= r.Base && s.Addr-uint64(r.Base) < r.Size {
+				out = append(out, symbolLine(s, s.Addr))
+			}
+		}
+		out = append(out, view.SymbolLine{Addr: r.Base + vmem.Addr(max(r.Size, 1)-1), Module: m.Name, Mark: mark + " END"})
+	}
+	return out
+}

@@ -1,0 +1,221 @@
+package commands
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"kdx/analyze/mm"
+	"kdx/analyze/task"
+	"kdx/analyze/view"
+	"kdx/analyze/vmem"
+)
+
+func vtopCommand() *Command {
+	return &Command{
+		Name: "vtop", Group: "memory", Summary: "virtual addresses to physical ones, level by level", Needs: NeedsNothing, Complete: "symbol",
+		Usage: []string{"[-k | -u] [-c TASK] ADDRESS…"},
+		Flags: []Flag{
+			{Name: "k", Help: "the address is the kernel's, whatever it looks like"},
+			{Name: "u", Help: "the address is one of user space"},
+			{Name: "c", Arg: "TASK", Help: "of this task (pid or task_struct address), not the current one"},
+		},
+		Help: "Shows each entry of the page tables on the way, `TABLE: where it lies => what it holds`, the flags of the last, and the page. " +
+			"A page of user space that is in swap shows the swap device's number and the offset in it, in pages.",
+		Examples: []Example{{"vtop ffff888003a4c000", "a kernel address"}, {"vtop -c 812 7ffd1c2e8000", "an address of process 812"}},
+		Run:      runVtop,
+	}
+}
+
+func runVtop(c *Call) (view.Result, error) {
+	if len(c.Args) == 0 {
+		return nil, &UsageError{c.Cmd.Name, "want an address"}
+	}
+	if c.Flags.Has("k") && (c.Flags.Has("u") || c.Flags.Has("c")) {
+		return nil, &UsageError{c.Cmd.Name, "-k is the kernel's space, -u and -c a task's"}
+	}
+	pages, err := mm.NewPages(c.View)
+	if err != nil {
+		c.View.Gap("pages", err)
+		pages = nil
+	}
+	var out view.Translations
+	for _, a := range c.Args {
+		addr, err := c.address(a)
+		if err != nil {
+			return nil, err
+		}
+		t, err := c.translate(uint64(addr), pages)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+func (c *Call) translate(addr uint64, pages *mm.Pages) (view.Translation, error) {
+	t := view.Translation{Virtual: vmem.Addr(addr)}
+	space := c.View.Arch().Kernel()
+	if c.Flags.Has("u") || c.Flags.Has("c") || !c.Flags.Has("k") && !c.View.Arch().IsKernel(addr) {
+		var x *task.Task
+		var err error
+		if space, x, err = c.userSpace(c.Flags.Value("c")); err != nil {
+			return t, err
+		}
+		t.User = true
+		t.PID = &x.PID
+	}
+	w, err := space.Walk(addr)
+	for _, s := range w.Steps {
+		t.Steps = append(t.Steps, view.TableStep{Level: s.Level, Addr: vmem.Addr(s.Addr), Entry: vmem.Addr(s.Entry)})
+	}
+	if err != nil {
+		// The page tables may be excluded where the direct map needs none.
+		f, ferr := space.Translate(addr)
+		if ferr != nil {
+			return t, err
+		}
+		c.View.Gap(fmt.Sprintf("page tables of %#x", addr), err)
+		p := vmem.Addr(f.Phys)
+		t.Physical = &p
+		t.Page = c.pageOf(pages, uint64(f.Phys))
+		return t, nil
+	}
+	if n := len(w.Steps); n > 0 {
+		last := w.Steps[n-1]
+		e := c.entry(last.Level, last.Entry)
+		t.Entry = &e
+	}
+	if !w.Present {
+		return t, nil
+	}
+	p := vmem.Addr(w.Frame.Phys)
+	t.Physical, t.PageSize = &p, w.PageSize
+	t.Page = c.pageOf(pages, uint64(w.Frame.Phys))
+	return t, nil
+}
+
+func (c *Call) pageOf(pages *mm.Pages, phys uint64) *view.PageLine {
+	if pages == nil {
+		return nil
+	}
+	pfn := phys / c.View.PageSize()
+	if pfn >= c.View.Image().Info().MaxPFN {
+		return nil // a device's memory
+	}
+	p, err := pages.Read(c.View, pfn)
+	if err != nil {
+		c.View.Gap("", err)
+		return nil
+	}
+	return pageLine(pages, &p)
+}
+
+// swapEntries is an architecture that can tell a swap entry from its page-table entry.
+type swapEntries interface {
+	SwapEntry(entry uint64) (device, offset uint64, ok bool)
+}
+
+func (c *Call) entry(level string, e uint64) view.TableEntry {
+	t := view.TableEntry{Entry: vmem.Addr(e), Flags: c.View.Arch().PTEFlags(level, e)}
+	if phys, ok := c.View.Arch().(interface {
+		EntryPhys(level string, entry uint64) (uint64, bool)
+	}); ok {
+		if p, ok := phys.EntryPhys(level, e); ok {
+			a := vmem.Addr(p)
+			t.Physical = &a
+		}
+	}
+	if t.Physical != nil || e == 0 {
+		return t
+	}
+	if s, ok := c.View.Arch().(swapEntries); ok {
+		if dev, off, ok := s.SwapEntry(e); ok {
+			t.Swap = &view.SwapPlace{Device: dev, Offset: off}
+		}
+	}
+	return t
+}
+
+func pteCommand() *Command {
+	return &Command{
+		Name: "pte", Group: "memory", Summary: "take a page-table entry apart", Needs: NeedsNothing,
+		Usage:    []string{"ENTRY…"},
+		Help:     "ENTRY is the hexadecimal value of an entry of the lowest level.",
+		Examples: []Example{{"pte 8000000001234163", "its page and flags"}, {"pte fbfffffffffdf400", "a page in swap"}},
+		Run: func(c *Call) (view.Result, error) {
+			if len(c.Args) == 0 {
+				return nil, &UsageError{c.Cmd.Name, "want an entry"}
+			}
+			var out view.TableEntries
+			for _, a := range c.Args {
+				u, err := strconv.ParseUint(strings.TrimPrefix(a, "0x"), 16, 64)
+				if err != nil {
+					return nil, &UsageError{c.Cmd.Name, a + " is no hexadecimal number"}
+				}
+				out = append(out, c.entry("PTE", u))
+			}
+			return out, nil
+		},
+	}
+}
+
+func ptovCommand() *Command {
+	return &Command{
+		Name: "ptov", Group: "memory", Summary: "physical addresses to kernel addresses; per-CPU offsets to each CPU's", Needs: NeedsSymbols,
+		Usage:    []string{"{PHYSICAL | OFFSET:CPUS}…"},
+		Help:     "A physical address is given as its place in the direct map of memory. OFFSET:CPUS, such as 35e80:0,2-3 or 35e80:a, adds the CPUs' per-CPU offsets.",
+		Examples: []Example{{"ptov 1234000", "where the kernel sees that page"}, {"ptov 35e80:a", "all CPUs' copies of a per-CPU variable"}},
+		Run:      runPtov,
+	}
+}
+
+func runPtov(c *Call) (view.Result, error) {
+	if len(c.Args) == 0 {
+		return nil, &UsageError{c.Cmd.Name, "want a physical address"}
+	}
+	var out view.Mappings
+	for _, a := range c.Args {
+		word, cpus, perCPU := strings.Cut(a, ":")
+		u, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 64)
+		if err != nil {
+			if u, err = evaluate(c.View, word, 10); err != nil {
+				return nil, err
+			}
+		}
+		if perCPU {
+			m, err := c.perCPUMappings(u, word, cpus)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, m)
+			continue
+		}
+		base, ok := c.View.Arch().DirectMap()
+		if !ok {
+			return nil, fmt.Errorf("the kernel's direct map of memory is not known")
+		}
+		if u >= c.View.Image().Info().MaxPFN*c.View.PageSize() {
+			c.View.Gap(fmt.Sprintf("%#x", u), fmt.Errorf("lies beyond the memory that the dump describes"))
+		}
+		out = append(out, view.Mapping{Physical: vmem.Addr(u), Virtual: []view.MappedAt{{Addr: base + vmem.Addr(u)}}})
+	}
+	return out, nil
+}
+
+func (c *Call) perCPUMappings(offset uint64, word, cpus string) (view.Mapping, error) {
+	m := view.Mapping{Physical: vmem.Addr(offset), PerCPU: true}
+	_, list, _, err := c.cpuSpec(word + ":" + cpus)
+	if err != nil {
+		return m, err
+	}
+	for _, cpu := range list {
+		off, err := c.View.PerCPUOffset(cpu)
+		if err != nil {
+			return m, err
+		}
+		m.Virtual = append(m.Virtual, view.MappedAt{CPU: cpu, Addr: vmem.Addr(offset + off)})
+	}
+	return m, nil
+}
