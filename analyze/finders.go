@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"sync"
 
+	"kdx/analyze/distill"
 	"kdx/analyze/kernel"
+	"kdx/dumpfmt"
 	"kdx/symbols"
 	"kdx/symbols/btf"
 	"kdx/symbols/cdecl"
@@ -21,6 +23,8 @@ type finders struct {
 	btf  func() (*btf.Finder, error)
 	orc  func() (*orc.Finder, error)
 	mods *modules
+	// tables are found otherwise than through VMCOREINFO.
+	tables Tables
 }
 
 // newChain makes the chain of finders: the kernel's own tables, then what modules and BPF brought. c is completed as
@@ -32,7 +36,7 @@ func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 	own := &symbols.Chain{Log: opt.Log}
 	all := &symbols.Chain{Log: opt.Log}
 	c.Symbols = own
-	f := &finders{k: kernel.New(c)}
+	f := &finders{k: kernel.New(c), tables: knownTables(c.Image, opt)}
 	f.btf = sync.OnceValues(f.openBTF)
 	f.orc = sync.OnceValues(f.openORC)
 	f.mods = newModules(f)
@@ -90,25 +94,68 @@ func late(k *kernel.Kernel, find func(name string) (uint64, error)) {
 	}
 }
 
+// Tables are addresses of the parts of kallsyms, by symbol ("kallsyms_names"), where VMCOREINFO lacks them.
+type Tables map[string]uint64
+
+var kallsymsParts = map[string]func(*kallsyms.Location) *uint64{
+	"kallsyms_names":         func(l *kallsyms.Location) *uint64 { return &l.Names },
+	"kallsyms_num_syms":      func(l *kallsyms.Location) *uint64 { return &l.NumSyms },
+	"kallsyms_token_table":   func(l *kallsyms.Location) *uint64 { return &l.TokenTable },
+	"kallsyms_token_index":   func(l *kallsyms.Location) *uint64 { return &l.TokenIndex },
+	"kallsyms_offsets":       func(l *kallsyms.Location) *uint64 { return &l.Offsets },
+	"kallsyms_relative_base": func(l *kallsyms.Location) *uint64 { return &l.RelativeBase },
+	"kallsyms_addresses":     func(l *kallsyms.Location) *uint64 { return &l.Addresses },
+	"kallsyms_markers":       func(l *kallsyms.Location) *uint64 { return &l.Markers },
+}
+
+// FindTables searches the kernel's memory for tables whose place VMCOREINFO does not give (kernels before 6.0); nil if
+// it gives them.
+func FindTables(k *kernel.Kernel) (Tables, error) {
+	if _, ok := k.VMCoreInfo().Symbol("kallsyms_names"); ok {
+		return nil, nil
+	}
+	loc, err := scanKallsyms(k)
+	if err != nil {
+		return nil, err
+	}
+	t := make(Tables)
+	for name, part := range kallsymsParts {
+		if addr := *part(&loc); addr != 0 {
+			t[name] = addr
+		}
+	}
+	return t, nil
+}
+
+func kallsymsOptions(k *kernel.Kernel) kallsyms.Options {
+	stext, _ := k.VMCoreInfo().Symbol("_stext")
+	return kallsyms.Options{Order: k.ByteOrder(), WordSize: int(k.WordSize()), Stext: stext}
+}
+
+// scanKallsyms finds the table in the image's read-only data, behind the text.
+func scanKallsyms(k *kernel.Kernel) (kallsyms.Location, error) {
+	opt := kallsymsOptions(k)
+	if opt.Stext == 0 {
+		return kallsyms.Location{}, fmt.Errorf("kallsyms: VMCOREINFO has neither kallsyms_names nor _stext to search from")
+	}
+	const imageLimit = 128 << 20 // text and read-only data of the largest distribution kernels end within 64 MiB
+	return kallsyms.Scan(k, opt.Stext, opt.Stext+imageLimit, opt)
+}
+
 func (f *finders) openKallsyms() (symbols.SymbolFinder, error) {
 	k := f.k
-	vci := k.VMCoreInfo()
-	stext, _ := vci.Symbol("_stext")
-	opt := kallsyms.Options{Order: k.ByteOrder(), WordSize: int(k.WordSize()), Stext: stext}
-	loc := kallsyms.Location{}
-	for name, into := range map[string]*uint64{"kallsyms_names": &loc.Names, "kallsyms_num_syms": &loc.NumSyms,
-		"kallsyms_token_table": &loc.TokenTable, "kallsyms_token_index": &loc.TokenIndex, "kallsyms_offsets": &loc.Offsets,
-		"kallsyms_relative_base": &loc.RelativeBase, "kallsyms_addresses": &loc.Addresses} {
-		*into, _ = vci.Symbol(name)
+	opt := kallsymsOptions(k)
+	var loc kallsyms.Location
+	for name, part := range kallsymsParts {
+		addr, ok := k.VMCoreInfo().Symbol(name)
+		if !ok {
+			addr = f.tables[name]
+		}
+		*part(&loc) = addr
 	}
 	if loc.Names == 0 {
-		// Kernels before 6.0 don't export the table's place. It lies in the image's read-only data, behind the text.
-		if stext == 0 {
-			return nil, fmt.Errorf("kallsyms: VMCOREINFO has neither kallsyms_names nor _stext to search from")
-		}
-		const imageLimit = 128 << 20 // text and read-only data of the largest distribution kernels end within 64 MiB
 		var err error
-		if loc, err = kallsyms.Scan(k, stext, stext+imageLimit, opt); err != nil {
+		if loc, err = scanKallsyms(k); err != nil {
 			return nil, err
 		}
 	}
@@ -164,4 +211,20 @@ func (f *finders) openORC() (*orc.Finder, error) {
 		}
 	}
 	return orc.Read(f.k, t, opt)
+}
+
+// knownTables are those that the caller found, or that a distilled dump recorded.
+func knownTables(img *dumpfmt.Image, opt Options) Tables {
+	if opt.Tables != nil {
+		return opt.Tables
+	}
+	rec, ok := distill.ReadRecord(img.Info())
+	if !ok {
+		return nil
+	}
+	t := make(Tables)
+	for name, addr := range rec.Tables {
+		t[name] = uint64(addr)
+	}
+	return t
 }

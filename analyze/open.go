@@ -20,6 +20,8 @@ type Options struct {
 	Log     *slog.Logger
 	// NoKallsyms, NoBTF and NoORC leave out what the dump itself holds.
 	NoKallsyms, NoBTF, NoORC bool
+	// Tables, if known from FindTables, spare a search of the kernel's memory.
+	Tables Tables
 }
 
 // ErrNoVMCoreInfo: the dump does not carry the note in which a kernel tells dump readers where its tables are.

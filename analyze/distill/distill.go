@@ -7,8 +7,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 
+	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/kdump"
 )
@@ -21,6 +23,8 @@ type Options struct {
 	Commands []string
 	// Origin is a note on where the dump comes from and under which licence, recorded too; may be empty.
 	Origin string
+	// Tables are recorded for the next open, see Record.
+	Tables map[string]uint64
 	// Ask reads from the image all that the small dump shall answer.
 	Ask func(ctx context.Context, img *dumpfmt.Image) error
 }
@@ -31,6 +35,31 @@ type Record struct {
 	Commands []string `json:"commands"`
 	Origin   string   `json:"origin,omitempty"`
 	Pages    uint64   `json:"pages"`
+	// Tables are addresses that had to be searched for in memory that the small dump does not hold.
+	Tables map[string]vmem.Addr `json:"tables,omitempty"`
+}
+
+// ReadRecord is what a distilled dump says of itself; ok is false for other dumps.
+func ReadRecord(info *dumpfmt.Info) (rec Record, ok bool) {
+	if info.Distilled == nil {
+		return Record{}, false
+	}
+	// Addresses are hex strings, see vmem.Addr.
+	var raw struct {
+		Record
+		Tables map[string]string `json:"tables"`
+	}
+	if err := json.Unmarshal([]byte(*info.Distilled), &raw); err != nil {
+		return Record{}, false
+	}
+	rec = raw.Record
+	rec.Tables = make(map[string]vmem.Addr)
+	for name, text := range raw.Tables {
+		if addr, err := strconv.ParseUint(text, 0, 64); err == nil {
+			rec.Tables[name] = vmem.Addr(addr)
+		}
+	}
+	return rec, true
 }
 
 // Report is what Distill wrote.
@@ -48,7 +77,11 @@ func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Op
 	if err := ctx.Err(); err != nil {
 		return Report{}, err
 	}
-	note, err := json.Marshal(Record{Kdx: 1, Commands: opt.Commands, Origin: opt.Origin, Pages: rec.pages.Len()})
+	self := Record{Kdx: 1, Commands: opt.Commands, Origin: opt.Origin, Pages: rec.pages.Len(), Tables: make(map[string]vmem.Addr)}
+	for name, addr := range opt.Tables {
+		self.Tables[name] = vmem.Addr(addr)
+	}
+	note, err := json.Marshal(self)
 	if err != nil {
 		return Report{}, err
 	}

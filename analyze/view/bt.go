@@ -66,6 +66,8 @@ type Stack struct {
 	User   *Registers `json:"user_registers,omitempty"`
 	// End is why the trace stops before user mode or the task's first function; "" if it does not.
 	End string `json:"ends_badly,omitempty"`
+	// NoStack is why the task has no stack at all; "" if it has one.
+	NoStack string `json:"no_stack,omitempty"`
 
 	userRegs, cpuRegs *unwind.PtRegs
 	symOffset         bool
@@ -130,6 +132,11 @@ func NewStack(h TaskHeader, active bool, t *unwind.Trace, name Resolver) *Stack 
 	return s
 }
 
+// NoStack is the result for a task without a stack.
+func NoStack(h TaskHeader, why string) *Stack {
+	return &Stack{TaskHeader: h, Frames: []Frame{}, NoStack: why}
+}
+
 // SetCPU adds the registers that a running task was found with.
 func (s *Stack) SetCPU(p *unwind.PtRegs) {
 	s.CPU = NewRegisters("cpu", 0, p)
@@ -180,6 +187,9 @@ func (s *Stack) frames(w *bufio.Writer) {
 	}
 	if s.userRegs != nil {
 		writeRegs(w, s.userRegs)
+	}
+	if s.NoStack != "" {
+		fmt.Fprintf(w, "    (%s)\n", s.NoStack)
 	}
 	if s.End != "" {
 		fmt.Fprintf(w, "    (the trace ends here: %s)\n", s.End)
