@@ -30,6 +30,7 @@ func WriteJSON(w io.Writer, r Result) error {
 	bw := bufio.NewWriter(w)
 	if s, ok := r.(Streamer); ok {
 		if err := s.StreamJSON(bw); err != nil {
+			bw.Flush() // what was found before is worth having
 			return err
 		}
 	} else {
