@@ -96,7 +96,10 @@ type FormatError struct {
 
 func (e *FormatError) Error() string {
 	s := fmt.Sprintf("%s: at byte %#x: %s", e.File, e.Offset, e.Msg)
-	if e.Err != nil {
+	switch {
+	case errors.Is(e.Err, io.ErrUnexpectedEOF):
+		s += ": the file ends there (was it cut short?)"
+	case e.Err != nil:
 		s += ": " + e.Err.Error()
 	}
 	return s

@@ -136,7 +136,13 @@ func (s *Source) layout(h *header, t table) error {
 	}
 	s.extents = flatten(all)
 	s.ranges()
-	info.Incomplete = info.Incomplete || info.Truncated
+	if h.incomplete {
+		info.Warn("the dump says that it is incomplete (the disk was full?): its last pages were never written")
+	}
+	if info.Truncated {
+		info.Incomplete = true
+		info.Warn("%s is truncated: memory of the dump lies behind its end at byte %#x", s.file.Name, s.file.Size)
+	}
 	return nil
 }
 

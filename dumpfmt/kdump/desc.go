@@ -2,7 +2,9 @@ package kdump
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 
 	"kdx/dumpfmt"
@@ -83,16 +85,24 @@ func (p *part) desc(order binary.ByteOrder, n uint64) (desc, error) {
 		raw := make([]byte, want)
 		got, err := p.file.ReadFull(raw, at)
 		if err != nil && uint64(got) < (n%descsPerBlock+1)*descSize {
-			return desc{}, fmt.Errorf("reading its descriptor in %s at byte %#x: %w", p.file.Name, p.descAt+int64(n*descSize), err)
+			return desc{}, p.descError(n, err)
 		}
 		blk = &descBlock{index: i, raw: raw[:got]}
 		slot.Store(blk)
 	}
 	in := n % descsPerBlock * descSize
 	if in+descSize > uint64(len(blk.raw)) {
-		return desc{}, fmt.Errorf("%s ends before its descriptor at byte %#x (truncated dump)", p.file.Name, p.descAt+int64(n*descSize))
+		return desc{}, p.descError(n, io.ErrUnexpectedEOF)
 	}
 	return parseDesc(order, blk.raw[in:]), nil
+}
+
+func (p *part) descError(n uint64, err error) error {
+	at := p.descAt + int64(n*descSize)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("its descriptor should be at byte %#x, but %s ends at %#x (truncated dump)", at, p.file.Name, p.file.Size)
+	}
+	return fmt.Errorf("reading its descriptor in %s at byte %#x: %w", p.file.Name, at, err)
 }
 
 // check says what is wrong with a descriptor, before any byte of the page is read.

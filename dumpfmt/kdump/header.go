@@ -123,7 +123,7 @@ func readHeader(f *dumpfmt.File) (*header, error) {
 	var buf [512]byte
 	n, err := f.ReadFull(buf[:], 0)
 	if n < layout64.size {
-		return nil, &dumpfmt.FormatError{File: f.Name, Msg: "the file ends inside its first header", Err: err}
+		return nil, &dumpfmt.FormatError{File: f.Name, Msg: fmt.Sprintf("reading the first header: got %d bytes of %d", n, layout64.size), Err: err}
 	}
 	h := detect(buf[:])
 	if h == nil {
@@ -239,7 +239,7 @@ func (h *header) readSub(f *dumpfmt.File) error {
 	}
 	var buf [128]byte
 	if n, err := f.ReadFull(buf[:], int64(h.blockSize)); n < sub64.len {
-		return &dumpfmt.FormatError{File: f.Name, Offset: int64(h.blockSize), Msg: "the file ends inside its sub header", Err: err}
+		return &dumpfmt.FormatError{File: f.Name, Offset: int64(h.blockSize), Msg: fmt.Sprintf("reading the sub header: got %d bytes of %d", n, sub64.len), Err: err}
 	}
 	l := &sub64
 	if h.word == 4 {

@@ -155,6 +155,9 @@ func (s *Source) notes(f *dumpfmt.File) {
 	if info.VMCoreInfo == nil {
 		// Version 3 has no other way; and a VMCOREINFO behind damaged notes is still good.
 		if text := s.blob(f, h.vmcoreinfo, maxVMCoreInfo, "VMCOREINFO"); text != nil {
+			if int64(len(text)) < h.vmcoreinfo.size {
+				text = text[:bytes.LastIndexByte(text, '\n')+1]
+			}
 			info.VMCoreInfo = vmcoreinfo.Parse(text)
 		}
 	}
@@ -167,16 +170,19 @@ func (s *Source) blob(f *dumpfmt.File, at span, limit int64, what string) []byte
 	if at.size == 0 {
 		return nil
 	}
-	if at.size < 0 || at.size > limit || at.off < 0 || at.off > f.Size || at.size > f.Size-at.off {
+	if at.size < 0 || at.size > limit || at.off < 0 || at.off > f.Size {
 		s.info.Warn("%s should be %d bytes at byte %#x, which can't be", what, at.size, at.off)
 		return nil
 	}
-	b := make([]byte, at.size)
-	if _, err := f.ReadFull(b, at.off); err != nil {
+	b := make([]byte, min(at.size, f.Size-at.off))
+	n, err := f.ReadFull(b, at.off)
+	if err != nil {
 		s.info.Warn("reading %s at byte %#x: %v", what, at.off, err)
-		return nil
 	}
-	return b
+	if int64(n) < at.size {
+		s.info.Warn("only the first %d of %d bytes of %s could be read", n, at.size, what)
+	}
+	return b[:n]
 }
 
 func (s *Source) fillSplit() {
@@ -276,20 +282,37 @@ func allZero(b []byte) bool {
 
 // checkEnds looks at the last descriptors of each part to see whether the file was cut short.
 func (s *Source) checkEnds() {
-	const look = 1 << 14
+	if s.info.Incomplete {
+		s.info.Warn("the dump says that it is incomplete (the disk was full?): its last pages were never written")
+	}
+	if s.info.Truncated {
+		return
+	}
 	for _, p := range s.parts {
-		for n := p.count; n > 0 && n+look > p.count; n-- {
-			d, err := p.desc(s.h.order, n-1)
-			if err != nil || d.offset > uint64(p.file.Size) || uint64(d.size) > uint64(p.file.Size)-d.offset {
-				s.info.Truncated = true
-				break
-			}
-			if d.offset != p.zeroAt && d.offset != 0 {
-				break
-			}
-			if d.offset == 0 {
-				s.info.Incomplete = true
-			}
+		truncated, incomplete := s.cutShort(p)
+		if truncated {
+			s.info.Truncated = true
+			s.info.Warn("%s is truncated: pages of the dump lie behind its end at byte %#x", p.file.Name, p.file.Size)
+		}
+		if incomplete && !s.info.Incomplete {
+			s.info.Incomplete = true
+			s.info.Warn("%s is incomplete: its last pages were never written", p.file.Name)
 		}
 	}
+}
+
+// cutShort goes back from the last descriptor to one that says where a page of its own lies.
+func (s *Source) cutShort(p *part) (truncated, incomplete bool) {
+	const look = 1 << 14
+	for n := p.count; n > 0 && n+look > p.count; n-- {
+		d, err := p.desc(s.h.order, n-1)
+		if err != nil || d.offset > uint64(p.file.Size) || uint64(d.size) > uint64(p.file.Size)-d.offset {
+			return true, incomplete
+		}
+		if d.offset != 0 && d.offset != p.zeroAt {
+			break
+		}
+		incomplete = incomplete || d.offset == 0
+	}
+	return false, incomplete
 }
