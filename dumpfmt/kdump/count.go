@@ -15,6 +15,9 @@ func (s *Source) Count(ctx context.Context) (dumpfmt.Counts, error) {
 		if err := ctx.Err(); err != nil {
 			return c, err
 		}
+		if s.ram.before[i] == s.ram.before[i+1] {
+			continue
+		}
 		ram, err := s.ram.block(i)
 		if err != nil {
 			return c, err
