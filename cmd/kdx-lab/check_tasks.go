@@ -23,13 +23,54 @@ var stateNames = map[string]string{
 	"R": "RU", "S": "IN", "D": "UN", "T": "ST", "t": "TR", "Z": "ZO", "X": "DE", "I": "ID",
 }
 
-// checkTasks: every task that kept still has the same ids, name, kind and state; none is missing, and none is there that could not
-// have been born or died since.
+// still are the tasks that have not run since the guest spoke of them: by the dump's count of context switches and the guest's.
+// What such a task was doing then it was doing at the crash.
+func (s *subject) still(ctx context.Context) (map[int]bool, error) {
+	var counts []struct {
+		PID    int `json:"pid"`
+		Object struct {
+			Objects []struct {
+				Value struct {
+					Voluntary   uint64 `json:"nvcsw"`
+					Involuntary uint64 `json:"nivcsw"`
+				} `json:"value"`
+			} `json:"objects"`
+		} `json:"object"`
+	}
+	if err := s.ask(ctx, []string{"foreach task -R nvcsw,nivcsw"}, &counts); err != nil {
+		return nil, err
+	}
+	now := map[int]uint64{}
+	for _, c := range counts {
+		if len(c.Object.Objects) == 1 && c.PID != 0 {
+			v := c.Object.Objects[0].Value
+			now[c.PID] = v.Voluntary + v.Involuntary
+		}
+	}
+	tasks, err := s.truth.said()
+	if err != nil {
+		return nil, err
+	}
+	still := map[int]bool{}
+	for _, t := range tasks {
+		if n, ok := now[t.TID]; ok && t.Quiet && n == t.Switches {
+			still[t.TID] = true
+		}
+	}
+	return still, nil
+}
+
+// checkTasks: every task has the same ids, name and kind, and if it has not run since, the same state; none is missing, and none is
+// there that could not have been born since.
 func checkTasks(ctx context.Context, s *subject) (string, error) {
 	var ps struct {
 		Tasks []kdxTask `json:"tasks"`
 	}
 	if err := s.ask(ctx, []string{"ps"}, &ps); err != nil {
+		return "", err
+	}
+	still, err := s.still(ctx)
+	if err != nil {
 		return "", err
 	}
 	byPID := map[int]kdxTask{}
@@ -48,11 +89,11 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 	if idle != s.truth.CPUs {
 		d.add("%d idle tasks; want %d", idle, s.truth.CPUs)
 	}
-	quiet, last := 0, 0
 	tasks, err := s.truth.said()
 	if err != nil {
 		return "", err
 	}
+	states, last := 0, 0
 	for _, want := range tasks {
 		last = max(last, want.TID)
 		got, ok := byPID[want.TID]
@@ -67,11 +108,13 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 			d.add("task %d = tgid %d ppid %d %q kernel %v; want tgid %d ppid %d %q kernel %v",
 				want.TID, got.TGID, got.PPID, got.Comm, got.Kernel, want.TGID, want.PPID, want.Comm, want.Kernel)
 		}
-		if !want.Quiet {
+		// A task that runs for the first time since has not been counted yet; one that was woken has only changed its state.
+		woken := got.State == "RU" && (want.Kernel || s.way.name == "oom")
+		if !still[want.TID] || got.Active || woken {
 			continue
 		}
-		quiet++
-		if got.State != stateNames[want.State] && !s.moved(want, got) {
+		states++
+		if got.State != stateNames[want.State] {
 			d.add("task %d %q = state %s; want %s (%s)", want.TID, want.Comm, got.State, stateNames[want.State], want.State)
 		}
 	}
@@ -81,7 +124,10 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 			d.add("task %d %q: the guest did not have it", pid, t.Comm)
 		}
 	}
-	return fmt.Sprintf("%d tasks, %d of them quiet", len(ps.Tasks), quiet), d.err()
+	if states < len(tasks)/2 {
+		d.add("only %d of %d tasks had not run since: nothing to hold the rest against", states, len(tasks))
+	}
+	return fmt.Sprintf("%d tasks, states of %d", len(ps.Tasks), states), d.err()
 }
 
 // sameComm: /proc shows the full name of a kernel thread, and a worker's with what it works on; a task_struct holds 15 bytes.
@@ -90,15 +136,4 @@ func sameComm(got string, want saidTask) bool {
 		return true
 	}
 	return want.Kernel && got != "" && strings.HasPrefix(want.Comm, got) && (len(got) == 15 || strings.HasPrefix(got, "kworker/"))
-}
-
-// moved says whether a task that kept still while the truth was taken had reason to move between that and the crash.
-func (s *subject) moved(want saidTask, got kdxTask) bool {
-	switch {
-	case got.Active, got.State == "RU" && want.Kernel:
-		return true // timers, the log and the disk woke kernel threads
-	case s.way.name == "oom":
-		return got.State == "UN" || got.State == "RU" // waiting for memory
-	}
-	return false
 }

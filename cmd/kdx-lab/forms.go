@@ -39,7 +39,11 @@ func runForms(ctx context.Context, l *lab, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	for _, dir := range fs.Args() {
+	for _, name := range fs.Args() {
+		dir, err := l.dump(name)
+		if err != nil {
+			return err
+		}
 		made, err := l.forms(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -53,10 +57,6 @@ func runForms(ctx context.Context, l *lab, args []string) error {
 
 // forms makes the forms of a dump that are missing and returns the files of all.
 func (l *lab) forms(ctx context.Context, dir string) ([]string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
 	p, err := l.peers(ctx)
 	if err != nil {
 		return nil, err

@@ -51,6 +51,16 @@ func (l *lab) data(name ...string) string {
 	return filepath.Join(append([]string{l.repo, "testdata", "lab"}, name...)...)
 }
 
+// dump is the directory of a dump, given as such or by its name in the lab.
+func (l *lab) dump(name string) (string, error) {
+	for _, dir := range []string{name, filepath.Join(l.dir, "dumps", name)} {
+		if exists(filepath.Join(dir, "truth.json")) {
+			return filepath.Abs(dir)
+		}
+	}
+	return "", fmt.Errorf("%s: no dump of the lab: it holds no truth.json", name)
+}
+
 // checkout fails outside a checkout of kdx.
 func (l *lab) checkout() error {
 	if l.repo == "" {

@@ -98,8 +98,9 @@ func runTest(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range dirs {
-		if dir, err = filepath.Abs(dir); err != nil {
+	for _, name := range dirs {
+		dir, err := l.dump(name)
+		if err != nil {
 			return err
 		}
 		for _, g := range l.checkLegs(kdx, filepath.Base(dir), dir, true) {

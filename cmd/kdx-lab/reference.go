@@ -51,7 +51,11 @@ func runReference(ctx context.Context, l *lab, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	for _, dir := range fs.Args() {
+	for _, name := range fs.Args() {
+		dir, err := l.dump(name)
+		if err != nil {
+			return err
+		}
 		r, err := l.reference(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -72,10 +76,6 @@ func runReference(ctx context.Context, l *lab, args []string) error {
 // reference returns the recorded reference of a dump, and records it if there is none.
 func (l *lab) reference(ctx context.Context, dir string) (reference, error) {
 	var r reference
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return r, err
-	}
 	path := filepath.Join(dir, "reference.json")
 	if text, err := os.ReadFile(path); err == nil {
 		return r, json.Unmarshal(text, &r)

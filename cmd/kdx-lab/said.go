@@ -17,6 +17,7 @@ type saidTask struct {
 	Kernel          bool
 	UID             int
 	Quiet           bool
+	Switches        uint64 // context switches so far, of its own will or not
 	Stack           []saidFrame
 }
 
@@ -75,6 +76,8 @@ func (t truthTask) said() (saidTask, error) {
 			s.PPID = n
 		case "Uid":
 			s.UID = n
+		case "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches":
+			s.Switches += uint64(n)
 		}
 	}
 	for _, line := range t.Stack {

@@ -10,12 +10,12 @@ func TestSaidTask(t *testing.T) {
 	task := truthTask{
 		TID:    7,
 		Stat:   "7 (odd ) (name) D 1 7 7 0 -1 2129984 0 0",
-		Status: "Name:\todd\nTgid:\t5\nPPid:\t1\nUid:\t65534\t0\t0\t0\n",
+		Status: "Name:\todd\nTgid:\t5\nPPid:\t1\nUid:\t65534\t0\t0\t0\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n",
 		Stack:  []string{"do_wait+0x5e/0xe0", "fuse_dev_do_read+0x1/0x2 [fuse]", "0xffffffffc0001234"},
 		Quiet:  true,
 	}
 	got, err := task.said()
-	want := saidTask{TID: 7, TGID: 5, PPID: 1, Comm: "odd ) (name", State: "D", Kernel: true, UID: 65534, Quiet: true,
+	want := saidTask{TID: 7, TGID: 5, PPID: 1, Comm: "odd ) (name", State: "D", Kernel: true, UID: 65534, Quiet: true, Switches: 42,
 		Stack: []saidFrame{{"do_wait", 0x5e}, {"fuse_dev_do_read", 1}}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("said = %v, diff %s", err, diff)
