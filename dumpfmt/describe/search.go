@@ -62,6 +62,10 @@ func imageStarts(info *dumpfmt.Info) []dumpfmt.Phys {
 			starts = append(starts, s.Phys)
 		}
 	}
+	if len(starts) == 0 && len(info.Ranges) > 0 && info.Machine != dumpfmt.MachineX86_64 {
+		// Without address randomization (ppc64, s390x, riscv64) kernels begin near the start of RAM.
+		starts = append(starts, info.Ranges[0].Start)
+	}
 	return starts
 }
 
@@ -99,7 +103,11 @@ func (f *found) scan(ctx context.Context, im *dumpfmt.Image, start, end dumpfmt.
 		}
 		gap = false
 		buf = append(buf, page...)
+		before := f.banner
 		f.look(buf)
+		if before == "" && f.banner != "" {
+			last = min(last, pfn+imageSize/size) // the uname is in the same image
+		}
 		if f.enough(all) {
 			return nil
 		}
