@@ -167,23 +167,32 @@ func (t *Type) Member(name string) (Member, bool) {
 	}
 	t.members.once.Do(func() {
 		t.members.m = make(map[string]Member, len(t.Members()))
-		indexMembers(t.members.m, t, 0, 0)
+		budget := maxIndexed
+		indexMembers(t.members.m, t, 0, 0, &budget)
 	})
 	m, ok := t.members.m[name]
 	return m, ok
 }
 
-const maxAnonymousDepth = 16 // damaged BTF can nest without end; real structs nest 4 deep
+// Damaged data can nest anonymous structs without end, or one in many places. Real ones nest 4 deep, and the largest has
+// some thousand members.
+const (
+	maxAnonymousDepth = 16
+	maxIndexed        = 1 << 17
+)
 
-func indexMembers(into map[string]Member, t *Type, base uint64, depth int) {
+func indexMembers(into map[string]Member, t *Type, base uint64, depth int, budget *int) {
 	if depth > maxAnonymousDepth {
 		return
 	}
 	for _, m := range t.Members() {
+		if *budget--; *budget < 0 {
+			return
+		}
 		m.BitOffset += base
 		if m.Name == "" {
 			if s := m.Type.Strip(); s.Kind == Struct || s.Kind == Union {
-				indexMembers(into, s, m.BitOffset, depth+1)
+				indexMembers(into, s, m.BitOffset, depth+1, budget)
 			}
 			continue
 		}
@@ -240,10 +249,16 @@ func (t *Type) EnumeratorName(v int64) (string, bool) {
 func (t *Type) String() string { return t.Declare("") }
 
 // Declare is a C declaration of name with this type: "int (*handler)(int, void *)", "char comm[16]".
-func (t *Type) Declare(name string) string { return declare(t, name, 0) }
+func (t *Type) Declare(name string) string {
+	budget := maxDeclared
+	return declare(t, name, 0, &budget)
+}
 
-func declare(t *Type, inner string, depth int) string {
-	if depth > 32 {
+// maxDeclared bounds the types in one declaration, as damaged data can make functions that take each other.
+const maxDeclared = 1000
+
+func declare(t *Type, inner string, depth int, budget *int) string {
+	if *budget--; depth > 32 || *budget < 0 {
 		return "…"
 	}
 	switch t.Kind {
@@ -253,15 +268,15 @@ func declare(t *Type, inner string, depth int) string {
 		if e.Kind == Array || e.Kind == Func {
 			inner = "(" + inner + ")"
 		}
-		return declare(e, inner, depth+1)
+		return declare(e, inner, depth+1, budget)
 	case Array:
 		n := ""
 		if t.Len >= 0 {
 			n = fmt.Sprint(t.Len)
 		}
-		return declare(t.Elem(), inner+"["+n+"]", depth+1)
+		return declare(t.Elem(), inner+"["+n+"]", depth+1, budget)
 	case Func:
-		return declare(t.Elem(), inner+"("+paramList(t, depth)+")", depth+1)
+		return declare(t.Elem(), inner+"("+paramList(t, depth, budget)+")", depth+1, budget)
 	case Const, Volatile, Restrict:
 		switch e := t.Elem(); e.Kind {
 		case Pointer:
@@ -269,13 +284,13 @@ func declare(t *Type, inner string, depth int) string {
 			if inner != "" {
 				q += " "
 			}
-			return declare(e, q+inner, depth+1)
+			return declare(e, q+inner, depth+1, budget)
 		case Array:
-			return declare(qualifyElements(t.Kind, e), inner, depth+1)
+			return declare(qualifyElements(t.Kind, e), inner, depth+1, budget)
 		case t.Kind:
-			return declare(e, inner, depth+1)
+			return declare(e, inner, depth+1, budget)
 		}
-		return t.Kind.String() + " " + declare(t.Elem(), inner, depth+1)
+		return t.Kind.String() + " " + declare(t.Elem(), inner, depth+1, budget)
 	}
 	base := t.base()
 	if inner == "" {
@@ -305,10 +320,10 @@ func (t *Type) base() string {
 	return t.Name
 }
 
-func paramList(t *Type, depth int) string {
+func paramList(t *Type, depth int, budget *int) string {
 	var ps []string
 	for _, p := range t.Params() {
-		ps = append(ps, declare(p.Type, p.Name, depth+1))
+		ps = append(ps, declare(p.Type, p.Name, depth+1, budget))
 	}
 	if t.Variadic {
 		ps = append(ps, "...")

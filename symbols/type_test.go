@@ -98,6 +98,30 @@ func TestLoops(t *testing.T) {
 	}
 }
 
+// Each of 16 anonymous structs holds the next 1000 times.
+func TestWideNesting(t *testing.T) {
+	typ := structType("", 4, Member{Name: "x", Type: intType})
+	for range 16 {
+		ms := make([]Member, 1000)
+		for i := range ms {
+			ms[i].Type = typ
+		}
+		typ = structType("", 4, ms...)
+	}
+	if _, ok := typ.Member("y"); ok {
+		t.Error("Member(y) found")
+	}
+	var fn *Type
+	fn = NewType(&Type{Kind: Func}, func(p *Parts) {
+		for range 100 {
+			p.Params = append(p.Params, Param{Type: PointerTo(fn, 8)})
+		}
+	})
+	if s := fn.Declare("f"); len(s) > 1<<20 {
+		t.Errorf("declaration of %d bytes", len(s))
+	}
+}
+
 func TestBaseTypeName(t *testing.T) {
 	for from, want := range map[string]string{
 		"long unsigned int": "unsigned long", "unsigned long": "unsigned long", "int": "int", "bool": "_Bool",

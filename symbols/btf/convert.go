@@ -1,6 +1,7 @@
 package btf
 
 import (
+	"fmt"
 	"math/bits"
 
 	"github.com/cilium/ebpf/btf"
@@ -78,16 +79,33 @@ func (f *Finder) convert(id btf.TypeID) (*symbols.Type, error) {
 		return f.wrapper(symbols.Volatile, "", t.Type), nil
 	case *btf.Restrict:
 		return f.wrapper(symbols.Restrict, "", t.Type), nil
-	case *btf.TypeTag:
-		return f.ref(t.Type), nil
-	case *btf.Func:
-		return f.ref(t.Type), nil
-	case *btf.Var:
-		return f.ref(t.Type), nil
 	case *btf.FuncProto:
 		return f.prototype(t), nil
+	case *btf.TypeTag, *btf.Func, *btf.Var:
+		to, err := through(t)
+		if err != nil {
+			return nil, fmt.Errorf("type %d: %w", id, err)
+		}
+		return f.ref(to), nil
 	}
 	return symbols.VoidType, nil
+}
+
+// through is the type that a tag, function or variable stands for. In damaged data they can lead to each other.
+func through(t btf.Type) (btf.Type, error) {
+	for range 64 {
+		switch x := t.(type) {
+		case *btf.TypeTag:
+			t = x.Type
+		case *btf.Func:
+			t = x.Type
+		case *btf.Var:
+			t = x.Type
+		default:
+			return t, nil
+		}
+	}
+	return nil, errDeep
 }
 
 // lazy is NewType with the lock held while the parts are filled in.

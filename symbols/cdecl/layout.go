@@ -26,7 +26,8 @@ func (p *parser) body(kind symbols.Kind) (*symbols.Type, error) {
 			return nil, p.unexpected()
 		}
 		p.advance()
-		a := alignOf(m, 0)
+		budget := maxAligned
+		a := alignOf(m, 0, &budget)
 		align = max(align, a)
 		at := uint64(0)
 		if kind == symbols.Struct {
@@ -44,19 +45,22 @@ func (p *parser) body(kind symbols.Kind) (*symbols.Type, error) {
 
 func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
+// maxAligned bounds the members looked at for a type's alignment, as damaged data can nest without end.
+const maxAligned = 1 << 16
+
 // alignOf is a type's natural alignment in bytes.
-func alignOf(t *symbols.Type, depth int) uint64 {
+func alignOf(t *symbols.Type, depth int, budget *int) uint64 {
 	t = t.Strip()
-	if depth > maxDepth {
+	if *budget--; depth > maxDepth || *budget < 0 {
 		return 1
 	}
 	switch t.Kind {
 	case symbols.Array:
-		return alignOf(t.Elem(), depth+1)
+		return alignOf(t.Elem(), depth+1, budget)
 	case symbols.Struct, symbols.Union:
 		a := uint64(1)
 		for _, m := range t.Members() {
-			a = max(a, alignOf(m.Type, depth+1))
+			a = max(a, alignOf(m.Type, depth+1, budget))
 		}
 		return a
 	}
