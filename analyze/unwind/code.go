@@ -45,11 +45,11 @@ func followCode(code []byte, target int64) (codeFrame, error) {
 	for steps := 0; len(work) > 0 && steps < maxSteps; steps++ {
 		s := work[len(work)-1]
 		work = work[:len(work)-1]
+		if s.depth < 0 || s.at < 0 || s.at >= int64(len(code)) || seen[s.at] {
+			continue
+		}
 		if s.at == target {
 			return finish(s, saved), nil
-		}
-		if s.at < 0 || s.at >= int64(len(code)) || seen[s.at] || s.depth < 0 {
-			continue
 		}
 		seen[s.at] = true
 		inst, err := x86asm.Decode(code[s.at:], 64)

@@ -7,30 +7,33 @@ package unwind
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/go-delve/delve/pkg/dwarf/regnum"
 
 	"kdx/symbols"
 )
 
 // DWARF register numbers of x86-64 (System V ABI, figure 3.36).
 const (
-	RAX = iota
-	RDX
-	RCX
-	RBX
-	RSI
-	RDI
-	RBP
-	RSP
-	R8
-	R9
-	R10
-	R11
-	R12
-	R13
-	R14
-	R15
-	RIP
-	numRegs
+	RAX     = regnum.AMD64_Rax
+	RDX     = regnum.AMD64_Rdx
+	RCX     = regnum.AMD64_Rcx
+	RBX     = regnum.AMD64_Rbx
+	RSI     = regnum.AMD64_Rsi
+	RDI     = regnum.AMD64_Rdi
+	RBP     = regnum.AMD64_Rbp
+	RSP     = regnum.AMD64_Rsp
+	R8      = regnum.AMD64_R8
+	R9      = regnum.AMD64_R9
+	R10     = regnum.AMD64_R10
+	R11     = regnum.AMD64_R11
+	R12     = regnum.AMD64_R12
+	R13     = regnum.AMD64_R13
+	R14     = regnum.AMD64_R14
+	R15     = regnum.AMD64_R15
+	RIP     = regnum.AMD64_Rip
+	numRegs = RIP + 1
 )
 
 // Regs is a set of registers by DWARF number, some of them known.
@@ -411,12 +414,5 @@ func (u *unwinder) rule(r symbols.Rule, cfa uint64) (uint64, error) {
 	return 0, errors.New("it was not saved")
 }
 
-var regNames = [numRegs]string{"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"}
-
 // RegName is the name of a DWARF register.
-func RegName(n int) string {
-	if n >= 0 && n < numRegs {
-		return regNames[n]
-	}
-	return fmt.Sprintf("register %d", n)
-}
+func RegName(n int) string { return strings.ToLower(regnum.AMD64ToName(uint64(n))) }
