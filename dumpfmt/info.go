@@ -72,6 +72,8 @@ type Info struct {
 
 	// Warnings are one sentence each: what was odd in the headers and how kdx took it.
 	Warnings []string
+
+	noteBytes int64 // that Notes take
 }
 
 // PhysRange is a range of physical memory [Start, End), in bytes.

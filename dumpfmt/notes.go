@@ -43,7 +43,6 @@ func (info *Info) ReadNotes(f *File, off, size int64) {
 		info.Warn("the notes at byte %#x should have %d bytes, but %s ends at %#x", off, size, f.Name, f.Size)
 		size = f.Size - off
 	}
-	var total int64
 	qemu := 0
 	scan := func(rec elfnote.Record) bool {
 		if rec.Name == "LINUX" && rec.Type == noteVMCoreDD {
@@ -54,8 +53,8 @@ func (info *Info) ReadNotes(f *File, off, size int64) {
 			info.Warn("note %q, type %#x, of %d bytes is too long and was left out", rec.Name, rec.Type, rec.Size)
 			return true
 		}
-		total += rec.Size + 64
-		if total > MaxNotes {
+		info.noteBytes += rec.Size + 64
+		if info.noteBytes > MaxNotes {
 			info.Warn("more than %d MiB of notes: the rest was left out", MaxNotes>>20)
 			return false
 		}
@@ -79,8 +78,14 @@ func (info *Info) ReadNotes(f *File, off, size int64) {
 	}
 }
 
+// maxWarnings is more than anybody reads.
+const maxWarnings = 100
+
 // Warn adds a sentence to Warnings.
 func (info *Info) Warn(format string, args ...any) {
+	if len(info.Warnings) >= maxWarnings {
+		return
+	}
 	info.Warnings = append(info.Warnings, fmt.Sprintf(format, args...))
 }
 
@@ -100,6 +105,10 @@ func (info *Info) addNote(note Note) {
 
 func (info *Info) addCPU(desc []byte) {
 	cpu := CPU{Index: len(info.CPUs)}
+	if cpu.Index == maxCPUs {
+		info.Warn("registers of more than %d CPUs: the rest was left out", maxCPUs)
+		return
+	}
 	pid, regs, err := elfnote.PRStatus(string(info.Machine), info.WordSize, info.ByteOrder, desc)
 	if err != nil {
 		info.Warn("registers of CPU note %d: %v", cpu.Index, err)
@@ -125,6 +134,9 @@ func (info *Info) addQEMU(n int, desc []byte) {
 	state, err := elfnote.ParseQEMU(desc)
 	if err != nil {
 		info.Warn("CPU %d: %v", n, err)
+		return
+	}
+	if n >= maxCPUs {
 		return
 	}
 	for len(info.CPUs) <= n {
@@ -162,4 +174,7 @@ func (info *Info) addDevice(f *File, off, size int64) {
 	})
 }
 
-const maxDevices = 4096
+const (
+	maxDevices = 4096
+	maxCPUs    = 1 << 16 // eight times what x86-64 kernels can be built for
+)

@@ -77,3 +77,22 @@ func TestReadNotesOutsideTheFile(t *testing.T) {
 		}
 	}
 }
+
+// TestHostileNotes bounds what a file of damaged notes makes of itself in memory.
+func TestHostileNotes(t *testing.T) {
+	var b []byte
+	for range 200000 {
+		b = elfnote.Append(b, binary.LittleEndian, "CORE", 1, make([]byte, 40))
+	}
+	info := readNotes(b)
+	if len(info.CPUs) > maxCPUs || len(info.Warnings) > maxWarnings {
+		t.Errorf("%d CPUs, %d warnings", len(info.CPUs), len(info.Warnings))
+	}
+	f := &File{Name: "vmcore", Size: int64(len(b)), ReaderAt: bytes.NewReader(b)}
+	for range 20 {
+		info.ReadNotes(f, 0, int64(len(b)))
+	}
+	if info.noteBytes > MaxNotes+maxNoteDesc*20 {
+		t.Errorf("notes of %d bytes are in memory", info.noteBytes)
+	}
+}
