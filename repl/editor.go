@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/chzyer/readline"
 	"golang.org/x/term"
@@ -31,13 +32,15 @@ type Editor interface {
 
 // terminalEditor is chzyer/readline behind Editor.
 type terminalEditor struct {
-	rl *readline.Instance
+	rl atomic.Pointer[readline.Instance] // its goroutine may call leaveList before NewEx has returned
 	vi bool
 }
 
 // NewTerminalEditor edits lines on a terminal, with the session's completion.
 func NewTerminalEditor(s *Session) (Editor, error) {
+	e := &terminalEditor{}
 	rl, err := readline.NewEx(&readline.Config{
+		FuncFilterInputRune:    e.leaveList,
 		Prompt:                 Prompt,
 		AutoComplete:           &readlineCompleter{s: s},
 		DisableAutoSaveHistory: true, // the session keeps it, safe for several kdx at once
@@ -49,11 +52,23 @@ func NewTerminalEditor(s *Session) (Editor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &terminalEditor{rl: rl}, nil
+	e.rl.Store(rl)
+	return e, nil
+}
+
+// leaveList ends the listing of candidates before the line is given away: readline would draw its prompt again while
+// the command already writes.
+func (e *terminalEditor) leaveList(r rune) (rune, bool) {
+	rl := e.rl.Load()
+	if rl != nil && (r == readline.CharEnter || r == readline.CharCtrlJ) && rl.Operation.IsInCompleteMode() && !rl.Operation.IsInCompleteSelectMode() {
+		rl.Operation.ExitCompleteMode(false)
+		rl.Operation.Refresh()
+	}
+	return r, true
 }
 
 func (e *terminalEditor) ReadLine() (string, error) {
-	line, err := e.rl.Readline()
+	line, err := e.rl.Load().Readline()
 	if errors.Is(err, readline.ErrInterrupt) {
 		return "", ErrInterrupt
 	}
@@ -61,17 +76,17 @@ func (e *terminalEditor) ReadLine() (string, error) {
 }
 
 func (e *terminalEditor) Remember(line string) {
-	_ = e.rl.SaveHistory(line) // it only fails where readline itself writes a file
+	_ = e.rl.Load().SaveHistory(line) // it only fails where readline itself writes a file
 }
 
 func (e *terminalEditor) SetVi(on bool) {
 	if e.vi != on {
 		e.vi = on
-		e.rl.SetVimMode(on)
+		e.rl.Load().SetVimMode(on)
 	}
 }
 
-func (e *terminalEditor) Close() error { return e.rl.Close() }
+func (e *terminalEditor) Close() error { return e.rl.Load().Close() }
 
 // plainEditor reads lines without editing; it prompts if told to.
 type plainEditor struct {

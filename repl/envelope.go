@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"strings"
@@ -100,6 +101,7 @@ type nesting struct {
 	w        io.Writer
 	err      error
 	stack    []byte // closing brackets
+	newlines int    // held back: those at the end of the value would break the document's line
 	inString bool
 	escape   int  // after a backslash: -1, then for \u the digits still to come
 	last     byte // last significant byte outside strings; '"' after one
@@ -110,15 +112,21 @@ type nesting struct {
 }
 
 func (n *nesting) Write(p []byte) (int, error) {
-	k, err := n.w.Write(p)
-	if err != nil {
+	out := bytes.TrimRight(p, "\n")
+	held := len(p) - len(out)
+	if n.newlines > 0 && len(out) > 0 {
+		out = append(bytes.Repeat([]byte("\n"), n.newlines), out...)
+		n.newlines = 0
+	}
+	n.newlines += held
+	if _, err := n.w.Write(out); err != nil {
 		n.err = err
-		return k, err
+		return 0, err
 	}
 	for _, c := range p {
 		n.step(c)
 	}
-	return k, nil
+	return len(p), nil
 }
 
 func (n *nesting) step(c byte) {

@@ -78,7 +78,7 @@ func (p *Progress) show() {
 	if p.stop == nil || p.quiet || p.now().Sub(p.began) < progressAfter {
 		return
 	}
-	fmt.Fprintf(p.w, "\r%s\x1b[K", safe(p.text()))
+	fmt.Fprintf(p.w, "\r%s\x1b[K", p.text())
 	p.shown = true
 }
 
@@ -91,6 +91,7 @@ func (p *Progress) text() string {
 		s += fmt.Sprintf(" %d%%", min(100, 100*p.done/p.total))
 	}
 	s += fmt.Sprintf(" (%d s; Ctrl-C stops it)", int(p.now().Sub(p.began).Seconds()))
+	s = safe(s)
 	const narrow = 79 // a longer line would wrap, and \r only return to its last row
 	if r := []rune(s); len(r) > narrow {
 		s = string(r[:narrow-1]) + "…"

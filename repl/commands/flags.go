@@ -3,6 +3,7 @@ package commands
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Flags are the flags of one call, in order.
@@ -105,16 +106,19 @@ func ParseFlags(c *Command, words []string) (Flags, []string, error) {
 }
 
 // combined takes -xs and -c1,2 apart; it returns how many of the following words it used.
-func (f *Flags) combined(c *Command, w string, rest []string) (used int, err error) {
+func (f *Flags) combined(cmd *Command, w string, rest []string) (used int, err error) {
 	letters := w[1:]
 	if strings.HasPrefix(w, "--") {
-		return 0, &UsageError{c.Name, "unknown flag " + w}
+		return 0, &UsageError{cmd.Name, "unknown flag " + w}
 	}
-	for j := range letters {
+	for j, c := range letters {
 		name := letters[j : j+1]
-		fl := c.flag(name)
+		if c >= utf8.RuneSelf {
+			return 0, &UsageError{cmd.Name, "unknown flag " + w}
+		}
+		fl := cmd.flag(name)
 		if fl == nil {
-			return 0, &UsageError{c.Name, "unknown flag -" + name}
+			return 0, &UsageError{cmd.Name, "unknown flag -" + name}
 		}
 		if fl.Arg == "" {
 			f.set = append(f.set, flagValue{name, ""})
@@ -125,7 +129,7 @@ func (f *Flags) combined(c *Command, w string, rest []string) (used int, err err
 			return 0, nil
 		}
 		if len(rest) == 0 {
-			return 0, &UsageError{c.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}
+			return 0, &UsageError{cmd.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}
 		}
 		f.set = append(f.set, flagValue{name, rest[0]})
 		return 1, nil
