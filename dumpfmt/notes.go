@@ -83,10 +83,11 @@ const maxWarnings = 100
 
 // Warn adds a sentence to Warnings.
 func (info *Info) Warn(format string, args ...any) {
-	if len(info.Warnings) >= maxWarnings {
+	w := fmt.Sprintf(format, args...)
+	if n := len(info.Warnings); n >= maxWarnings || n > 0 && info.Warnings[n-1] == w {
 		return
 	}
-	info.Warnings = append(info.Warnings, fmt.Sprintf(format, args...))
+	info.Warnings = append(info.Warnings, w)
 }
 
 func (info *Info) addNote(note Note) {
