@@ -128,7 +128,9 @@ func (t *Tracer) inactive(v *kernel.View, x *task.Task) (Start, error) {
 		unwind.RIP: f.Ret, unwind.RSP: x.SP + bind.Size()} {
 		r.Set(n, val)
 	}
-	return Start{Regs: r, At: x.SP + bind.Size() - 8}, nil
+	// A task that has not run yet returns to the first byte of ret_from_fork, which no call precedes (unwind_orc.c knows it too).
+	first, err := t.k.SymbolAt(vmem.Addr(f.Ret))
+	return Start{Regs: r, At: x.SP + bind.Size() - 8, Exact: err == nil && first.Addr == f.Ret}, nil
 }
 
 // Trace unwinds x's kernel stack. The error says that there is nowhere to start; a trace that stops early says so in its
