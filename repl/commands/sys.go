@@ -2,8 +2,10 @@ package commands
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
+	"kdx/analyze/distill"
 	"kdx/analyze/kernel"
 	"kdx/analyze/sysinfo"
 	"kdx/analyze/task"
@@ -76,6 +78,9 @@ func System(v *kernel.View, s *State) *view.System {
 	info := v.Image().Info()
 	out := &view.System{DumpFiles: info.Files, Format: info.Format, Partial: info.Filtered, Incomplete: info.Incomplete, Offline: []int{}}
 	out.Kernel = kernelSource(v)
+	if rec, ok := distill.ReadRecord(info); ok {
+		out.Distilled = "holds what these read: " + strings.Join(rec.Commands, "; ")
+	}
 	out.BuildID, _ = v.VMCoreInfo().Get("BUILD-ID")
 	uts, err := sysinfo.ReadUTS(v)
 	if err != nil {
