@@ -137,7 +137,7 @@ func (s *Source) layout(h *header, t table) error {
 	s.extents = flatten(all)
 	s.ranges()
 	if h.incomplete {
-		info.Warn("the dump says that it is incomplete (the disk was full?): its last pages were never written")
+		info.Warn("the dump says that it is incomplete (disk full, or a size limit): its last pages were never written")
 	}
 	if info.Truncated {
 		info.Incomplete = true

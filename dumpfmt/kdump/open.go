@@ -283,7 +283,7 @@ func allZero(b []byte) bool {
 // checkEnds looks at the last descriptors of each part to see whether the file was cut short.
 func (s *Source) checkEnds() {
 	if s.info.Incomplete {
-		s.info.Warn("the dump says that it is incomplete (the disk was full?): its last pages were never written")
+		s.info.Warn("the dump says that it is incomplete (disk full, or a size limit): its last pages were never written")
 	}
 	if s.info.Truncated {
 		return
