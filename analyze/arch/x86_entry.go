@@ -28,6 +28,7 @@ func (a *x86) SwapEntry(entry uint64) (device, offset uint64, ok bool) {
 		typeBits = 5
 		firstBit = 9 // above _PAGE_PROTNONE
 		maxSwap  = 25
+		maxPages = 1 << 36 // 256 TiB: more is no swap entry
 	)
 	if entry == 0 || entry&(x86Present|x86ProtNone) != 0 {
 		return 0, 0, false
@@ -36,5 +37,6 @@ func (a *x86) SwapEntry(entry uint64) (device, offset uint64, ok bool) {
 	if device >= maxSwap { // migration, hardware poison and the like use the last types
 		return 0, 0, false
 	}
-	return device, ^entry << typeBits >> (firstBit + typeBits), true
+	offset = ^entry << typeBits >> (firstBit + typeBits)
+	return device, offset, offset < maxPages
 }

@@ -166,15 +166,15 @@ func (ASCIITable) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
 	fmt.Fprintf(bw, "\n      0    1   2   3   4   5   6   7\n    +-------------------------------\n")
 	for low := range 16 {
-		fmt.Fprintf(bw, "  %X |", low)
+		line := fmt.Sprintf("  %X |", low)
 		for high := range 8 {
 			name := asciiName(high<<4 | low)
 			if len(name) == 1 {
 				name += " "
 			}
-			fmt.Fprintf(bw, " %3s", name)
+			line += fmt.Sprintf(" %3s", name)
 		}
-		fmt.Fprintln(bw)
+		fmt.Fprintln(bw, strings.TrimRight(line, " "))
 	}
 	fmt.Fprintln(bw)
 	return bw.Flush()

@@ -40,7 +40,7 @@ func (l SlabCaches) Text(w io.Writer, _ Options) error {
 }
 
 func (c *SlabCache) text(w io.Writer) {
-	fmt.Fprintf(w, "%016x %8d %10s %9s %6s %5s  %s\n", uint64(c.Addr), c.ObjectSize, orDash(c.Allocated), orDash(c.Total), orDash(c.Slabs),
+	fmt.Fprintf(w, "%016x %8d %10s %9s %6s %6s  %s\n", uint64(c.Addr), c.ObjectSize, orDash(c.Allocated), orDash(c.Total), orDash(c.Slabs),
 		fmt.Sprintf("%dk", c.SlabSize>>10), Printable(c.Name))
 }
 

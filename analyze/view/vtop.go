@@ -63,13 +63,13 @@ func (l Translations) Text(w io.Writer, _ Options) error {
 func (t *Translation) text(bw *bufio.Writer) {
 	width := 16
 	if t.User {
-		width = 11
+		width = max(10, len(fmt.Sprintf("%x", uint64(t.Virtual))))
 	}
 	phys := "(not mapped)"
 	if t.Physical != nil {
 		phys = fmt.Sprintf("%x", uint64(*t.Physical))
 	}
-	fmt.Fprintf(bw, "%-*s  %-16s\n%-*x  %-16s\n\n", width-1, "VIRTUAL", " PHYSICAL", width, uint64(t.Virtual), phys)
+	fmt.Fprintf(bw, "%-*s  %-16s\n%-*x  %-16s\n\n", width, "VIRTUAL", "PHYSICAL", width, uint64(t.Virtual), phys)
 	for _, s := range t.Steps {
 		fmt.Fprintf(bw, "%6s: %x => %x\n", s.Level, uint64(s.Addr), uint64(s.Entry))
 	}
@@ -100,7 +100,7 @@ func hugeText(size uint64) string {
 func (e *TableEntry) text(w io.Writer) {
 	entry := fmt.Sprintf("%x", uint64(e.Entry))
 	if e.Swap != nil {
-		fmt.Fprintf(w, "%s  %s  %s\n", centre("PTE", 16), "SWAP DEVICE", "OFFSET")
+		fmt.Fprintf(w, "      PTE         SWAP DEVICE  OFFSET\n")
 		fmt.Fprintf(w, "%s  %s  %d\n", centre(entry, 16), centre(fmt.Sprint(e.Swap.Device), 11), e.Swap.Offset)
 		return
 	}
@@ -108,7 +108,7 @@ func (e *TableEntry) text(w io.Writer) {
 	if e.Physical != nil {
 		phys = fmt.Sprintf("%x", uint64(*e.Physical))
 	}
-	fmt.Fprintf(w, "%s  %s  FLAGS\n", centre("PTE", 16), centre("PHYSICAL", 8))
+	fmt.Fprintf(w, "      PTE         PHYSICAL  FLAGS\n")
 	flags := "(no flags set)"
 	if len(e.Flags) > 0 {
 		flags = "(" + strings.Join(e.Flags, "|") + ")"

@@ -36,6 +36,47 @@ func Maple(v *kernel.View, mt vmem.Addr) iter.Seq2[Range, error] {
 	}
 }
 
+// MapleItem is what MapleItems comes across: a node, or a slot of a leaf. Path has the slot at each level and is valid
+// until the walk goes on.
+type MapleItem struct {
+	Range        // of a node: what it covers
+	Path   []int // of a slot, its own index last
+	Node   vmem.Addr
+	Type   int    // of a node, enum maple_type
+	Parent uint64 // of a node, as encoded
+	IsNode bool
+}
+
+// MapleItems yields each node before what it holds, and each slot of a leaf, empty ones too. start is the address of a
+// maple_tree, or with node set the encoded pointer to a node, whose limits are then not known.
+func MapleItems(v *kernel.View, start uint64, node bool) iter.Seq2[MapleItem, error] {
+	return func(yield func(MapleItem, error) bool) {
+		w, err := newMaple(v)
+		if err != nil {
+			yield(MapleItem{}, err)
+			return
+		}
+		root := start | xaInternal
+		if !node {
+			if root, err = w.at(vmem.Addr(start + w.rootOff)); err != nil {
+				yield(MapleItem{}, fmt.Errorf("maple tree at %#x: %w", start, err))
+				return
+			}
+		}
+		w.yield = func(r Range, err error) bool {
+			return err == nil || yield(MapleItem{}, err)
+		}
+		w.visit = func(i MapleItem) bool { return yield(i, nil) }
+		switch {
+		case root == 0:
+		case root&3 == xaInternal && root > xaNodeMin:
+			w.node(root&^xaInternal, 0, w.max, 0)
+		case root&3 != xaInternal:
+			yield(MapleItem{Range: Range{0, 0, root}}, nil)
+		}
+	}
+}
+
 // Pointers to nodes carry the node's type in bits 3 to 6: nodes are aligned to 256 bytes (enum maple_type).
 const (
 	mapleNodeMask  = 0xff
@@ -59,6 +100,8 @@ type mapleWalk struct {
 	dense, ranges, arang mapleShape
 	seen                 map[uint64]bool
 	yield                func(Range, error) bool
+	visit                func(MapleItem) bool // nil if only ranges are asked for
+	path                 []int
 	buf                  [maxMapleDepth][]byte
 }
 
@@ -145,6 +188,12 @@ func (w *mapleWalk) node(enc, lo, hi uint64, depth int) bool {
 	if parent := w.word(b) &^ mapleNodeMask; parent == addr {
 		return fail(fmt.Errorf("the node was freed (it is its own parent)"))
 	}
+	if w.visit != nil {
+		item := MapleItem{Range: Range{lo, hi, enc}, Path: w.path[:depth], Node: vmem.Addr(addr), Type: int(kind), Parent: w.word(b), IsNode: true}
+		if !w.visit(item) {
+			return false
+		}
+	}
 	first := lo
 	for i := range s.nSlots {
 		if err := w.v.Step(); err != nil {
@@ -163,10 +212,15 @@ func (w *mapleWalk) node(enc, lo, hi uint64, depth int) bool {
 		if last > hi || last < first {
 			return fail(fmt.Errorf("pivot %d is %#x, outside %#x-%#x: damaged", i, last, first, hi))
 		}
-		if e := w.word(b[s.slots+i*w.ws:]); e != 0 {
-			if !w.slot(e, first, last, kind, depth) {
+		w.path = append(w.path[:depth], int(i))
+		e := w.word(b[s.slots+i*w.ws:])
+		if w.visit != nil && kind != mapleRange && kind != mapleARange {
+			if !w.visit(MapleItem{Range: Range{first, last, e}, Path: w.path, Node: vmem.Addr(addr)}) {
 				return false
 			}
+		}
+		if e != 0 && !w.slot(e, first, last, kind, depth) {
+			return false
 		}
 		if last >= hi {
 			break

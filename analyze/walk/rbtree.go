@@ -39,6 +39,49 @@ func RBNode(v *kernel.View, node vmem.Addr, offset uint64) iter.Seq2[vmem.Addr, 
 	}
 }
 
+// RBPlace is a container in a tree and the way to its node from the top: 'l' and 'r' for each child.
+type RBPlace struct {
+	Addr vmem.Addr
+	Path string
+}
+
+// RBPlaces yields the containers of the tree below the rb_node at top, parents before children, with their places.
+func RBPlaces(v *kernel.View, top vmem.Addr, offset uint64) iter.Seq2[RBPlace, error] {
+	return func(yield func(RBPlace, error) bool) {
+		w := rbWalk{reader: newReader(v)}
+		type open struct {
+			node, parent vmem.Addr
+			path         string
+		}
+		parent, err := w.at(top)
+		if err != nil {
+			yield(RBPlace{}, fmt.Errorf("tree node %#x: %w", uint64(top), err))
+			return
+		}
+		stack := []open{{top, vmem.Addr(parent &^ 3), ""}}
+		for len(stack) > 0 {
+			o := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			left, right, err := w.enter(o.node, o.parent, len(o.path))
+			if err != nil {
+				if !yield(RBPlace{}, fmt.Errorf("tree node %#x: %w", uint64(o.node), err)) || w.stop(err) {
+					return
+				}
+				continue
+			}
+			if !yield(RBPlace{o.node - vmem.Addr(offset), o.path}, nil) {
+				return
+			}
+			if right != 0 {
+				stack = append(stack, open{right, o.node, o.path + "r"})
+			}
+			if left != 0 {
+				stack = append(stack, open{left, o.node, o.path + "l"})
+			}
+		}
+	}
+}
+
 type rbWalk struct {
 	reader
 	yield     func(vmem.Addr, error) bool

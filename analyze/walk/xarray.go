@@ -35,6 +35,48 @@ func XArray(v *kernel.View, xa vmem.Addr) iter.Seq2[Entry, error] {
 	}
 }
 
+// Placed is an Entry and the way to it from the root: the slot at each level. Path is valid until the walk goes on.
+type Placed struct {
+	Entry
+	Path []int
+}
+
+// XArrayPlaces is XArray with the place of each entry.
+func XArrayPlaces(v *kernel.View, xa vmem.Addr) iter.Seq2[Placed, error] {
+	return places(v, func(t *slotTree) (uint64, error) {
+		root, err := t.root(xa)
+		if err != nil {
+			err = fmt.Errorf("%s at %#x: %w", t.name, uint64(xa), err)
+		}
+		return root, err
+	})
+}
+
+// XANodePlaces is XArrayPlaces for what lies below a node; node is its address or a tagged pointer to it.
+func XANodePlaces(v *kernel.View, node uint64) iter.Seq2[Placed, error] {
+	return places(v, func(t *slotTree) (uint64, error) {
+		t.below = true
+		return node&^3 | t.nodeTag, nil
+	})
+}
+
+func places(v *kernel.View, root func(*slotTree) (uint64, error)) iter.Seq2[Placed, error] {
+	return func(yield func(Placed, error) bool) {
+		t, err := newSlotTree(v)
+		if err != nil {
+			yield(Placed{}, err)
+			return
+		}
+		r, err := root(t)
+		if err != nil {
+			yield(Placed{}, err)
+			return
+		}
+		t.yield = func(e Entry, err error) bool { return yield(Placed{e, t.path}, err) }
+		t.start(r)
+	}
+}
+
 // Radix yields the entries of the radix_tree_root at addr, which is an xarray since 4.20.
 func Radix(v *kernel.View, addr vmem.Addr) iter.Seq2[Entry, error] { return XArray(v, addr) }
 
@@ -82,6 +124,8 @@ type slotTree struct {
 	yield      func(Entry, error) bool
 	buf        [maxDepth][]byte
 	chunkShift uint64
+	path       []int // slots on the way to the current entry
+	below      bool  // the walk begins at a node that may have a parent
 }
 
 const (
@@ -168,6 +212,9 @@ func (t *slotTree) node(addr, base, parent, slot uint64, above int, depth int) b
 	if above >= 0 && shift+t.chunkShift != uint64(above) || shift >= 64 || shift%t.chunkShift != 0 || depth+1 >= maxDepth && shift > 0 {
 		return fail(fmt.Errorf("it says shift %d below a node of shift %d: damaged", shift, above))
 	}
+	if depth == 0 && t.below {
+		parent = t.word(b[t.parent:])
+	}
 	if t.word(b[t.parent:]) != parent || above >= 0 && uint64(b[t.offset]) != slot {
 		if t.strangers[addr] {
 			return fail(ErrLoop)
@@ -186,6 +233,7 @@ func (t *slotTree) node(addr, base, parent, slot uint64, above int, depth int) b
 			continue
 		}
 		index := base + i<<shift
+		t.path = append(t.path[:depth], int(i))
 		if t.isNode(e) && shift > 0 {
 			if !t.node(e&^3, index, addr, i, int(shift), depth+1) {
 				return false

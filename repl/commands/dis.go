@@ -95,11 +95,20 @@ func (d *disassembly) run(addr uint64, whole bool, count uint64) (view.Result, e
 			l = l[uint64(len(l))-count:]
 		}
 		return l, err
-	case forward && count > 0:
-		return d.lines(addr, end, count)
 	}
-	l, err := d.lines(addr, end, ^uint64(0))
-	return trimPadding(l), err
+	// From the start even if the address lies behind it: it may be inside an instruction.
+	l, err := d.lines(s.Addr, end, ^uint64(0))
+	if err != nil {
+		return nil, err
+	}
+	l = trimPadding(l)
+	for len(l) > 1 && uint64(l[0].Addr) < addr {
+		l = l[1:]
+	}
+	if forward && count > 0 && count < uint64(len(l)) {
+		l = l[:count]
+	}
+	return l, nil
 }
 
 // functionEnd is where the next symbol of another address begins.

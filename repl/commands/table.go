@@ -30,6 +30,8 @@ func All() []*Command {
 		ptobCommand(),
 		btopCommand(),
 		pteCommand(),
+		listCommand(),
+		treeCommand(),
 		evalCommand(),
 		asciiCommand(),
 	}

@@ -1,0 +1,185 @@
+package view
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"kdx/analyze/kernel"
+	"kdx/analyze/vmem"
+	"kdx/symbols"
+)
+
+// Entries is list and tree: containers as they are found, with members of a struct if some were asked for. Its JSON is
+// an array of objects: "address", for trees "position" and "index", for maple trees "first" and "last", and "value".
+type Entries struct {
+	View   *kernel.View
+	Walk   iter.Seq2[Entry, error]
+	Shown  []Shown
+	Direct bool // -S: members as plain values, without the comma
+	Style  Style
+}
+
+// Entry is one container.
+type Entry struct {
+	Addr     vmem.Addr
+	Object   vmem.Addr // where Shown's structs lie, if not at Addr
+	Position string    // "root/l/r", "root/0/3"; "" if not asked for
+	Index    *uint64   // in xarrays and radix trees
+	First    *uint64   // and Last: the indexes that the entry of a maple tree stands for
+	Last     *uint64
+	// Line replaces the address in text: a node of a maple tree.
+	Line string
+}
+
+// Shown is a struct, whole or some of its members.
+type Shown struct {
+	Type    *symbols.Type
+	Members []string
+}
+
+// Text writes an address a line, and below it what was asked for.
+func (e *Entries) Text(w io.Writer, opt Options) error {
+	bw := bufio.NewWriterSize(w, 32<<10)
+	st := e.Style
+	st.Hex = st.Hex || opt.Hex
+	for x, err := range e.Walk {
+		if err != nil {
+			if stop := e.missing(err); stop != nil {
+				bw.Flush()
+				return stop
+			}
+			continue
+		}
+		if err := e.entry(bw, &x, st); err != nil {
+			return err
+		}
+	}
+	return bw.Flush()
+}
+
+func (e *Entries) missing(err error) error {
+	if cancelled := e.View.Context().Err(); cancelled != nil {
+		return cancelled
+	}
+	e.View.Gap("", err)
+	return nil
+}
+
+func (e *Entries) entry(w *bufio.Writer, x *Entry, st Style) error {
+	if x.Line != "" {
+		_, err := w.WriteString(x.Line + "\n")
+		return err
+	}
+	fmt.Fprintf(w, "%x\n", uint64(x.Addr))
+	switch {
+	case x.Position != "" && x.Index != nil:
+		fmt.Fprintf(w, "  index: %d  position: %s\n", *x.Index, x.Position)
+	case x.Position != "":
+		fmt.Fprintf(w, "  position: %s\n", x.Position)
+	}
+	for _, s := range e.Shown {
+		if err := e.shown(w, s, x.Object, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Entries) shown(w *bufio.Writer, s Shown, addr vmem.Addr, st Style) error {
+	value := e.View.Object(s.Type, addr)
+	if !e.Direct || len(s.Members) == 0 {
+		o := Objects{Type: s.Type, Members: s.Members, Style: st}
+		return o.one(w, &Object{CPU: -1, First: true, Addr: addr, Value: value}, st)
+	}
+	for _, path := range s.Members {
+		x := value.Field(path)
+		fmt.Fprintf(w, "  %s = ", path)
+		if t := x.Type(); t != nil && t.Strip().Kind == symbols.Array && isChar(t.Strip().Elem()) && t.Strip().Len > 0 {
+			if text, err := x.CString(int(t.Strip().Len)); err == nil {
+				var b strings.Builder
+				quoteC(&b, []byte(text), false)
+				fmt.Fprintln(w, b.String())
+				continue
+			}
+		}
+		if err := writeValue(w, x, st, "  ", false); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+// StreamJSON writes the array.
+func (e *Entries) StreamJSON(w io.Writer) error {
+	sep := "["
+	for x, err := range e.Walk {
+		if err != nil {
+			if stop := e.missing(err); stop != nil {
+				return stop
+			}
+			continue
+		}
+		if _, err := io.WriteString(w, sep); err != nil {
+			return err
+		}
+		sep = ",\n"
+		if err := e.entryJSON(w, &x); err != nil {
+			return err
+		}
+	}
+	if sep == "[" {
+		sep = "[]"
+	} else {
+		sep = "]"
+	}
+	_, err := io.WriteString(w, sep)
+	return err
+}
+
+func (e *Entries) entryJSON(w io.Writer, x *Entry) error {
+	head, err := json.Marshal(struct {
+		Addr     vmem.Addr  `json:"address"`
+		Position string     `json:"position,omitempty"`
+		Index    *uint64    `json:"index,omitempty"`
+		First    *vmem.Addr `json:"first,omitempty"`
+		Last     *vmem.Addr `json:"last,omitempty"`
+		Node     bool       `json:"node,omitempty"`
+	}{x.Addr, x.Position, x.Index, (*vmem.Addr)(x.First), (*vmem.Addr)(x.Last), x.Line != "" && strings.Contains(x.Line, ": node ")})
+	if err != nil {
+		return err
+	}
+	if len(e.Shown) == 0 {
+		_, err := w.Write(head)
+		return err
+	}
+	if _, err := fmt.Fprintf(w, `%s,"value":`, head[:len(head)-1]); err != nil {
+		return err
+	}
+	for i, s := range e.Shown {
+		sep := ","
+		if i == 0 && len(e.Shown) > 1 {
+			sep = "["
+		}
+		if i == 0 && len(e.Shown) == 1 {
+			sep = ""
+		}
+		if _, err := io.WriteString(w, sep); err != nil {
+			return err
+		}
+		o := Objects{Type: s.Type, Members: s.Members}
+		if err := o.valueJSON(w, &Object{CPU: -1, Addr: x.Object, Value: e.View.Object(s.Type, x.Object)}); err != nil {
+			return err
+		}
+	}
+	end := "}"
+	if len(e.Shown) > 1 {
+		end = "]}"
+	}
+	_, err = io.WriteString(w, end)
+	return err
+}
