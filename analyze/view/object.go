@@ -41,6 +41,10 @@ func newSource(x kernel.Value) (*source, error) {
 // bytes are n bytes at off from the object's start, or those before the first missing one and the reason. The slice is
 // valid until the next call.
 func (s *source) bytes(off, n uint64) ([]byte, error) {
+	const most = 4096 // scalars have 16 at most, texts are taken in pieces; only a damaged type asks for more
+	if n > most {
+		return nil, fmt.Errorf("a single value of %d bytes", n)
+	}
 	if !s.mem {
 		if off > uint64(len(s.raw)) || n > uint64(len(s.raw))-off {
 			return nil, errors.New("lies outside the value")

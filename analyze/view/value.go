@@ -22,7 +22,7 @@ const (
 	// maxElements is how much of an array or string text shows, as crash does.
 	maxElements = 256
 	maxNesting  = 48      // a damaged type can nest without end; the kernel's deepest nest some 15 deep
-	maxScalars  = 1 << 20 // of one value: more text than anybody reads
+	maxScalars  = 1 << 18 // of one value: more text than anybody reads
 )
 
 // Text of a typed value the way gdb's print writes it at the top level: a pointer is preceded by its type.
