@@ -175,9 +175,9 @@ func (d *Dump) line(w *bufio.Writer, addr uint64, p []byte) error {
 func decimalWidth(unit uint64, unsigned bool) int {
 	switch {
 	case unit == 1:
-		return 4
+		return 3
 	case unit == 2:
-		return 8
+		return 5
 	case unit == 4:
 		return 12
 	case unsigned:

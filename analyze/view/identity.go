@@ -28,6 +28,7 @@ type SlabObject struct {
 	Cache  SlabCache `json:"cache"`
 	Slab   vmem.Addr `json:"slab"`   // struct slab, or struct page before 5.17
 	Memory vmem.Addr `json:"memory"` // of the slab's first byte
+	Node   *int      `json:"node"`   // NUMA node; null if not known
 	Total  uint64    `json:"total"`  // objects of the slab
 	InUse  uint64    `json:"in_use"` // as the slab counts
 	Addr   vmem.Addr `json:"object"`
@@ -109,7 +110,11 @@ func (s *SlabObject) text(w io.Writer) {
 	io.WriteString(w, slabHeader)
 	s.Cache.text(w)
 	fmt.Fprintf(w, "  SLAB              MEMORY            NODE  TOTAL  ALLOCATED  FREE\n")
-	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n", uint64(s.Slab), uint64(s.Memory), "-", s.Total, s.InUse, s.Total-min(s.InUse, s.Total))
+	node := "-"
+	if s.Node != nil {
+		node = fmt.Sprint(*s.Node)
+	}
+	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n", uint64(s.Slab), uint64(s.Memory), node, s.Total, s.InUse, s.Total-min(s.InUse, s.Total))
 	fmt.Fprintf(w, "  FREE / [ALLOCATED]\n")
 	where := ""
 	if s.Where != "" {

@@ -20,6 +20,8 @@ type SymbolLine struct {
 	Module string    `json:"module,omitempty"`
 	// Mark is a line of `sym -m` that is no symbol: "MODULE TEXT START".
 	Mark string `json:"mark,omitempty"`
+	// Below is a line below a Mark that names the module: text does not repeat it.
+	Below bool `json:"-"`
 }
 
 func (s *SymbolLine) text(w io.Writer, o Options) {
@@ -34,7 +36,7 @@ func (s *SymbolLine) text(w io.Writer, o Options) {
 	case s.Offset != 0:
 		fmt.Fprintf(w, "+%d", s.Offset)
 	}
-	if s.Module != "" {
+	if s.Module != "" && !s.Below {
 		fmt.Fprintf(w, " [%s]", Printable(s.Module))
 	}
 	fmt.Fprintln(w)

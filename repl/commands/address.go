@@ -13,7 +13,7 @@ import (
 )
 
 // address reads an argument that is an address: a symbol, sym+off, a per-CPU symbol with its CPU (runqueues:1), a
-// hexadecimal number with or without 0x, or an expression in parentheses.
+// hexadecimal number with or without 0x, an expression in parentheses, or a C expression such as init_task.tasks.next.
 func (c *Call) address(word string) (vmem.Addr, error) {
 	a, _, err := c.addressOrSymbol(word)
 	return a, err
@@ -26,6 +26,10 @@ func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error)
 	}
 	if strings.HasPrefix(word, "(") {
 		u, err := evaluate(c.View, word, 10)
+		if err != nil && strings.ContainsAny(word, ".>[&") { // C, as p takes it
+			a, _, err := c.addressOf(word)
+			return a, false, err
+		}
 		return vmem.Addr(u), false, err
 	}
 	if name, cpu, ok := strings.Cut(word, ":"); ok {
@@ -39,6 +43,10 @@ func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error)
 		if u, err := evaluate(c.View, word, 10); err == nil {
 			return vmem.Addr(u), false, nil
 		}
+	}
+	if strings.ContainsAny(word, ".>[&") {
+		a, _, err := c.addressOf(word)
+		return a, false, err
 	}
 	return 0, false, &UsageError{c.Cmd.Name, fmt.Sprintf("%s is neither a symbol nor a hexadecimal address%s", word, similarSymbol(c.View, word))}
 }

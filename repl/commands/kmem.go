@@ -173,6 +173,9 @@ func identity(c *Call, f *identify.Finder, r *identify.Result) view.Identity {
 	if o := r.Object; o != nil {
 		s := &view.SlabObject{Cache: slabRow(c, f.Slabs(), o.Cache), Slab: o.Slab, Memory: o.Memory, Total: o.Total, InUse: o.InUse,
 			Addr: o.Addr, Inside: o.Inside, State: "allocated"}
+		if n, ok := mm.NodeOf(c.View, uint64(o.Memory-f.Pages().Virt(0))/c.View.PageSize()); ok {
+			s.Node = &n
+		}
 		switch {
 		case o.Free:
 			s.State = "free"

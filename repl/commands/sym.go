@@ -155,7 +155,9 @@ func oneModule(m *module.Module, syms []symbols.Symbol) []view.SymbolLine {
 		out = append(out, view.SymbolLine{Addr: r.Base, Module: m.Name, Mark: mark + " START"})
 		for _, s := range syms {
 			if vmem.Addr(s.Addr) >= r.Base && s.Addr-uint64(r.Base) < r.Size {
-				out = append(out, symbolLine(s, s.Addr))
+				l := symbolLine(s, s.Addr)
+				l.Below = true
+				out = append(out, l)
 			}
 		}
 		out = append(out, view.SymbolLine{Addr: r.Base + vmem.Addr(max(r.Size, 1)-1), Module: m.Name, Mark: mark + " END"})

@@ -85,15 +85,9 @@ func (c *Call) treeType() (string, error) {
 }
 
 func (c *Call) treeStart() (vmem.Addr, error) {
-	word := c.Args[0]
-	start, err := c.address(word)
+	start, err := c.address(c.Args[0])
 	if err != nil {
-		// A member of a global, as in init_pid_ns.idr.
-		a, exprErr := c.memberAddress(word)
-		if exprErr != nil {
-			return 0, err
-		}
-		start = a
+		return 0, err
 	}
 	r := c.Flags.Value("r")
 	if r == "" {
@@ -104,20 +98,6 @@ func (c *Call) treeStart() (vmem.Addr, error) {
 	}
 	off, err := c.offset(r)
 	return start + vmem.Addr(off), err
-}
-
-// memberAddress is the address of variable.member.
-func (c *Call) memberAddress(word string) (vmem.Addr, error) {
-	name, path, ok := strings.Cut(word, ".")
-	if !ok {
-		return 0, fmt.Errorf("%s is no member of a variable", word)
-	}
-	x := c.View.Global(name).Field(path)
-	a, ok := x.Addr()
-	if !ok {
-		return 0, x.Err()
-	}
-	return a, nil
 }
 
 func (c *Call) rbEntries(start vmem.Addr) (iter.Seq2[view.Entry, error], error) {

@@ -143,7 +143,7 @@ func pteCommand() *Command {
 		Name: "pte", Group: "memory", Summary: "take a page-table entry apart", Needs: NeedsNothing,
 		Usage:    []string{"ENTRY…"},
 		Help:     "ENTRY is the hexadecimal value of an entry of the lowest level.",
-		Examples: []Example{{"pte 8000000001234163", "its page and flags"}, {"pte fbfffffffffdf400", "a page in swap"}},
+		Examples: []Example{{"pte 8000000001234163", "its page and flags"}, {"pte 7ffffffffdb9600", "a page in swap"}},
 		Run: func(c *Call) (view.Result, error) {
 			if len(c.Args) == 0 {
 				return nil, &UsageError{c.Cmd.Name, "want an entry"}
