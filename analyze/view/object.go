@@ -38,6 +38,17 @@ func newSource(x kernel.Value) (*source, error) {
 	return s, err
 }
 
+// call gives the object another name in gaps, if name is not "".
+func (s *source) call(name string) {
+	if name == "" {
+		return
+	}
+	s.name = name
+	if s.mem {
+		s.name += fmt.Sprintf(" at %#x", uint64(s.addr))
+	}
+}
+
 // bytes are n bytes at off from the object's start, or those before the first missing one and the reason. The slice is
 // valid until the next call.
 func (s *source) bytes(off, n uint64) ([]byte, error) {

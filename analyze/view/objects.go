@@ -87,7 +87,7 @@ func (o *Objects) member(w io.Writer, x kernel.Value, path string, st Style, ind
 	if _, err := io.WriteString(w, indent+path+" = "); err != nil {
 		return err
 	}
-	if err := writeValue(w, x, st, indent, false); err != nil {
+	if err := writeNamedValue(w, x, st, indent, false, o.Type.String()+", member "+path); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, ",\n")
@@ -285,7 +285,7 @@ func (o *Objects) valueJSON(w io.Writer, obj *Object) error {
 			return err
 		}
 		sep = ","
-		if err := WriteJSONValue(w, obj.Value.Field(path)); err != nil {
+		if err := writeJSONValue(w, obj.Value.Field(path), o.Type.String()+", member "+path); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -27,11 +28,16 @@ const (
 
 // Text of a typed value the way gdb's print writes it at the top level: a pointer is preceded by its type.
 func WriteValue(w io.Writer, x kernel.Value, st Style) error {
-	return writeValue(w, x, st, "", true)
+	return writeNamedValue(w, x, st, "", true, "")
 }
 
 // writeValue writes x; lines after the first begin with prefix.
 func writeValue(w io.Writer, x kernel.Value, st Style, prefix string, top bool) error {
+	return writeNamedValue(w, x, st, prefix, top, "")
+}
+
+// writeNamedValue is writeValue of what gaps call name.
+func writeNamedValue(w io.Writer, x kernel.Value, st Style, prefix string, top bool, name string) error {
 	if err := x.Err(); err != nil {
 		return err
 	}
@@ -39,15 +45,16 @@ func writeValue(w io.Writer, x kernel.Value, st Style, prefix string, top bool) 
 	if _, bits, ok := x.BitField(); ok {
 		u, err := x.Uint()
 		if err != nil {
-			return p.failed(x, err)
+			return p.failed(x, name, err)
 		}
 		p.integer(x.Type().Strip(), u, bits)
 		return p.flush()
 	}
 	src, err := newSource(x)
 	if err != nil {
-		return p.failed(x, err)
+		return p.failed(x, name, err)
 	}
+	src.call(name)
 	p.src = src
 	p.value(x.Type(), 0, 0, "", top)
 	return p.flush()
@@ -74,8 +81,8 @@ func (p *printer) flush() error {
 	return p.err
 }
 
-func (p *printer) failed(x kernel.Value, err error) error {
-	p.v.Gap(x.Type().String(), err)
+func (p *printer) failed(x kernel.Value, name string, err error) error {
+	p.v.Gap(cmp.Or(name, x.Type().String()), err)
 	p.b.WriteString(missing(err))
 	return p.flush()
 }

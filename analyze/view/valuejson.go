@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,9 @@ const maxJSONElements = 1 << 16
 //   - pointer, function, flexible array: the address as a string, "0xffff888003a4c000"
 //   - array of char: a string up to the first NUL; of other bytes (u8) and of all else: an array
 //   - what could not be read: null, and the View has a gap
-func WriteJSONValue(w io.Writer, x kernel.Value) error {
+func WriteJSONValue(w io.Writer, x kernel.Value) error { return writeJSONValue(w, x, "") }
+
+func writeJSONValue(w io.Writer, x kernel.Value, name string) error {
 	if err := x.Err(); err != nil {
 		return err
 	}
@@ -34,15 +37,16 @@ func WriteJSONValue(w io.Writer, x kernel.Value) error {
 	if _, bits, ok := x.BitField(); ok {
 		u, err := x.Uint()
 		if err != nil {
-			return j.null(x, err)
+			return j.null(x, name, err)
 		}
 		j.integerJSON(x.Type().Strip(), u, bits)
 		return j.flush()
 	}
 	src, err := newSource(x)
 	if err != nil {
-		return j.null(x, err)
+		return j.null(x, name, err)
 	}
+	src.call(name)
 	j.src = src
 	j.value(x.Type(), 0, 0, "")
 	return j.flush()
@@ -50,8 +54,8 @@ func WriteJSONValue(w io.Writer, x kernel.Value) error {
 
 type jsonPrinter struct{ printer }
 
-func (j *jsonPrinter) null(x kernel.Value, err error) error {
-	j.v.Gap(x.Type().String(), err)
+func (j *jsonPrinter) null(x kernel.Value, name string, err error) error {
+	j.v.Gap(cmp.Or(name, x.Type().String()), err)
 	j.b.WriteString("null")
 	return j.flush()
 }
