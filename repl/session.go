@@ -97,7 +97,8 @@ func (s *Session) Line(ctx context.Context, text string) (st Status, exit bool) 
 }
 
 func (s *Session) line(ctx context.Context, text string) outcome {
-	if t := strings.TrimSpace(text); t == "" || t[0] == '#' || strings.HasPrefix(t, "//") {
+	text = strings.TrimSpace(text)
+	if text == "" || text[0] == '#' || strings.HasPrefix(text, "//") {
 		return outcome{}
 	}
 	l, err := parseLine(expandAliases(text, s.state.Aliases))

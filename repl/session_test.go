@@ -65,7 +65,7 @@ func testCommands() []*commands.Command {
 func sessionCommands() []*commands.Command {
 	var out []*commands.Command
 	for _, c := range commands.All() {
-		if c.Group == "session" {
+		if c.Prompt {
 			out = append(out, c)
 		}
 	}
@@ -144,10 +144,14 @@ func TestLine(t *testing.T) {
 		{"json ecoh 1", `{"kdx":1,"command":"ecoh","args":["1"],"result":null,"missing":[],"error":"there is no command, variable or type of that name; did you mean echo?"}` + "\n", "", Usage},
 		{"json exit", "", "", OK},
 		{"alias x echo 1 -x", "", "", OK},
+		{"hi\n", "echo:hi\n", "", OK},
+		{"last 5\n", "echo:5\n", "", OK}, // an alias at the end of a line of a file
 		{"r", "", "only the prompt has a history", Failed},
 		{"raw", "a\x1b[2Jb\n", "", OK}, // no terminal: as it is
 	} {
 		s := newTest(t, withKernel(t))
+		s.state.Aliases["last"] = "echo"
+		s.state.Aliases["hi"] = "echo hi"
 		got, _ := s.Line(t.Context(), tt.line)
 		if got != tt.status {
 			t.Errorf("Line(%q) = %v; want %v", tt.line, got, tt.status)

@@ -17,7 +17,7 @@ import (
 // addOneShots adds kdx COMMAND DUMP for each command of the table that makes sense without a session.
 func addOneShots(root *cobra.Command, std stdio) {
 	for _, cmd := range commands.All() {
-		if cmd.Group == "session" || !isWord(cmd.Name) {
+		if cmd.Prompt || !isWord(cmd.Name) {
 			continue
 		}
 		c := oneShot(cmd, std)
@@ -81,9 +81,6 @@ func runOneShot(ctx context.Context, cmd *commands.Command, args []string, std s
 		return usagef("%v", err)
 	}
 	files, words := splitFiles(rest)
-	if len(files) == 0 && cmd.Needs == "" {
-		return exitWith(o.session(nil, std).Call(ctx, cmd.Name, words))
-	}
 	n, err := sortFiles(files)
 	if err != nil {
 		return sortStatus(whyNoDump(cmd, words, err))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // named are the files of a command line.
@@ -53,7 +54,7 @@ func sniff(path string) (fileKind, error) {
 		return 0, err
 	}
 	if fi.IsDir() {
-		return 0, fmt.Errorf("%s is a directory, not a dump", path)
+		return 0, &os.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
 	}
 	f, err := os.Open(path)
 	if err != nil {

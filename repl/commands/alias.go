@@ -23,7 +23,7 @@ func BuiltinAliases() map[string]string {
 
 func aliasCommand() *Command {
 	return &Command{
-		Name: "alias", Group: "session", Summary: "other names for commands", Usage: []string{"", "NAME", "NAME TEXT…", `NAME ""`},
+		Name: "alias", Group: "session", Prompt: true, Summary: "other names for commands", Usage: []string{"", "NAME", "NAME TEXT…", `NAME ""`},
 		Raw: true,
 		Help: "Without arguments, all aliases; with a name, that one. With a text, the name stands for it at the beginning of a line; the rest of the line " +
 			"follows. The text may have flags and, in quotes, a pipeline. An empty text removes the alias. Aliases last as long as the session: put them into ~/.kdxrc.",

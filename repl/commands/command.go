@@ -36,6 +36,8 @@ type Command struct {
 	Tasks bool
 	// Quotes: its arguments are C, so quotes are part of a word ('a', "text") and only keep it together.
 	Quotes bool
+	// Prompt: it only makes sense in a session, so that there is no kdx COMMAND DUMP.
+	Prompt bool
 	Run    func(*Call) (view.Result, error)
 }
 

@@ -11,7 +11,7 @@ var ErrExit = errors.New("exit")
 
 func exitCommand() *Command {
 	return &Command{
-		Name: "exit", Aliases: []string{"q", "quit"}, Group: "session", Summary: "leave kdx", Usage: []string{""},
+		Name: "exit", Aliases: []string{"q", "quit"}, Group: "session", Prompt: true, Summary: "leave kdx", Usage: []string{""},
 		Help:     "Ctrl-D on an empty line leaves too. In a script, the commands after it are not run.",
 		Examples: []Example{{"exit", "leave"}, {"q", "leave"}},
 		Run: func(c *Call) (view.Result, error) {

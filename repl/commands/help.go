@@ -12,7 +12,7 @@ import (
 
 func helpCommand() *Command {
 	return &Command{
-		Name: "help", Group: "session", Summary: "the commands, or one of them", Usage: []string{"", "COMMAND…", "input | output", "all"},
+		Name: "help", Group: "session", Prompt: true, Summary: "the commands, or one of them", Usage: []string{"", "COMMAND…", "input | output", "all"},
 		Complete: "command",
 		Help:     "`help input` tells what a line may be, `help output` where its output can go; `help all` is the help of every command.",
 		Examples: []Example{{"help", "all commands in a line each"}, {"help bt", "bt's flags, with examples"}},

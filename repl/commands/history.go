@@ -13,7 +13,7 @@ var errNoHistory = errors.New("only the prompt has a history")
 
 func historyCommand() *Command {
 	return &Command{
-		Name: "h", Aliases: []string{"history"}, Group: "session", Summary: "what was typed at the prompt", Usage: []string{""},
+		Name: "h", Aliases: []string{"history"}, Group: "session", Prompt: true, Summary: "what was typed at the prompt", Usage: []string{""},
 		Help:     "The numbers serve r and !N. The history is kept from session to session; the arrow keys and Ctrl-R go through it.",
 		Examples: []Example{{"h", "the last lines"}, {"h | grep struct", "those with a word"}},
 		Run: func(c *Call) (view.Result, error) {
@@ -27,7 +27,7 @@ func historyCommand() *Command {
 
 func repeatLineCommand() *Command {
 	return &Command{
-		Name: "r", Group: "session", Summary: "repeat a line of the history", Usage: []string{"", "N", "TEXT"},
+		Name: "r", Group: "session", Prompt: true, Summary: "repeat a line of the history", Usage: []string{"", "N", "TEXT"},
 		Help:     "The last line; line N of h; or the last line that begins with TEXT. !! and !N do the same.",
 		Examples: []Example{{"r", "the last line again"}, {"r bt", "the last line that began with bt"}},
 		Run:      func(*Call) (view.Result, error) { return nil, errNoHistory },

@@ -13,7 +13,7 @@ import (
 
 func setCommand() *Command {
 	return &Command{
-		Name: "set", Group: "session", Summary: "the task that commands take by default, and the variables of the session", Complete: "task", Tasks: true,
+		Name: "set", Group: "session", Prompt: true, Summary: "the task that commands take by default, and the variables of the session", Complete: "task", Tasks: true,
 		Usage: []string{"", "pid | task | name", "-c CPU", "-p", "-v", "VARIABLE [VALUE]"},
 		Flags: []Flag{
 			{Name: "c", Arg: "CPU", Help: "take the task that was running on this CPU"},
