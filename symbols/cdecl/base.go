@@ -51,12 +51,10 @@ func (s *specifiers) addWord(w string) (ok bool, err error) {
 		if !known {
 			return false, nil
 		}
-		if s.word != "" && !(s.word == "int" || b == "int") {
+		if s.word != "" {
 			return true, fmt.Errorf("%q and %q don't go together", s.word, w)
 		}
-		if s.word == "" || s.word == "int" {
-			s.word = b
-		}
+		s.word = b
 	}
 	if s.typ != nil {
 		return true, fmt.Errorf("%q does not go with %s", w, s.typ)
