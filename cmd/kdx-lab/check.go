@@ -60,6 +60,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full bool) []leg {
 	add("memory", checkMemory)
 	add("slabs", checkSlabs)
 	add("stacks", checkStacks)
+	add("panic", checkPanic)
 	if full {
 		add("stacks, drgn", func(ctx context.Context, s *subject) (string, error) {
 			if s.way.name == "" {

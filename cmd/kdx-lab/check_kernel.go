@@ -51,35 +51,64 @@ func checkModules(ctx context.Context, s *subject) (string, error) {
 	return fmt.Sprintf("%d modules", len(want)), d.err()
 }
 
-// checkSymbols: a sample of /proc/kallsyms, by name and by address.
+// kdxSymbol is an answer of sym.
+type kdxSymbol struct {
+	Name   string `json:"name"`
+	Addr   string `json:"address"`
+	Offset uint64 `json:"offset"`
+	Module string `json:"module"`
+}
+
+func (a kdxSymbol) is(w kdxSymbol) bool {
+	return a.Name == w.Name && address(a.Addr) == address(w.Addr) && a.Offset == 0 && a.Module == w.Module
+}
+
+// checkSymbols: a sample of /proc/kallsyms, the kernel's own by name, its modules' by address, since static names repeat. Where
+// several symbols share an address, the other way round must find it.
 func checkSymbols(ctx context.Context, s *subject) (string, error) {
-	type symbol struct {
-		Name string `json:"name"`
-		Addr string `json:"address"`
-	}
-	var commands []string
+	var want []kdxSymbol
 	for _, k := range s.truth.Kallsyms.Sample {
-		commands = append(commands, "sym "+k[2])
+		want = append(want, kdxSymbol{Name: k[2], Addr: k[0]})
 	}
-	answers := make([][]symbol, len(commands))
-	into := make([]any, len(commands))
-	for i := range answers {
-		into[i] = &answers[i]
+	for _, k := range s.truth.Kallsyms.ModuleSample {
+		if !strings.HasPrefix(k[2], ".L") && k[1] != "a" { // the assembler's own labels; absolute values are no addresses
+			want = append(want, kdxSymbol{Name: k[2], Addr: k[0], Module: k[3]})
+		}
 	}
-	if err := s.ask(ctx, commands, into...); err != nil {
+	missing, err := s.symbols(ctx, want, func(w kdxSymbol) bool { return w.Module == "" })
+	if err == nil && len(missing) > 0 {
+		missing, err = s.symbols(ctx, missing, func(w kdxSymbol) bool { return w.Module != "" })
+	}
+	if err != nil {
 		return "", err
 	}
 	var d differences
-	for i, k := range s.truth.Kallsyms.Sample {
-		found := false
-		for _, a := range answers[i] { // a name may stand for several static functions
-			found = found || a.Name == k[2] && address(a.Addr) == address(k[0])
-		}
-		if !found {
-			d.add("sym %s = %v; want %s", k[2], answers[i], k[0])
+	for _, w := range missing {
+		d.add("sym does not find %s at %s %s", w.Name, w.Addr, w.Module)
+	}
+	return fmt.Sprintf("%d of %d", len(want), s.truth.Kallsyms.Lines+s.truth.Kallsyms.Module), d.err()
+}
+
+// symbols asks for each symbol, by name or by address, and returns those that are not among the answers.
+func (s *subject) symbols(ctx context.Context, want []kdxSymbol, byName func(kdxSymbol) bool) (missing []kdxSymbol, err error) {
+	commands := make([]string, len(want))
+	answers := make([][]kdxSymbol, len(want))
+	into := make([]any, len(want))
+	for i, w := range want {
+		commands[i], into[i] = "sym "+w.Addr, &answers[i]
+		if byName(w) {
+			commands[i] = "sym " + w.Name
 		}
 	}
-	return fmt.Sprintf("%d of %d", len(commands), s.truth.Kallsyms.Lines), d.err()
+	if err := s.ask(ctx, commands, into...); err != nil {
+		return nil, err
+	}
+	for i, w := range want {
+		if !slices.ContainsFunc(answers[i], w.is) {
+			missing = append(missing, w)
+		}
+	}
+	return missing, nil
 }
 
 // atMost is how long after the truth a guest may have died: the longest way, a hung task, takes some twenty seconds of its time.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -100,6 +101,42 @@ func TestSameStack(t *testing.T) {
 	for _, tt := range tests {
 		if why := sameStack(tt.got, tt.want, sched); (why == "") != tt.same {
 			t.Errorf("%s: sameStack = %q", tt.name, why)
+		}
+	}
+}
+
+func TestPanicTrace(t *testing.T) {
+	got := panicTrace(strings.Split(`Call Trace:
+ before+0x1/0x2
+Kernel panic - not syncing: sysrq triggered crash
+CPU: 0 PID: 0 Comm: swapper/0
+Call Trace:
+ <IRQ>
+ dump_stack+0x6b/0x83
+ panic+0x344/0x3a0
+ ? _printk+0x64/0x80
+ sysrq_handle_crash+0x1a/0x20
+ trace_clock_x86_tsc+0x20/0x20
+ serial8250_interrupt+0x66/0x100 [8250]
+ </IRQ>
+ <TASK>
+ asm_common_interrupt+0x26/0x40
+RIP: 0010:pv_native_safe_halt+0xf/0x20
+RSP: 0018:ffffffff8e603e88 EFLAGS: 00000216
+ default_idle+0x9/0x20
+ </TASK>
+ after+0x1/0x2`, "\n"))
+	want := []saidFrame{{"sysrq_handle_crash", 0x1a}, {"serial8250_interrupt", 0x66}, {"asm_common_interrupt", 0x26}, {"pv_native_safe_halt", 0xf}, {"default_idle", 9}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	frames := []kdxFrame{{Function: "a", Offset: 1}, {Function: "b", Offset: 2}, {Function: "c", Offset: 3}}
+	if why := inOrder(frames, []saidFrame{{"a", 1}, {"c", 3}}); why != "" {
+		t.Error(why)
+	}
+	for _, want := range [][]saidFrame{{{"c", 3}, {"a", 1}}, {{"b", 1}}, {{"a", 1}, {"a", 1}}} {
+		if why := inOrder(frames, want); why == "" {
+			t.Errorf("inOrder(%v) = \"\"", want)
 		}
 	}
 }
