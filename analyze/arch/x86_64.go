@@ -97,7 +97,7 @@ func (a *x86) Machine() dumpfmt.Machine { return dumpfmt.MachineX86_64 }
 func (a *x86) Kernel() vmem.Space       { return a.kernel }
 
 func (a *x86) User(pgd dumpfmt.Phys) vmem.Space {
-	return &x86Space{a: a, root: pgd &^ 0x1fff} // with PTI, mm.pgd is the kernel's half of an aligned pair
+	return &x86Space{a: a, root: pgd &^ 0xfff} // with PTI, mm.pgd is the kernel's half of a pair, which maps user space too
 }
 
 func (a *x86) Late(word func(string) (uint64, error)) error {
