@@ -1,9 +1,9 @@
-# Run by drgn: the stack of every task, idle tasks too, as JSON.
+# Run by drgn: the stack of every task, as JSON. Idle tasks are those of present CPUs: a panic takes stopped ones out of the online mask.
 import json
 import sys
 
 import drgn
-from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import idle_task, task_cpu, task_state_to_char
 
@@ -41,6 +41,6 @@ def task(t):
     return d
 
 
-tasks = [task(idle_task(prog, cpu)) for cpu in for_each_online_cpu(prog)]
+tasks = [task(idle_task(prog, cpu)) for cpu in for_each_present_cpu(prog)]
 tasks += [task(t) for t in for_each_task(prog)]
 json.dump({"version": "drgn " + drgn.__version__, "tasks": tasks}, sys.stdout)
