@@ -83,6 +83,9 @@ func (s *Session) resolve(ctx context.Context, ws []word) (*commands.Command, []
 	if rest, ok := strings.CutPrefix(first, "*"); ok && rest != "" && s.byName["*"] != nil {
 		return s.byName["*"], append([]word{{rest, rest}}, ws[1:]...), nil
 	}
+	if format, ok := strings.CutPrefix(first, "p/"); ok && s.byName["p"] != nil { // p/x, as in gdb
+		return s.byName["p"], append([]word{{"/" + format, "/" + format}}, ws[1:]...), nil
+	}
 	if name := s.unknownWord(ctx, ws[0].raw); name != "" {
 		if c := s.byName[name]; c != nil {
 			return c, ws, nil
