@@ -49,9 +49,16 @@ func readNames(mem symbols.Memory, loc Location, opt Options, n int, tokens *tok
 	if len(data) == 0 {
 		return nil, fmt.Errorf("kallsyms: names at %#x: %w", loc.Names, readErr)
 	}
+	find := func(long bool) ([]record, bool) { return walk(data, n, long) }
+	if readErr != nil {
+		if d, holes, markers, ok := readMarked(mem, loc, opt, n); ok {
+			data = d
+			find = func(long bool) ([]record, bool) { return walkMarked(data, holes, markers, n, long) }
+		}
+	}
 	var best *nameTable
 	for _, long := range []bool{true, false} {
-		recs, sawLong := walk(data, n, long)
+		recs, sawLong := find(long)
 		if best != nil && !sawLong {
 			break // no length has bit 7: both rules say the same
 		}
@@ -164,11 +171,18 @@ func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens 
 	if len(recs) == 0 {
 		return 0, marks
 	}
-	last := recs[len(recs)-1]
-	packed := int(last.at + last.n - recs[0].at)
+	packed := 0
+	for _, r := range recs {
+		packed += int(r.n)
+	}
 	buf := make([]byte, 0, packed*5/2+inlineToken)
+	missing := 0
 	for k, r := range recs {
 		i := first + k
+		if r.n == 0 { // beyond a missing page
+			missing++
+			continue
+		}
 		at := len(buf)
 		var ok bool
 		buf = slices.Grow(buf, int(r.n)*4)
@@ -176,7 +190,7 @@ func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens 
 		if !ok {
 			t.letters[i] = 0
 			if bad++; bad > 64+k/4 {
-				return bad + len(recs) - k - 1, marks
+				return bad + missing + len(recs) - k - 1, marks
 			}
 			continue
 		}
@@ -187,9 +201,9 @@ func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens 
 			marks[string(name)] = append(marks[string(name)], i)
 		}
 		if len(buf) > maxExpanded/maxParts {
-			return bad + len(recs) - k - 1, marks
+			return bad + missing + len(recs) - k - 1, marks
 		}
 	}
 	t.parts[w] = string(buf)
-	return bad, marks
+	return bad + missing, marks
 }

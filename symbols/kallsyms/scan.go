@@ -223,7 +223,7 @@ func tailOf(mem symbols.Memory, low, end uint64) []byte {
 // 256th name starts. It returns the offset of the markers.
 func namesAndMarkers(data []byte, count int, tokens *tokenSet, opt Options, budget *int) (markers int, ok bool) {
 	for _, long := range []bool{true, false} {
-		recs, sawLong := walk(data, min(count, 32), long)
+		recs, _ := walk(data, min(count, 32), long)
 		if len(recs) < 32 {
 			continue
 		}
@@ -235,7 +235,7 @@ func namesAndMarkers(data []byte, count int, tokens *tokenSet, opt Options, budg
 		if *budget -= count; *budget < 0 {
 			return 0, false
 		}
-		recs, sawLong = walk(data, count, long)
+		recs, sawLong := walk(data, count, long)
 		if len(recs) == count {
 			if at, ok := findMarkers(data, recs, long, opt); ok {
 				return at, true
