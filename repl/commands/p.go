@@ -22,19 +22,19 @@ func pCommand() *Command {
 			{Name: "d", Help: "integers in decimal"},
 			{Name: "u", Help: "what the value points to lies in user space of the current task"},
 		},
-		Help: `The expression is C over the variables, types and enumerators of the kernel: casts, members (. and -> are taken for each
+		Help: prose(`The expression is C over the variables, types and enumerators of the kernel: casts, members (. and -> are taken for each
 other), indexing, & and *, arithmetic with C's conversions, comparison, &&, ||, ?:, sizeof, and beyond C container_of,
 offsetof, per_cpu(variable, cpu), per_cpu_ptr(pointer, cpu), gdb's object@count for arrays, and $N, $ and $$ for values
 shown before. Nothing can be assigned, and no function called.
 
 Of a per-CPU variable, p shows the type and where each CPU's copy is. CPUS behind a colon says whose value to show:
-p runqueues:0, p runqueues.nr_running:0-3, p cpu_number:a for all, and p cpu_number: for the current task's CPU.
+p runqueues:0, p runqueues.nr_running:0-3, p runqueues.clock:a for all, and p runqueues.clock: for the current task's CPU.
 
 FORMAT is gdb's, for every scalar in the value: p/x hexadecimal, /d signed, /u unsigned, /o octal, /t binary,
 /c character, /a address with its symbol, /z hexadecimal with leading zeros, /s text.
 
 A variable whose type the kernel's own type data do not know can be shown by giving the type:
-p (unsigned long)name, p *(struct page **)&mem_map. What lies on a page that the dump does not have is marked.`,
+p (unsigned long)name, p *(struct page **)&mem_map. What lies on a page that the dump does not have is marked.`),
 		Examples: []Example{
 			{"p jiffies", "a variable"},
 			{"p ((struct task_struct *)0xffff888003a4c000)->comm", "a member of what lies at an address"},

@@ -27,6 +27,15 @@ var structFlags = []Flag{
 	{Name: "c", Arg: "COUNT", Help: "so many objects, one behind the other; if negative, those that end with this one"},
 }
 
+// prose makes one line of each paragraph, as Help wants it, so that the source can be read.
+func prose(text string) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		paragraphs[i] = strings.ReplaceAll(p, "\n", " ")
+	}
+	return strings.Join(paragraphs, "\n\n")
+}
+
 const structHelp = `Without an address: the definition and its size. With one: the object there, member by member.
 
 NAME is a struct tag, a union tag or a typedef. Members are given behind it: task_struct.pid,comm or, within members,
@@ -45,7 +54,7 @@ func newStruct(name, what string, kind symbols.Kind) *Command {
 		Summary: what,
 		Usage:   []string{"NAME[.MEMBER[,MEMBER]…] [-o] [-x | -d]", "NAME[.MEMBER[,MEMBER]…] [-ruxdp] [-l OFFSET] [-c COUNT] ADDRESS[:CPUS] [COUNT]"},
 		Flags:   structFlags,
-		Help:    structHelp,
+		Help:    prose(structHelp),
 		Needs:   NeedsTypes,
 		Run:     func(c *Call) (view.Result, error) { return runStruct(c, kind) },
 

@@ -26,12 +26,12 @@ func whatisCommand() *Command {
 			{Name: "x", Help: "numbers in hexadecimal"},
 			{Name: "d", Help: "numbers in decimal"},
 		},
-		Help: `For a type, its definition and size: a tag with or without struct, union or enum, a typedef, a base type, or any C type
+		Help: prose(`For a type, its definition and size: a tag with or without struct, union or enum, a typedef, a base type, or any C type
 such as struct page *. For a variable or function its declaration, for an enumerator its enum and value, for any other
 expression its type.
 
 -r and -m search all types that the kernel's type data name. -m also looks into members that are structs themselves, and
-TYPE may be a part of a type's name. Both together list what meets both.`,
+TYPE may be a part of a type's name. Both together list what meets both.`),
 		Examples: []Example{
 			{"whatis -o list_head", "a definition with offsets"},
 			{"whatis jiffies", "the declaration of a variable"},
