@@ -37,7 +37,7 @@ A variable whose type the kernel's own type data do not know can be shown by giv
 p (unsigned long)name, p *(struct page **)&mem_map. What lies on a page that the dump does not have is marked.`),
 		Examples: []Example{
 			{"p jiffies", "a variable"},
-			{"p ((struct task_struct *)0xffff888003a4c000)->comm", "a member of what lies at an address"},
+			{"p *(struct list_head *)&init_task.tasks", "what lies at an address, seen as a type"},
 			{"p container_of(init_task.tasks.next, struct task_struct, tasks)->pid", "from a list entry to its struct"},
 			{"p/x runqueues.clock:a", "one member of each CPU's run queue, in hexadecimal"},
 		},

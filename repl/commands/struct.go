@@ -78,7 +78,7 @@ func unionCommand() *Command {
 	c := newStruct("union", "show a union's definition, or an object of it", symbols.Union)
 	c.Examples = []Example{
 		{"union sigval", "the definition"},
-		{"union thread_union -o", "each member begins at 0"},
+		{"union rcu_special -o", "with offsets; members begin at 0"},
 	}
 	return c
 }

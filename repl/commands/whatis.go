@@ -35,7 +35,7 @@ TYPE may be a part of a type's name. Both together list what meets both.`),
 		Examples: []Example{
 			{"whatis -o list_head", "a definition with offsets"},
 			{"whatis jiffies", "the declaration of a variable"},
-			{"whatis init_task.sched_class->pick_next_task", "the type of an expression"},
+			{"whatis init_task.sched_class->task_tick", "the type of an expression"},
 			{"whatis -r 256-512 -m task_struct", "structs of 256 to 512 bytes that hold or point to a task_struct"},
 		},
 		Needs:    NeedsTypes,
