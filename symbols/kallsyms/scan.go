@@ -8,6 +8,7 @@ import (
 
 const (
 	scanBlock   = 1 << 20
+	likelyText  = 8 << 20 // code that a distribution's kernel begins with; where it is less, the search takes longer
 	maxScan     = 1 << 30
 	maxBehind   = 16 << 20 // the farthest that names start before the token table
 	fewestNames = 256      // a kernel has thousands
@@ -52,8 +53,27 @@ func Scan(mem symbols.Memory, start, end uint64, opt Options) (Location, error) 
 	return Location{}, fmt.Errorf("kallsyms: no symbol table in the kernel's image from %#x to %#x", start, end)
 }
 
-// tokenIndexes yields the addresses that may be token_index.
+// tokenIndexes yields the addresses that may be token_index. What is surely code comes last.
 func tokenIndexes(mem symbols.Memory, start, end uint64, opt Options) func(func(uint64) bool) {
+	behind := start
+	if end-start > likelyText {
+		behind += likelyText
+	}
+	return func(yield func(uint64) bool) {
+		for at := range tokenIndexesIn(mem, behind, end, opt) {
+			if !yield(at) {
+				return
+			}
+		}
+		for at := range tokenIndexesIn(mem, start, min(behind+512, end), opt) {
+			if !yield(at) {
+				return
+			}
+		}
+	}
+}
+
+func tokenIndexesIn(mem symbols.Memory, start, end uint64, opt Options) func(func(uint64) bool) {
 	return func(yield func(uint64) bool) {
 		buf := make([]byte, scanBlock+512)
 		misses := 0
