@@ -47,9 +47,9 @@ func (t *ProcessTable) Text(w io.Writer, _ Options) error {
 	}
 	if !t.NoHeader {
 		if t.Policy {
-			fmt.Fprintf(bw, "      PID    PPID  CPU  %s    POLICY    PRIO  COMM\n", center(column, 14))
+			fmt.Fprintf(bw, "      PID    PPID  CPU  %s   POLICY    PRIO  COMM\n", center(column, 14))
 		} else {
-			fmt.Fprintf(bw, "      PID    PPID  CPU  %s    ST  %%MEM      VSZ      RSS  COMM\n", center(column, 14))
+			fmt.Fprintf(bw, "      PID    PPID  CPU  %s   ST  %%MEM      VSZ      RSS  COMM\n", center(column, 14))
 		}
 	}
 	for i := range t.Rows {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 
 	"kdx/analyze/vmem"
 )
@@ -24,7 +25,8 @@ type TaintReason struct {
 // Text writes the mask, its letters and what they mean.
 func (t *Taint) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
-	fmt.Fprintf(bw, "TAINTED_MASK: %x  %s\n", t.Mask, t.Letters)
+	line := fmt.Sprintf("TAINTED_MASK: %x  %s", t.Mask, t.Letters)
+	bw.WriteString(strings.TrimRight(line, " ") + "\n")
 	for _, r := range t.Reasons {
 		fmt.Fprintf(bw, "  %s: %s\n", r.Letter, r.Meaning)
 	}
