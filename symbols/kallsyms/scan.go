@@ -10,6 +10,7 @@ const (
 	scanBlock   = 1 << 20
 	likelyText  = 8 << 20 // code that a distribution's kernel begins with; where it is less, the search takes longer
 	maxScan     = 1 << 30
+	usualBehind = 3 << 20
 	maxBehind   = 16 << 20 // the farthest that names start before the token table
 	fewestNames = 256      // a kernel has thousands
 	maxIndexes  = 4096     // places where 256 numbers rise
@@ -176,12 +177,18 @@ func tokensFit(table, index []byte, opt Options) (*tokenSet, bool) {
 	return set, good >= 32 // unused codes stand for nothing
 }
 
-// namesBefore searches backwards from the token table for num_syms and names, and completes loc.
+// namesBefore searches backwards from the token table for num_syms and names, and completes loc. Most kernels' names take
+// less than 3 MiB; what is before is read only if they do not.
 func namesBefore(mem symbols.Memory, loc Location, start uint64, tokens *tokenSet, opt Options, budget *int) (Location, error) {
-	low := start
-	if loc.TokenTable-low > maxBehind {
-		low = loc.TokenTable - maxBehind
+	found, err := namesWithin(mem, loc, max(start, loc.TokenTable-min(loc.TokenTable, usualBehind)), tokens, opt, budget)
+	if err == nil || loc.TokenTable-start <= usualBehind {
+		return found, err
 	}
+	return namesWithin(mem, loc, max(start, loc.TokenTable-min(loc.TokenTable, maxBehind)), tokens, opt, budget)
+}
+
+// namesWithin is namesBefore from address low on.
+func namesWithin(mem symbols.Memory, loc Location, low uint64, tokens *tokenSet, opt Options, budget *int) (Location, error) {
 	low = (low + 3) &^ 3
 	tail := tailOf(mem, low, loc.TokenTable)
 	base := loc.TokenTable - uint64(len(tail))
