@@ -30,9 +30,8 @@ type Object struct {
 }
 
 // Text is crash's: "struct list_head {…}", or "  member = value," for single members.
-func (o *Objects) Text(w io.Writer, opt Options) error {
+func (o *Objects) Text(w io.Writer, _ Options) error {
 	st := o.Style
-	st.Hex = st.Hex || opt.Hex && st.Format == 0
 	for i := range o.List {
 		obj := &o.List[i]
 		if i > 0 && !obj.First && !o.Raw {

@@ -27,9 +27,8 @@ type PrintedValue struct {
 }
 
 // Text is "name = $1 = value".
-func (p *Printed) Text(w io.Writer, o Options) error {
+func (p *Printed) Text(w io.Writer, _ Options) error {
 	st := p.Style
-	st.Hex = st.Hex || o.Hex && st.Format == 0
 	for i := range p.List {
 		x := &p.List[i]
 		name := ""

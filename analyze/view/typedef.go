@@ -21,8 +21,8 @@ type Definition struct {
 }
 
 // Text writes the definition and, if the whole type is shown, its size.
-func (d *Definition) Text(w io.Writer, o Options) error {
-	p := &typePrinter{hex: d.Hex || o.Hex, offsets: d.Offsets || len(d.Members) > 0, base: d.Base}
+func (d *Definition) Text(w io.Writer, _ Options) error {
+	p := &typePrinter{hex: d.Hex, offsets: d.Offsets || len(d.Members) > 0, base: d.Base}
 	p.measure(d.Type.Size)
 	if len(d.Members) > 0 {
 		return p.paths(w, d.Type, d.Members)

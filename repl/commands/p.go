@@ -20,7 +20,7 @@ func pCommand() *Command {
 		Flags: []Flag{
 			{Name: "x", Help: "integers in hexadecimal"},
 			{Name: "d", Help: "integers in decimal"},
-			{Name: "u", Help: "what the value points to lies in user space of the current task"},
+			{Name: "u", Help: "the value lies at an address of user space, of the current task: p -u *(char *)ADDRESS@16"},
 		},
 		Help: prose(`The expression is C over the variables, types and enumerators of the kernel: casts, members (. and -> are taken for each
 other), indexing, & and *, arithmetic with C's conversions, comparison, &&, ||, ?:, sizeof, and beyond C container_of,

@@ -221,3 +221,25 @@ func TestObjectsOnExcludedPages(t *testing.T) {
 		}
 	}
 }
+
+// The session's radix is a command's default, which -d overrides.
+func TestRadix(t *testing.T) {
+	x := newTypesTarget(t)
+	x.state.Hex = true
+	for _, tt := range []struct{ line, want string }{
+		{"p 255", "$N = 0xff\n"}, {"p -d 255", "$N = 255\n"}, {"p /d 255", "$N = 255\n"}, {"struct node.id -d node1", "  id = 1,\n"}, {"struct node.id node1", "  id = 0x1,\n"},
+		{"struct node.name -d", "struct node {\n  [56] char name[8];\n}\n"},
+	} {
+		r, _, err := x.run(tt.line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		if err := r.Text(&b, view.Options{Hex: true}); err != nil {
+			t.Fatal(err)
+		}
+		if got := numbers(b.String()); got != tt.want {
+			t.Errorf("%s: %q; want %q", tt.line, got, tt.want)
+		}
+	}
+}
