@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,16 +33,37 @@ type Editor interface {
 
 // terminalEditor is chzyer/readline behind Editor.
 type terminalEditor struct {
-	rl atomic.Pointer[readline.Instance] // its goroutine may call leaveList before NewEx has returned
+	rl atomic.Pointer[readline.Instance] // its goroutine may call filter before NewEx has returned
 	vi bool
+	in *keyboard
+}
+
+// keyboard is stdin without the NUL of Ctrl-Space, which readline would take for the end of input.
+type keyboard struct {
+	f     io.Reader
+	ended atomic.Bool
+}
+
+func (k *keyboard) Read(p []byte) (int, error) {
+	for {
+		n, err := k.f.Read(p)
+		out := slices.DeleteFunc(p[:n], func(b byte) bool { return b == 0 })
+		if err != nil {
+			k.ended.Store(true)
+		}
+		if len(out) > 0 || err != nil || len(p) == 0 {
+			return len(out), err
+		}
+	}
 }
 
 // NewTerminalEditor edits lines on a terminal, with the session's completion.
 func NewTerminalEditor(s *Session) (Editor, error) {
-	e := &terminalEditor{}
+	e := &terminalEditor{in: &keyboard{f: os.Stdin}}
 	rl, err := readline.NewEx(&readline.Config{
-		FuncFilterInputRune:    e.leaveList,
+		FuncFilterInputRune:    e.filter,
 		Prompt:                 Prompt,
+		Stdin:                  readline.NewCancelableStdin(e.in),
 		AutoComplete:           &readlineCompleter{s: s},
 		DisableAutoSaveHistory: true, // the session keeps it, safe for several kdx at once
 		HistoryLimit:           historyLimit,
@@ -56,11 +78,18 @@ func NewTerminalEditor(s *Session) (Editor, error) {
 	return e, nil
 }
 
-// leaveList ends the listing of candidates before the line is given away: readline would draw its prompt again while
-// the command already writes.
-func (e *terminalEditor) leaveList(r rune) (rune, bool) {
+// filter sees each key first. It ends the listing of candidates before the line is given away: readline would draw its prompt again while
+// the command already writes, and take a Ctrl-C for the end of the list instead of the line.
+func (e *terminalEditor) filter(r rune) (rune, bool) {
+	if r == 0 && e.in.ended.Swap(false) {
+		return readline.CharInterrupt, true // a terminal that hangs up must not enter the line that it breaks off
+	}
 	rl := e.rl.Load()
-	if rl != nil && (r == readline.CharEnter || r == readline.CharCtrlJ) && rl.Operation.IsInCompleteMode() && !rl.Operation.IsInCompleteSelectMode() {
+	if rl == nil || !rl.Operation.IsInCompleteMode() {
+		return r, true
+	}
+	enter := r == readline.CharEnter || r == readline.CharCtrlJ
+	if enter && !rl.Operation.IsInCompleteSelectMode() || r == readline.CharInterrupt {
 		rl.Operation.ExitCompleteMode(false)
 		rl.Operation.Refresh()
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"kdx/analyze/kernel"
 	"kdx/repl/commands"
@@ -58,7 +59,8 @@ type Session struct {
 	readsStdin  bool // commands come from stdin, so shell commands must not
 	outGone     bool // nobody reads stdout any more
 	history     []string
-	depth       int // of files of commands within files
+	midLine     atomic.Bool // the cursor stands behind output that has no line feed
+	depth       int         // of files of commands within files
 }
 
 // New makes a Session.
@@ -223,7 +225,12 @@ func (s *Session) complain(msg string) {
 	if s.cfg.Terminal.Err {
 		msg = safe(msg)
 	}
-	fmt.Fprintf(s.cfg.Err, "kdx: %s\n", msg)
+	if s.cfg.Terminal.Err && s.midLine.Swap(false) {
+		msg = "\nkdx: " + msg
+	} else {
+		msg = "kdx: " + msg
+	}
+	fmt.Fprintln(s.cfg.Err, msg)
 }
 
 func statusOf(err error) Status {

@@ -146,16 +146,16 @@ func (s *Session) screenSink(stop context.CancelCauseFunc, json bool) *sink {
 }
 
 // screen is stdout on a terminal, where the progress line must make room.
-func (s *Session) screen() io.Writer { return hidingWriter{s.cfg.Out, s.cfg.Progress} }
+func (s *Session) screen() io.Writer { return screenWriter{s} }
 
-type hidingWriter struct {
-	w io.Writer
-	p *Progress
-}
+type screenWriter struct{ s *Session }
 
-func (h hidingWriter) Write(b []byte) (int, error) {
-	h.p.Silence()
-	return h.w.Write(b)
+func (w screenWriter) Write(b []byte) (int, error) {
+	w.s.cfg.Progress.Silence()
+	if len(b) > 0 {
+		w.s.midLine.Store(b[len(b)-1] != '\n')
+	}
+	return w.s.cfg.Out.Write(b)
 }
 
 func expandHome(path string) string {

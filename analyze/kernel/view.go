@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"kdx/analyze/vmem"
+	"kdx/dumpfmt"
 	"kdx/symbols"
 )
 
@@ -94,6 +95,14 @@ func (v *View) ReadMemory(p []byte, addr uint64) (int, error) {
 		return 0, err
 	}
 	return v.Kernel.ReadMemory(p, addr)
+}
+
+// ReadPhys reads physical memory. It returns the bytes before the first missing one and a *dumpfmt.PageError.
+func (v *View) ReadPhys(p []byte, addr uint64) (int, error) {
+	if err := v.Step(); err != nil {
+		return 0, err
+	}
+	return v.img.ReadPhys(p, dumpfmt.Phys(addr))
 }
 
 // Read fills p from addr, whole or not at all.

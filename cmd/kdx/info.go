@@ -36,8 +36,7 @@ func infoCommand(std stdio) *cobra.Command {
 			}
 			switch {
 			case o.json:
-				b, err := json.Marshal(map[string]any{"kdx": repl.EnvelopeVersion, "command": "info", "args": args, "result": d,
-					"missing": []string{}, "error": nil})
+				b, err := json.Marshal(document{Kdx: repl.EnvelopeVersion, Command: "info", Args: args, Result: d, Missing: []string{}})
 				if err != nil {
 					return &statusError{repl.Failed, err}
 				}
@@ -62,4 +61,14 @@ func writeStatus(err error) error {
 		return nil
 	}
 	return &statusError{repl.Failed, fmt.Errorf("writing the answer: %w", err)}
+}
+
+// document is the JSON of a subcommand that is no command of the prompt; see docs/json.md.
+type document struct {
+	Kdx     int      `json:"kdx"`
+	Command string   `json:"command"`
+	Args    []string `json:"args"`
+	Result  any      `json:"result"`
+	Missing []string `json:"missing"`
+	Error   *string  `json:"error"`
 }

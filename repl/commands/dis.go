@@ -7,7 +7,6 @@ import (
 	"kdx/analyze/disasm"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
-	"kdx/dumpfmt"
 	"kdx/symbols"
 )
 
@@ -33,7 +32,7 @@ func disCommand() *Command {
 const maxFunction = 1 << 20 // bytes; the kernel's largest have some 40 KB
 
 func runDis(c *Call) (view.Result, error) {
-	if m := c.View.Arch().Machine(); m != dumpfmt.MachineX86_64 {
+	if m := c.View.Arch().Machine(); m != "x86_64" {
 		return nil, fmt.Errorf("dis knows x86_64 only; this is a %s kernel", m)
 	}
 	if len(c.Args) == 0 || len(c.Args) > 2 {

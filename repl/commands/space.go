@@ -5,7 +5,6 @@ import (
 
 	"kdx/analyze/task"
 	"kdx/analyze/vmem"
-	"kdx/dumpfmt"
 )
 
 // readAt reads memory of one kind: kernel-virtual, user-virtual of a task, or physical.
@@ -14,10 +13,7 @@ type readAt func(p []byte, addr uint64) (int, error)
 func (c *Call) readKernel(p []byte, addr uint64) (int, error) { return c.View.ReadMemory(p, addr) }
 
 func (c *Call) readPhys(p []byte, addr uint64) (int, error) {
-	if err := c.View.Step(); err != nil {
-		return 0, err
-	}
-	return c.View.Image().ReadPhys(p, dumpfmt.Phys(addr))
+	return c.View.ReadPhys(p, addr)
 }
 
 // userSpace is the address space of the task that the context or arg (a pid or task_struct address) names.

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"kdx/repl"
+)
+
+// shapeLines are commands whose results show all members of their JSON, on the small 6.12 dump.
+var shapeLines = []string{"sys", "sys -t", "sys -c openat", "log -T -d", "ps", "ps -S", "ps -l", "ps -p 2", "ps -t 1", "ps -a 1", "ps -r 1", "bt -a", "bt -f", "bt -t", "bt -r",
+	"bt -e", "bt -E", "bt -v", "foreach bt -S", "mod", "mod -t", "mod -g", "task -R pid", "set", "struct list_head", "struct list_head modules", "p jiffies", "p runqueues",
+	"whatis list_head", "whatis jiffies", "rd init_task 2", "dis panic 2", "sym init_task", "list modules", "tree -t radix init_pid_ns.idr", "vtop init_task",
+	"ptov 1000", "ptob 1", "btop 1000", "pte 8000000011a001e3", "eval 1k", "ascii", "kmem -i", "kmem -s", "kmem init_task", "alias", "help ps", "help"}
+
+// TestJSONShapes holds the members of each command's JSON against docs/json-shapes.md, which people and scripts rely on.
+// KDX_UPDATE=1 writes it; a line that goes away in the difference breaks the contract.
+func TestJSONShapes(t *testing.T) {
+	const path = "../../docs/json-shapes.md"
+	var b strings.Builder
+	b.WriteString("# JSON of each command\n\nThe members of `result` ([the rest of the document](json.md)): `[]` stands for each element of an array, `*` for a member named by the data. " +
+		"A type followed by ? can be null. Made from the answers on testdata/dumps/6.12 by `KDX_UPDATE=1 go test ./cmd/kdx -run TestJSONShapes`; members that were " +
+		"null or left out there stand as null, or not at all.\n")
+	for _, line := range shapeLines {
+		fmt.Fprintf(&b, "\n## `%s`\n\n%s", line, shapeOf(t, line))
+	}
+	if os.Getenv("KDX_UPDATE") != "" {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() == string(want) {
+		return
+	}
+	got := make(map[string]bool)
+	for l := range strings.SplitSeq(b.String(), "\n") {
+		got[l] = true
+	}
+	for l := range strings.SplitSeq(string(want), "\n") {
+		if !got[l] {
+			t.Errorf("docs/json-shapes.md has a line that is no longer true: %s", l)
+		}
+	}
+	t.Errorf("the JSON of the commands differs from docs/json-shapes.md (KDX_UPDATE=1 writes it anew)")
+}
+
+func shapeOf(t *testing.T, line string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	st := runKdx([]string{"open", "--no-rc", "--json", "-c", line, "../../testdata/dumps/6.12/vmcore"}, stdio{in: strings.NewReader(""), out: &out, err: &errs})
+	if st != repl.OK {
+		t.Fatalf("%s: exit %d: %s%s", line, st, errs.String(), out.String())
+	}
+	var doc struct {
+		Result any `json:"result"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatalf("%s: %v in %.200s", line, err, out.String())
+	}
+	shape := make(map[string]map[string]bool)
+	collect(shape, "", doc.Result)
+	var b strings.Builder
+	for _, p := range slices.Sorted(maps.Keys(shape)) {
+		types := slices.Sorted(maps.Keys(shape[p]))
+		name := p
+		if name == "" {
+			name = "result"
+		}
+		text := strings.Join(types, " or ")
+		if len(types) == 2 && slices.Contains(types, "null") {
+			text = strings.TrimPrefix(strings.Replace(text, "null", "", 1), " or ")
+			text = strings.TrimSuffix(text, " or ") + "?"
+		}
+		fmt.Fprintf(&b, "    %s  %s\n", name, text)
+	}
+	return b.String()
+}
+
+func collect(into map[string]map[string]bool, path string, x any) {
+	add := func(kind string) {
+		if into[path] == nil {
+			into[path] = make(map[string]bool)
+		}
+		into[path][kind] = true
+	}
+	switch v := x.(type) {
+	case nil:
+		add("null")
+	case bool:
+		add("bool")
+	case float64:
+		add("number")
+	case string:
+		add("string")
+	case []any:
+		add("array")
+		for _, e := range v {
+			collect(into, path+"[]", e)
+		}
+	case map[string]any:
+		add("object")
+		for k, e := range v {
+			if named := strings.HasSuffix(path, ".value") || strings.HasSuffix(path, ".values"); named && path != "" {
+				k = "*"
+			}
+			collect(into, strings.TrimPrefix(path+"."+k, "."), e)
+		}
+	}
+}
