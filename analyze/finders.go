@@ -58,6 +58,7 @@ func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 		all.AddSymbols(f.mods)
 		all.AddSymbols(newBPFImages(f.k))
 	}
+	c.Arch.WhenNeeded(func() { own.SymbolsNamed("page_offset_base") })
 	if !opt.NoBTF {
 		types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
 		declared := decls.New(cdecl.Lookup{Types: own, PointerSize: uint64(c.Image.Info().WordSize)})

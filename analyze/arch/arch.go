@@ -26,6 +26,8 @@ type Arch interface {
 	// Late completes the set-up from the kernel's own variables, once memory of the kernel image can be read. word reads
 	// a variable of the target's word size by name.
 	Late(word func(symbol string) (uint64, error)) error
+	// WhenNeeded sets what makes somebody call Late: opening the symbols, which waits for the first question.
+	WhenNeeded(open func())
 	// DirectMap is the virtual address at which physical memory is mapped one to one; ok is false if unknown.
 	DirectMap() (base vmem.Addr, ok bool)
 	// IsKernel reports whether va can be an address of the kernel.

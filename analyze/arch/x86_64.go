@@ -36,6 +36,7 @@ type x86 struct {
 	hasKASLR bool
 
 	direct atomic.Pointer[linear] // nil until Late
+	open   func()                 // leads to Late; nil if nothing does
 
 	kernel *x86Space
 }
@@ -115,8 +116,14 @@ func (a *x86) Late(word func(string) (uint64, error)) error {
 	return nil
 }
 
+func (a *x86) WhenNeeded(open func()) { a.open = open }
+
 func (a *x86) DirectMap() (vmem.Addr, bool) {
 	d := a.direct.Load()
+	if d == nil && a.open != nil {
+		a.open()
+		d = a.direct.Load()
+	}
 	if d == nil {
 		return 0, false
 	}

@@ -206,6 +206,7 @@ func (flat) Machine() dumpfmt.Machine                     { return dumpfmt.Machi
 func (flat) Kernel() vmem.Space                           { return flatSpace{} }
 func (flat) User(dumpfmt.Phys) vmem.Space                 { return flatSpace{} }
 func (flat) Late(func(string) (uint64, error)) error      { return nil }
+func (flat) WhenNeeded(func())                            {}
 func (flat) DirectMap() (vmem.Addr, bool)                 { return Base, true }
 func (flat) IsKernel(va uint64) bool                      { return va >= uint64(Base) }
 func (flat) KASLROffset() (uint64, bool)                  { return 0, false }

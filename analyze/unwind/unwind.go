@@ -312,7 +312,11 @@ func (u *unwinder) call(f *Frame, row *symbols.Row, cfa, sp uint64) bool {
 	if row.RA.Kind == symbols.RuleAtCFA {
 		at = uint64(int64(cfa) + row.RA.Off)
 	}
-	return u.returnTo(f, next, ra, at, cfa, sp)
+	if !u.returnTo(f, next, ra, at, cfa, sp) {
+		return false
+	}
+	u.exact = row.Signal
+	return true
 }
 
 // returnTo goes on with the caller, whose return address ra stood at at.
