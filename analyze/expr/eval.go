@@ -339,17 +339,9 @@ func (e *evaluator) stride(pos int, t *symbols.Type) (uint64, error) {
 func (e *evaluator) sizeof(n *node) (kernel.Value, error) {
 	t := n.typ
 	if t == nil {
-		kid := n.kids[0]
-		if kid.op == opIdent && !e.v.HasSymbol(kid.tok.text) {
-			if found, ok := e.typeWord(kid.tok.text, true); ok {
-				t = found
-			}
-		}
-		if t == nil {
-			var err error
-			if t, err = e.typeOf(kid); err != nil {
-				return kernel.Value{}, err
-			}
+		var err error
+		if t, err = e.typeOf(n.kids[0]); err != nil {
+			return kernel.Value{}, err
 		}
 	}
 	s := t.Strip()

@@ -141,37 +141,6 @@ func (e *evaluator) symbol(t token, s symbols.Symbol) (kernel.Value, error) {
 	return e.v.Object(typ, addr+vmem.Addr(off)), nil
 }
 
-// tag finds the type of "struct name".
-func (e *evaluator) tag(keyword string, t token) (*symbols.Type, error) {
-	kind := map[string]symbols.Kind{"struct": symbols.Struct, "union": symbols.Union, "enum": symbols.Enum}[keyword]
-	typ, err := e.v.Symbols().TypeNamed(kind, t.text)
-	if err == nil {
-		return typ, nil
-	}
-	if !errors.Is(err, symbols.ErrNotFound) {
-		return nil, e.fail(t.pos, err)
-	}
-	return nil, e.errorf(t.pos, "there is no %s %s%s", keyword, t.text, SimilarType(e.v, t.text, kind))
-}
-
-// typeWord is the typedef or base type of a finder that a single word names; a bare tag if loose.
-func (e *evaluator) typeWord(word string, loose bool) (*symbols.Type, bool) {
-	for _, k := range []symbols.Kind{symbols.Typedef, symbols.Int} {
-		if t, err := e.v.Symbols().TypeNamed(k, word); err == nil {
-			return t, true
-		}
-	}
-	if !loose || e.v.HasSymbol(word) {
-		return nil, false
-	}
-	for _, k := range []symbols.Kind{symbols.Struct, symbols.Union, symbols.Enum} {
-		if t, err := e.v.Symbols().TypeNamed(k, word); err == nil {
-			return t, true
-		}
-	}
-	return nil, false
-}
-
 // SimilarType is ", did you mean …?" with type names near name, or "". kinds limits it; none means all.
 func SimilarType(v *kernel.View, name string, kinds ...symbols.Kind) string {
 	f := nearest.New(name)
