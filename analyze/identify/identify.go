@@ -133,14 +133,22 @@ func (f *Finder) task(r *Result) {
 	if f.Tasks == nil {
 		return
 	}
+	if r.Object != nil {
+		// Where the address lies in a slab, its object decides: struct task_struct's size in the types is that with the
+		// largest FPU state there is, and objects are smaller.
+		if x := f.Tasks.ByAddr(r.Object.Addr); x != nil && r.Object.Inside {
+			r.Task = x
+		}
+		return
+	}
 	size, err := f.v.Struct("task_struct")
 	for _, x := range f.Tasks.Tasks {
 		switch {
 		case f.StackSize > 0 && r.Addr >= x.Stack && uint64(r.Addr-x.Stack) < f.StackSize && x.Stack != 0:
 			r.Task, r.Stack = x, true
 			return
-		case err == nil && r.Addr >= x.Addr && uint64(r.Addr-x.Addr) < size.Size:
-			r.Task = x
+		case err == nil && x.Addr == r.Addr, err == nil && x.Idle && r.Addr >= x.Addr && uint64(r.Addr-x.Addr) < size.Size:
+			r.Task = x // init_task is a variable
 			return
 		}
 	}

@@ -27,7 +27,6 @@ type Info struct {
 type meminfo struct {
 	v    *kernel.View
 	info *Info
-	err  error
 }
 
 // ReadInfo reads the totals. What can't be read is a gap of v.

@@ -21,7 +21,26 @@ type Translation struct {
 	Steps    []TableStep `json:"steps"`
 	PageSize uint64      `json:"page_size,omitempty"` // bytes
 	Entry    *TableEntry `json:"entry,omitempty"`     // the last, taken apart
+	VMA      *VMALine    `json:"vma,omitempty"`       // of user space
 	Page     *PageLine   `json:"page,omitempty"`
+}
+
+// VMALine is a mapping of user space.
+type VMALine struct {
+	Addr   vmem.Addr `json:"vma"`
+	Start  vmem.Addr `json:"start"`
+	End    vmem.Addr `json:"end"`
+	Flags  vmem.Addr `json:"flags"`
+	File   *string   `json:"file,omitempty"`
+	Offset *uint64   `json:"offset,omitempty"` // of the address in the file, in bytes
+}
+
+func (a *VMALine) text(w io.Writer) {
+	file := ""
+	if a.File != nil {
+		file = " " + Printable(*a.File)
+	}
+	fmt.Fprintf(w, "      VMA           START       END     FLAGS FILE\n%016x %10x %10x %x%s\n", uint64(a.Addr), uint64(a.Start), uint64(a.End), uint64(a.Flags), file)
 }
 
 // TableStep is an entry on the way.
@@ -42,6 +61,7 @@ type TableEntry struct {
 // SwapPlace is where a page lies in swap.
 type SwapPlace struct {
 	Device uint64 `json:"device"` // index of swap_info
+	File   string `json:"file,omitempty"`
 	Offset uint64 `json:"offset"` // pages
 }
 
@@ -80,6 +100,10 @@ func (t *Translation) text(bw *bufio.Writer) {
 		fmt.Fprintln(bw)
 		t.Entry.text(bw)
 	}
+	if t.VMA != nil {
+		fmt.Fprintln(bw)
+		t.VMA.text(bw)
+	}
 	if t.Page != nil {
 		fmt.Fprintln(bw)
 		bw.WriteString(pageHeader)
@@ -100,8 +124,14 @@ func hugeText(size uint64) string {
 func (e *TableEntry) text(w io.Writer) {
 	entry := fmt.Sprintf("%x", uint64(e.Entry))
 	if e.Swap != nil {
-		fmt.Fprintf(w, "      PTE         SWAP DEVICE  OFFSET\n")
-		fmt.Fprintf(w, "%s  %s  %d\n", centre(entry, 16), centre(fmt.Sprint(e.Swap.Device), 11), e.Swap.Offset)
+		name := e.Swap.File
+		if name == "" {
+			name = fmt.Sprintf("device %d", e.Swap.Device)
+		}
+		name = Printable(name)
+		n := max(len(name), len("SWAP"))
+		fmt.Fprintf(w, "      PTE         %s  OFFSET\n", centre("SWAP", n))
+		fmt.Fprintf(w, "%s  %s  %d\n", centre(entry, 16), centre(name, n), e.Swap.Offset)
 		return
 	}
 	phys := "-"

@@ -7,6 +7,7 @@ import (
 
 	"kdx/analyze/mm"
 	"kdx/analyze/task"
+	"kdx/analyze/vfs"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
 )
@@ -21,7 +22,7 @@ func vtopCommand() *Command {
 			{Name: "c", Arg: "TASK", Help: "of this task (pid or task_struct address), not the current one"},
 		},
 		Help: "Shows each entry of the page tables on the way, `TABLE: where it lies => what it holds`, the flags of the last, and the page. " +
-			"A page of user space that is in swap shows the swap device's number and the offset in it, in pages.",
+			"An address of user space also shows its mapping, and a page that is in swap the device and the offset there, in pages.",
 		Examples: []Example{{"vtop ffff888003a4c000", "a kernel address"}, {"vtop -c 812 7ffd1c2e8000", "an address of process 812"}},
 		Run:      runVtop,
 	}
@@ -65,6 +66,7 @@ func (c *Call) translate(addr uint64, pages *mm.Pages) (view.Translation, error)
 		}
 		t.User = true
 		t.PID = &x.PID
+		t.VMA = c.vmaOf(x.MM, addr)
 	}
 	w, err := space.Walk(addr)
 	for _, s := range w.Steps {
@@ -94,6 +96,43 @@ func (c *Call) translate(addr uint64, pages *mm.Pages) (view.Translation, error)
 	t.Physical, t.PageSize = &p, w.PageSize
 	t.Page = c.pageOf(pages, uint64(w.Frame.Phys))
 	return t, nil
+}
+
+// vmaOf is the mapping that covers a user address; nil if there is none.
+func (c *Call) vmaOf(space vmem.Addr, addr uint64) *view.VMALine {
+	for a, err := range mm.VMAs(c.View, space) {
+		if err != nil {
+			c.View.Gap("mappings", err)
+			continue
+		}
+		if addr < uint64(a.Start) || addr >= uint64(a.End) {
+			continue
+		}
+		l := &view.VMALine{Addr: a.Addr, Start: vmem.Addr(a.Start), End: vmem.Addr(a.End), Flags: vmem.Addr(a.Flags)}
+		if a.File == 0 {
+			return l
+		}
+		off := a.PageOffset*c.View.PageSize() + addr - uint64(a.Start)
+		l.Offset = &off
+		name, err := vfs.FilePath(c.View, a.File)
+		if err != nil {
+			c.View.Gap("file of the mapping", err)
+			return l
+		}
+		l.File = &name
+		return l
+	}
+	return nil
+}
+
+// swapName is the path of a swap device, "" if it can't be found.
+func (c *Call) swapName(device uint64) string {
+	f, err := mm.SwapFile(c.View, device)
+	if err != nil || f == 0 {
+		return ""
+	}
+	name, _ := vfs.FilePath(c.View, f)
+	return name
 }
 
 func (c *Call) pageOf(pages *mm.Pages, phys uint64) *view.PageLine {
@@ -132,7 +171,7 @@ func (c *Call) entry(level string, e uint64) view.TableEntry {
 	}
 	if s, ok := c.View.Arch().(swapEntries); ok {
 		if dev, off, ok := s.SwapEntry(e); ok {
-			t.Swap = &view.SwapPlace{Device: dev, Offset: off}
+			t.Swap = &view.SwapPlace{Device: dev, Offset: off, File: c.swapName(dev)}
 		}
 	}
 	return t
