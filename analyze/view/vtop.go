@@ -130,8 +130,8 @@ func (e *TableEntry) text(w io.Writer) {
 		}
 		name = Printable(name)
 		n := max(len(name), len("SWAP"))
-		fmt.Fprintf(w, "      PTE         %s  OFFSET\n", centre("SWAP", n))
-		fmt.Fprintf(w, "%s  %s  %d\n", centre(entry, 16), centre(name, n), e.Swap.Offset)
+		fmt.Fprintf(w, "%s  %s  OFFSET\n", centre("PTE", len(entry)), centre("SWAP", n))
+		fmt.Fprintf(w, "%s  %s  %d\n", entry, centre(name, n), e.Swap.Offset)
 		return
 	}
 	phys := "-"
