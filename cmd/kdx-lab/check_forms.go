@@ -11,7 +11,9 @@ import (
 )
 
 // formCommands must say the same on every form of one dump. All their data is the kernel's own, which level 31 keeps.
-var formCommands = []string{"sys", "ps", "log", "mod", "foreach bt", "sym -l", "struct task_struct", "p init_task", "kmem -i", "kmem -s", "foreach task -R comm"}
+var formCommands = []string{"sys", "ps", "log", "mod", "foreach bt", "sym -l", "struct task_struct", "p init_task", "kmem -i", "kmem -s", "kmem -v",
+	"foreach task -R comm", "bt -a", "bt -f", "foreach bt -S", "ps -t", "log -m", "dis schedule", "vtop init_task", "rd -s init_task 64", "p runqueues:0",
+	"struct -o task_struct", "whatis init_task", "sys -c", "list task_struct.tasks -s task_struct.pid,comm -h init_task"}
 
 // checkForms makes the forms of a dump and compares the text of commands on each with that on the complete one.
 func (l *lab) checkForms(ctx context.Context, kdx, dir string) (string, error) {

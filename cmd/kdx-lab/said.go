@@ -16,6 +16,9 @@ type saidTask struct {
 	State           string // one letter
 	Kernel          bool
 	UID             int
+	Prio            int    // the kernel's: 100 is real time's end
+	Policy          string // as sched(7) names it, without SCHED_
+	VSZ, RSS        uint64 // bytes
 	Quiet           bool
 	Switches        uint64 // context switches so far, of its own will or not
 	Stack           []saidFrame
@@ -62,6 +65,9 @@ func (t truthTask) said() (saidTask, error) {
 	}
 	const pfKthread = 0x00200000
 	s.Kernel = flags&pfKthread != 0
+	if err := s.numbers(f); err != nil {
+		return s, fmt.Errorf("task %d: %w", t.TID, err)
+	}
 	for line := range strings.Lines(t.Status) {
 		key, value, _ := strings.Cut(line, ":")
 		v := strings.Fields(value)
@@ -86,6 +92,27 @@ func (t truthTask) said() (saidTask, error) {
 		}
 	}
 	return s, nil
+}
+
+// policies are the numbers of sched(7).
+var policies = map[int]string{0: "NORMAL", 1: "FIFO", 2: "RR", 3: "BATCH", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}
+
+// numbers reads what lies further back in stat; f[0] is its third field. See proc_pid_stat(5).
+func (s *saidTask) numbers(f []string) error {
+	const prio, vsize, rss, policy = 18 - 3, 23 - 3, 24 - 3, 41 - 3
+	if len(f) <= policy {
+		return nil // a short one, of a test
+	}
+	var n [4]int64
+	for i, at := range []int{prio, vsize, rss, policy} {
+		var err error
+		if n[i], err = strconv.ParseInt(f[at], 10, 64); err != nil {
+			return fmt.Errorf("stat, field %d: %w", at+3, err)
+		}
+	}
+	const maxRTPrio, pageSize = 100, 4096
+	s.Prio, s.VSZ, s.RSS, s.Policy = int(n[0])+maxRTPrio, uint64(n[1]), uint64(n[2])*pageSize, policies[int(n[3])]
+	return nil
 }
 
 // parseFrame reads "do_wait+0x5e/0xe0 [module]"; a bare address, for code without a symbol, is no frame.
