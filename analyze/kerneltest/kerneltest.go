@@ -139,6 +139,9 @@ func (m *Machine) Var(name string, addr vmem.Addr, decl string) {
 	m.vars[name] = t
 }
 
+// VMCoreInfo sets the note's text.
+func (m *Machine) VMCoreInfo(text string) { m.info.VMCoreInfo = vmcoreinfo.Parse([]byte(text)) }
+
 // Symbol adds a symbol.
 func (m *Machine) Symbol(s symbols.Symbol) { m.syms = append(m.syms, s) }
 
