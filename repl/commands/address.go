@@ -21,7 +21,8 @@ func (c *Call) address(word string) (vmem.Addr, error) {
 
 // addressOrSymbol is address; whole says that the word was a symbol's name and nothing more.
 func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error) {
-	if sym, err := c.View.Symbol(word); err == nil {
+	sym, symErr := c.View.Symbol(word)
+	if symErr == nil {
 		return vmem.Addr(sym.Addr), true, nil
 	}
 	if strings.HasPrefix(word, "(") {
@@ -38,6 +39,9 @@ func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error)
 	}
 	if u, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 64); err == nil {
 		return vmem.Addr(u), false, nil
+	}
+	if !errors.Is(symErr, symbols.ErrNotFound) {
+		return 0, false, fmt.Errorf("symbol %s: %w", word, symErr)
 	}
 	if strings.ContainsAny(word, "+-*") {
 		if u, err := evaluate(c.View, word, 10); err == nil {

@@ -159,7 +159,7 @@ func (c *Call) listSpec() (listSpec, error) {
 func (c *Call) isOffset(word string) bool {
 	if tag, _, ok := strings.Cut(word, "."); ok {
 		_, err := typeByTag(c.View, tag)
-		return err == nil
+		return !errors.Is(err, symbols.ErrNotFound) // types that can't be read are the offset's error
 	}
 	n, err := strconv.ParseUint(word, 0, 64)
 	return err == nil && n < c.View.PageSize() && !c.View.HasSymbol(word)

@@ -71,9 +71,7 @@ func runRD(c *Call) (view.Result, error) {
 	if err := c.rdRange(d); err != nil {
 		return nil, err
 	}
-	if err := c.rdNames(d); err != nil {
-		return nil, err
-	}
+	c.rdNames(d)
 	if f := c.Flags.Value("r"); f != "" {
 		return c.rdFile(d, f)
 	}
@@ -146,18 +144,19 @@ func (c *Call) rdRange(d *view.Dump) error {
 	return nil
 }
 
-// rdNames sets what turns values into names.
-func (c *Call) rdNames(d *view.Dump) error {
+// rdNames sets what turns values into names. Where slab caches can't be read, symbols remain.
+func (c *Call) rdNames(d *view.Dump) {
 	if !c.Flags.Has("s") && !c.Flags.Has("S") {
-		return nil
+		return
 	}
 	var slabs *identify.Finder
 	if c.Flags.Has("S") {
 		f, err := identify.New(c.View)
 		if err != nil {
-			return err
+			c.View.Gap("slab caches", err)
+		} else {
+			slabs = f
 		}
-		slabs = f
 	}
 	both := c.Flags.Count("S") > 1
 	d.Name = func(u uint64) string {
@@ -174,7 +173,6 @@ func (c *Call) rdNames(d *view.Dump) error {
 		}
 		return symbolText(c.View, u, c.State.Hex)
 	}
-	return nil
 }
 
 // rdFile copies memory into a file, which appears whole or not at all.
