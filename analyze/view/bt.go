@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"kdx/analyze/unwind"
@@ -294,24 +295,62 @@ func (m MergedStacks) Text(w io.Writer, _ Options) error {
 			s.Stack.text(bw)
 			continue
 		}
-		fmt.Fprintf(bw, "%d TASKS:", s.Count)
-		width := 8
-		for j, t := range s.Tasks {
-			word := fmt.Sprintf(" %d:%s", t.PID, Printable(t.Comm))
-			if j < len(s.Tasks)-1 {
-				word += ","
-			}
-			if width += len(word); width > 120 {
-				bw.WriteString("\n        ")
-				width = 8 + len(word)
-			}
-			bw.WriteString(word)
-		}
-		bw.WriteByte('\n')
+		s.tasks(bw)
 		saved := s.Stack.userRegs
 		s.Stack.userRegs = nil // differs from task to task
 		s.Stack.frames(bw)
 		s.Stack.userRegs = saved
 	}
 	return bw.Flush()
+}
+
+// tasks names the tasks by command, their pids as ranges: "503 TASKS: sleep (164, 177-676), top (167)".
+func (m *MergedStack) tasks(w *bufio.Writer) {
+	pids := make(map[string][]int32)
+	var comms []string
+	for _, t := range m.Tasks {
+		if pids[t.Comm] == nil {
+			comms = append(comms, t.Comm)
+		}
+		pids[t.Comm] = append(pids[t.Comm], t.PID)
+	}
+	fmt.Fprintf(w, "%d TASKS:", m.Count)
+	const limit = 118 // columns, also where no screen says
+	width := 10
+	for i, comm := range comms {
+		words := append([]string{Printable(comm)}, pidRanges(pids[comm])...)
+		words[1] = "(" + words[1]
+		words[len(words)-1] += ")"
+		for j, word := range words {
+			switch {
+			case j > 0 && j < len(words)-1, j == len(words)-1 && i < len(comms)-1:
+				word += ","
+			}
+			if width += len(word) + 1; width > limit {
+				w.WriteString("\n        ")
+				width = 9 + len(word)
+			}
+			w.WriteString(" " + word)
+		}
+	}
+	w.WriteByte('\n')
+}
+
+func pidRanges(pids []int32) []string {
+	slices.Sort(pids)
+	var out []string
+	for i := 0; i < len(pids); {
+		j := i
+		for j+1 < len(pids) && pids[j+1] == pids[j]+1 {
+			j++
+		}
+		if j-i < 2 {
+			out = append(out, fmt.Sprint(pids[i]))
+			i++
+			continue
+		}
+		out = append(out, fmt.Sprintf("%d-%d", pids[i], pids[j]))
+		i = j + 1
+	}
+	return out
 }
