@@ -100,7 +100,7 @@ func (m *meminfo) word(names ...string) *uint64 {
 			break
 		}
 	}
-	m.v.Gap(names[0], err)
+	m.v.Gap("", err) // it names the variable
 	return nil
 }
 

@@ -276,8 +276,8 @@ func TestMissing(t *testing.T) {
 	}
 	c, _ := s.Lookup("kmalloc-256", 0)
 	u, err := s.Usage(c)
-	if err != nil || u.Total != 32 {
-		t.Fatalf("Usage = %+v, %v", u, err)
+	if err != nil || u.Total != 32 || u.Active() != 29 || !u.CPUUnknown {
+		t.Fatalf("Usage = %+v, %v; want 29 active, and that CPUs' lists are not known", u, err)
 	}
 	gaps, _ := v.Gaps()
 	if len(gaps) != 1 || !strings.Contains(gaps[0].String(), "excluded") {

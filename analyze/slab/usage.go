@@ -17,6 +17,8 @@ type Usage struct {
 	Free    uint64
 	CPUFree uint64 // free in slabs that CPUs have taken for themselves, which /proc/slabinfo counts as active
 	Sheaves uint64 // free in sheaves, which /proc/slabinfo counts as active
+	// FreeUnknown: part of the nodes' partial lists could not be read. CPUUnknown: so with what CPUs and sheaves keep.
+	FreeUnknown, CPUUnknown bool
 }
 
 // Allocated are the objects that someone holds.
@@ -48,12 +50,15 @@ func (s *Slabs) Usage(c *Cache) (Usage, error) {
 		u.Total += b.Objects
 		for addr, err := range walk.List(s.v, b.Partial, s.link) {
 			if err != nil {
+				u.FreeUnknown = true
 				s.v.Gap(fmt.Sprintf("slab cache %s: partial slabs of node %d", c.Name, i), err)
 				continue
 			}
 			sl, err := s.slab.Read(s.v, addr)
 			if err != nil {
-				return u, fmt.Errorf("slab cache %s: partial slab: %w", c.Name, err)
+				u.FreeUnknown = true
+				s.v.Gap(fmt.Sprintf("slab cache %s: partial slab of node %d", c.Name, i), err)
+				continue
 			}
 			u.Free += free(sl)
 		}
@@ -62,7 +67,7 @@ func (s *Slabs) Usage(c *Cache) (Usage, error) {
 	if err != nil {
 		return u, err
 	}
-	u.CPUFree, u.Sheaves = sets.cpuFree, sets.inSheaves
+	u.CPUFree, u.Sheaves, u.CPUUnknown = sets.cpuFree, sets.inSheaves, sets.unknown
 	return u, nil
 }
 
@@ -73,6 +78,7 @@ type freeSets struct {
 	owner     map[vmem.Addr]Owner
 	cpuFree   uint64
 	inSheaves uint64
+	unknown   bool // some could not be read
 }
 
 // Owner says where a free object that its slab counts as in use waits.
@@ -97,17 +103,20 @@ func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
 		}
 		if s.hasCPU && c.cpu != 0 {
 			if err := s.cpuLists(c, cpu, c.cpu+vmem.Addr(off), &f); err != nil {
+				f.unknown = true
 				s.v.Gap(fmt.Sprintf("slab cache %s: free objects of CPU %d", c.Name, cpu), err)
 			}
 		}
 		if s.sheaf != nil && c.sheaves != 0 {
 			if err := s.cpuSheaves(cpu, c.sheaves+vmem.Addr(off), &f); err != nil {
+				f.unknown = true
 				s.v.Gap(fmt.Sprintf("slab cache %s: sheaves of CPU %d", c.Name, cpu), err)
 			}
 		}
 	}
 	for i, n := range c.nodes {
 		if err := s.barn(n, &f); err != nil {
+			f.unknown = true
 			s.v.Gap(fmt.Sprintf("slab cache %s: sheaves of node %d", c.Name, i), err)
 		}
 	}

@@ -107,7 +107,13 @@ func slabRow(c *Call, s *slab.Slabs, x *slab.Cache) view.SlabCache {
 		return row
 	}
 	allocated, active := u.Allocated(), u.Active()
-	row.Allocated, row.Active, row.Total, row.Slabs = &allocated, &active, &u.Total, &u.Slabs
+	row.Total, row.Slabs = &u.Total, &u.Slabs
+	if !u.FreeUnknown {
+		row.Active = &active
+		if !u.CPUUnknown {
+			row.Allocated = &allocated
+		}
+	}
 	return row
 }
 
