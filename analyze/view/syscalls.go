@@ -54,3 +54,21 @@ func (t *SyscallTable) Text(w io.Writer, _ Options) error {
 	}
 	return bw.Flush()
 }
+
+// DMI is sys -i.
+type DMI []DMIField
+
+// DMIField is a string of the firmware's.
+type DMIField struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Text writes name and value.
+func (d DMI) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for _, f := range d {
+		fmt.Fprintf(bw, "%26s: %s\n", f.Name, Printable(f.Value))
+	}
+	return bw.Flush()
+}

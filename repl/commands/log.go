@@ -9,12 +9,13 @@ import (
 func logCommand() *Command {
 	return &Command{
 		Name: "log", Aliases: []string{"dmesg"}, Group: "kernel", Summary: "the kernel's log", Needs: NeedsNothing,
-		Usage: []string{"[-tTmcd]"},
+		Usage: []string{"[-tTmcd]", "-a"},
 		Flags: []Flag{
 			{Name: "t", Help: "leave out the time stamps"},
 			{Name: "T", Help: "time stamps as wall-clock time (needs types); like dmesg -T it does not know of suspends"},
 			{Name: "m", Help: "each message's level, as <6>"},
 			{Name: "c", Help: "who logged each message: T and a thread id, or C and a CPU (kernels with CONFIG_PRINTK_CALLER)"},
+			{Name: "a", Help: "the audit messages that user space had not yet fetched (needs types)"},
 			{Name: "d", Help: "the device that a message is about"},
 		},
 		Help: "Shows the log as dmesg would have. Its place and layout come from VMCOREINFO, so that it needs neither symbols nor types, " +
@@ -25,6 +26,16 @@ func logCommand() *Command {
 }
 
 func runLog(c *Call) (view.Result, error) {
+	if c.Flags.Has("a") {
+		lines, err := printk.Audit(c.View)
+		if err != nil {
+			return nil, err
+		}
+		for i := range lines {
+			lines[i] = view.Printable(lines[i])
+		}
+		return view.Lines(append([]string{}, lines...)), nil
+	}
 	l := &view.Log{Records: printk.Records(c.View), NoTime: c.Flags.Has("t"), Level: c.Flags.Has("m"), Caller: c.Flags.Has("c"),
 		Dict: c.Flags.Has("d"), WallClock: c.Flags.Has("T")}
 	l.Missing = func(err error) { c.View.Gap("log", err) }

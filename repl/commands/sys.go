@@ -15,9 +15,10 @@ import (
 func sysCommand() *Command {
 	return &Command{
 		Name: "sys", Group: "kernel", Summary: "the machine, the kernel and the crash", Needs: NeedsTypes,
-		Usage: []string{"[-t]", "-c [name | number]", "config"},
+		Usage: []string{"[-t | -i]", "-c [name | number]", "config"},
 		Flags: []Flag{
 			{Name: "t", Help: "what tainted the kernel"},
+			{Name: "i", Help: "what the firmware says of the machine (DMI)"},
 			{Name: "c", Help: "the system call table, or the calls with this name or number"},
 		},
 		Help: "Without a flag, what the prompt starts with: UPTIME and the rest come from the kernel's own variables (its tick length is tick_nsec), DATE is the " +
@@ -43,6 +44,16 @@ func runSys(c *Call) (view.Result, error) {
 		return out, nil
 	case c.Flags.Has("c"):
 		return syscalls(c)
+	case c.Flags.Has("i"):
+		fields, err := sysinfo.DMI(c.View)
+		if err != nil {
+			return nil, err
+		}
+		out := view.DMI{}
+		for _, f := range fields {
+			out = append(out, view.DMIField{Name: f.Name, Value: f.Value})
+		}
+		return out, nil
 	case len(c.Args) == 1 && c.Args[0] == "config":
 		text, err := sysinfo.Config(c.View)
 		if err != nil {
