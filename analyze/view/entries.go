@@ -116,7 +116,7 @@ func (e *Entries) shown(w *bufio.Writer, s Shown, addr vmem.Addr, st Style) erro
 
 // StreamJSON writes the array.
 func (e *Entries) StreamJSON(w io.Writer) error {
-	sep := "["
+	a := arrayWriter{w: w}
 	for x, err := range e.Walk {
 		if err != nil {
 			if stop := e.missing(err); stop != nil {
@@ -124,21 +124,14 @@ func (e *Entries) StreamJSON(w io.Writer) error {
 			}
 			continue
 		}
-		if _, err := io.WriteString(w, sep); err != nil {
+		if err := a.element(); err != nil {
 			return err
 		}
-		sep = ",\n"
 		if err := e.entryJSON(w, &x); err != nil {
 			return err
 		}
 	}
-	if sep == "[" {
-		sep = "[]"
-	} else {
-		sep = "]"
-	}
-	_, err := io.WriteString(w, sep)
-	return err
+	return a.end()
 }
 
 func (e *Entries) entryJSON(w io.Writer, x *Entry) error {

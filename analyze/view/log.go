@@ -2,7 +2,6 @@ package view
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -111,7 +110,7 @@ func (l *Log) appendRecord(b []byte, r *printk.Record) []byte {
 
 // StreamJSON writes the array record by record.
 func (l *Log) StreamJSON(w io.Writer) error {
-	sep := "["
+	a := arrayWriter{w: w}
 	for rec, err := range l.Records {
 		if err != nil {
 			l.Missing(err)
@@ -123,22 +122,11 @@ func (l *Log) StreamJSON(w io.Writer) error {
 			t := l.Boot.Add(time.Duration(rec.TimeNsec)).UTC()
 			j.Time = &t
 		}
-		b, err := json.Marshal(j)
-		if err != nil {
+		if err := a.add(j); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(w, sep+string(b)); err != nil {
-			return err
-		}
-		sep = ",\n"
 	}
-	if sep == "[" {
-		sep = "[]"
-	} else {
-		sep = "]"
-	}
-	_, err := io.WriteString(w, sep)
-	return err
+	return a.end()
 }
 
 // Printable is s with control characters and broken UTF-8 as \xHH: names from a dump go through it where they stand in

@@ -60,3 +60,43 @@ func (l Lines) Text(w io.Writer, _ Options) error {
 	}
 	return nil
 }
+
+// arrayWriter writes a JSON array element by element.
+type arrayWriter struct {
+	w io.Writer
+	n int
+}
+
+// element begins the next element, which the caller writes.
+func (a *arrayWriter) element() error {
+	sep := ",\n"
+	if a.n == 0 {
+		sep = "["
+	}
+	a.n++
+	_, err := io.WriteString(a.w, sep)
+	return err
+}
+
+// add writes x as the next element.
+func (a *arrayWriter) add(x any) error {
+	b, err := json.Marshal(x)
+	if err != nil {
+		return err
+	}
+	if err := a.element(); err != nil {
+		return err
+	}
+	_, err = a.w.Write(b)
+	return err
+}
+
+// end closes the array.
+func (a *arrayWriter) end() error {
+	text := "]"
+	if a.n == 0 {
+		text = "[]"
+	}
+	_, err := io.WriteString(a.w, text)
+	return err
+}

@@ -2,7 +2,6 @@ package view
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -56,22 +55,11 @@ func (l SymbolLines) Text(w io.Writer, o Options) error {
 
 // StreamJSON writes the array.
 func (l SymbolLines) StreamJSON(w io.Writer) error {
-	sep := "["
+	a := arrayWriter{w: w}
 	for s := range l {
-		b, err := json.Marshal(s)
-		if err != nil {
+		if err := a.add(s); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(w, sep+string(b)); err != nil {
-			return err
-		}
-		sep = ",\n"
 	}
-	if sep == "[" {
-		sep = "[]"
-	} else {
-		sep = "]"
-	}
-	_, err := io.WriteString(w, sep)
-	return err
+	return a.end()
 }
