@@ -211,3 +211,46 @@ func TestVmapAreas(t *testing.T) {
 	}
 	check(m, want)
 }
+
+func TestStats(t *testing.T) {
+	m := kerneltest.New(t, `
+		enum zone_stat_item { NR_FREE_PAGES, NR_ZONE_LRU_BASE, NR_ZONE_INACTIVE_ANON = 1, NR_VM_ZONE_STAT_ITEMS };
+		enum node_stat_item { NR_LRU_BASE, NR_INACTIVE_ANON = 0, NR_VM_NODE_STAT_ITEMS };
+		enum vm_event_item { PGPGIN, NR_VM_EVENT_ITEMS };
+		struct zone { unsigned long _watermark[3]; unsigned long watermark_boost; unsigned long zone_start_pfn, managed_pages, spanned_pages, present_pages;
+			const char *name; long vm_stat[2]; };
+		struct pglist_data { struct zone node_zones[2]; unsigned long node_start_pfn, node_spanned_pages; };`)
+	zone, node, event, data := m.Alloc(16), m.Alloc(8), m.Alloc(8), m.Alloc(400)
+	m.Word(zone, 7)
+	m.Word(zone+8, ^uint64(1)) // -2
+	m.Word(node, 5)
+	m.Word(event, 9)
+	m.Var("vm_zone_stat", zone, "")
+	m.Var("vm_node_stat", node, "")
+	m.Var("vm_event_states", event, "")
+	m.Var("contig_page_data", data, "struct pglist_data")
+	name := m.Alloc(8)
+	m.Write(name, []byte("DMA32"))
+	for i, x := range []uint64{10, 20, 30, 5, 1, 80, 100, 90, uint64(name), 3, 4} {
+		m.Word(data+vmem.Addr(8*i), x)
+	}
+	m.Word(data+88+64, uint64(name))
+	v := m.View()
+	want := []mm.Stats{{Name: "VM_ZONE_STAT", Counters: []mm.Counter{{Name: "NR_FREE_PAGES", Value: 7}, {Name: "NR_ZONE_INACTIVE_ANON", Value: 0}}},
+		{Name: "VM_NODE_STAT", Counters: []mm.Counter{{Name: "NR_INACTIVE_ANON", Value: 5}}}, {Name: "VM_EVENT_STATES", Counters: []mm.Counter{{Name: "PGPGIN", Value: 9}}}}
+	if d := cmp.Diff(want, mm.VMStats(v)); d != "" {
+		t.Errorf("VMStats: (-want +got)\n%s", d)
+	}
+	zones, err := mm.Zones(v)
+	if err != nil || len(zones) != 2 {
+		t.Fatalf("Zones = %v, %v; want two", zones, err)
+	}
+	z := mm.Zone{Addr: data, Name: "DMA32", Start: 1, Spanned: 100, Present: 90, Managed: 80, Min: 15, Low: 25, High: 35,
+		Stats: []mm.Counter{{Name: "NR_FREE_PAGES", Value: 3}, {Name: "NR_ZONE_INACTIVE_ANON", Value: 4}}}
+	if d := cmp.Diff(z, zones[0]); d != "" {
+		t.Errorf("Zones()[0]: (-want +got)\n%s", d)
+	}
+	if gaps, _ := v.Gaps(); len(gaps) > 0 {
+		t.Errorf("gaps: %v", gaps)
+	}
+}

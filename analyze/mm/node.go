@@ -2,7 +2,6 @@ package mm
 
 import (
 	"kdx/analyze/kernel"
-	"kdx/analyze/vmem"
 )
 
 type nodeStruct struct {
@@ -19,7 +18,7 @@ func NodeOf(v *kernel.View, pfn uint64) (node int, ok bool) {
 	if err != nil || n <= 1 {
 		return 0, true // one node, or a kernel that knows no others
 	}
-	data, err := v.Symbol("node_data") // struct pglist_data *[MAX_NUMNODES]
+	nodes, err := nodeAddrs(v)
 	if err != nil {
 		return 0, false
 	}
@@ -27,14 +26,13 @@ func NodeOf(v *kernel.View, pfn uint64) (node int, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	for i := range min(n, maxNodes) {
-		p, err := v.Word(vmem.Addr(data.Addr + i*v.WordSize()))
-		if err != nil || p == 0 {
+	for i, at := range nodes {
+		if at == 0 {
 			continue
 		}
-		d, err := bind.Read(v, vmem.Addr(p))
+		d, err := bind.Read(v, at)
 		if err == nil && pfn >= d.Start && pfn-d.Start < d.Spanned {
-			return int(i), true
+			return i, true
 		}
 	}
 	return 0, false

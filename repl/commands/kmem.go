@@ -15,11 +15,13 @@ import (
 func kmemCommand() *Command {
 	return &Command{
 		Name: "kmem", Group: "memory", Summary: "the kernel's memory: totals, slab caches, what is at an address", Needs: NeedsTypes, Complete: "symbol",
-		Usage: []string{"-i", "-s [CACHE | ADDRESS]…", "-v | -h | -o | -g [FLAGS]", "[-P] ADDRESS…"},
+		Usage: []string{"-i", "-s [CACHE | ADDRESS]…", "-v | -V | -z | -h | -o | -g [FLAGS]", "[-P] ADDRESS…"},
 		Flags: []Flag{
 			{Name: "i", Help: "the totals of /proc/meminfo"},
 			{Name: "s", Help: "slab caches: all, or those named"},
 			{Name: "v", Help: "mapped areas of vmalloc space"},
+			{Name: "V", Help: "the counters of /proc/vmstat: zones, nodes, events"},
+			{Name: "z", Help: "zones: size, watermarks, counters"},
 			{Name: "h", Help: "huge pages of each size"},
 			{Name: "o", Help: "the offsets of the CPUs' per-CPU areas"},
 			{Name: "g", Help: "the names of page flags, or of those that are set in FLAGS (hexadecimal)"},
@@ -43,6 +45,10 @@ func runKmem(c *Call) (view.Result, error) {
 		return kmemSlabs(c)
 	case c.Flags.Has("v"):
 		return kmemVmalloc(c)
+	case c.Flags.Has("V"):
+		return kmemStats(c), nil
+	case c.Flags.Has("z"):
+		return kmemZones(c)
 	case c.Flags.Has("h"):
 		return kmemHuge(c)
 	case c.Flags.Has("o"):

@@ -60,3 +60,32 @@ func kmemFlags(c *Call) (view.Result, error) {
 	}
 	return &out, nil
 }
+
+func kmemStats(c *Call) view.Result {
+	var out view.VMStats
+	for _, g := range mm.VMStats(c.View) {
+		out = append(out, view.CounterGroup{Name: g.Name, Counters: viewCounters(g.Counters)})
+	}
+	return out
+}
+
+func viewCounters(cs []mm.Counter) []view.Counter {
+	out := make([]view.Counter, len(cs))
+	for i, c := range cs {
+		out[i] = view.Counter(c)
+	}
+	return out
+}
+
+func kmemZones(c *Call) (view.Result, error) {
+	zones, err := mm.Zones(c.View)
+	if err != nil {
+		return nil, err
+	}
+	out := make(view.Zones, 0, len(zones))
+	for _, z := range zones {
+		out = append(out, view.Zone{Node: z.Node, Index: z.Index, Addr: z.Addr, Name: z.Name, Start: z.Start, Spanned: z.Spanned, Present: z.Present,
+			Managed: z.Managed, Min: z.Min, Low: z.Low, High: z.High, Counters: viewCounters(z.Stats)})
+	}
+	return out, nil
+}
