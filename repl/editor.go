@@ -33,9 +33,20 @@ type Editor interface {
 
 // terminalEditor is chzyer/readline behind Editor.
 type terminalEditor struct {
-	rl atomic.Pointer[readline.Instance] // its goroutine may call filter before NewEx has returned
-	vi bool
-	in *keyboard
+	s     *Session
+	rl    atomic.Pointer[readline.Instance] // its goroutine may call filter before NewEx has returned
+	vi    bool
+	in    *keyboard
+	width atomic.Int64 // of the screen when candidates were listed last
+}
+
+// editWidth is the width of the screen, but at least what readline needs not to miscalculate.
+func editWidth(t Terminal) int {
+	width, _ := t.size()
+	if width <= 0 {
+		width = 80
+	}
+	return max(width, 20)
 }
 
 // keyboard is stdin without the NUL of Ctrl-Space, which readline would take for the end of input.
@@ -59,12 +70,16 @@ func (k *keyboard) Read(p []byte) (int, error) {
 
 // NewTerminalEditor edits lines on a terminal, with the session's completion.
 func NewTerminalEditor(s *Session) (Editor, error) {
-	e := &terminalEditor{in: &keyboard{f: os.Stdin}}
+	if t := os.Getenv("TERM"); t == "" || t == "dumb" { // a terminal that knows no escape sequences
+		return newPlainEditor(s.cfg.In, s.cfg.Out), nil
+	}
+	e := &terminalEditor{s: s, in: &keyboard{f: os.Stdin}}
 	rl, err := readline.NewEx(&readline.Config{
 		FuncFilterInputRune:    e.filter,
+		FuncGetWidth:           func() int { return editWidth(s.cfg.Terminal) },
 		Prompt:                 Prompt,
 		Stdin:                  readline.NewCancelableStdin(e.in),
-		AutoComplete:           &readlineCompleter{s: s},
+		AutoComplete:           &readlineCompleter{s: s, width: &e.width},
 		DisableAutoSaveHistory: true, // the session keeps it, safe for several kdx at once
 		HistoryLimit:           historyLimit,
 		HistorySearchFold:      true,
@@ -88,8 +103,9 @@ func (e *terminalEditor) filter(r rune) (rune, bool) {
 	if rl == nil || !rl.Operation.IsInCompleteMode() {
 		return r, true
 	}
+	resized := int64(editWidth(e.s.cfg.Terminal)) != e.width.Load() // readline goes on counting the old columns
 	enter := r == readline.CharEnter || r == readline.CharCtrlJ
-	if enter && !rl.Operation.IsInCompleteSelectMode() || r == readline.CharInterrupt {
+	if enter && !rl.Operation.IsInCompleteSelectMode() || r == readline.CharInterrupt || resized {
 		rl.Operation.ExitCompleteMode(false)
 		rl.Operation.Refresh()
 	}
@@ -132,8 +148,11 @@ func (e *plainEditor) ReadLine() (string, error) {
 		io.WriteString(e.prompt, Prompt)
 	}
 	line, err := e.r.ReadString('\n')
-	if err != nil && line != "" {
+	switch {
+	case err != nil && line != "":
 		err = nil
+	case err != nil && e.prompt != nil:
+		io.WriteString(e.prompt, "\n")
 	}
 	return strings.TrimRight(line, "\r\n"), err
 }
@@ -146,11 +165,12 @@ func (e *plainEditor) Close() error    { return nil }
 func StandardTerminal() Terminal {
 	t := Terminal{In: term.IsTerminal(int(os.Stdin.Fd())), Out: term.IsTerminal(int(os.Stdout.Fd())), Err: term.IsTerminal(int(os.Stderr.Fd()))}
 	t.Size = func() (width, height int) {
-		w, h, err := term.GetSize(int(os.Stdout.Fd()))
-		if err != nil {
-			return 0, 0
+		for _, f := range []*os.File{os.Stdout, os.Stderr, os.Stdin} { // kdx open vmcore | tee log has a terminal too
+			if w, h, err := term.GetSize(int(f.Fd())); err == nil {
+				return w, h
+			}
 		}
-		return w, h
+		return 0, 0
 	}
 	return t
 }
@@ -158,14 +178,22 @@ func StandardTerminal() Terminal {
 // readlineCompleter is the session's completion as readline wants it: what follows the cursor, and how much of it is
 // already there.
 type readlineCompleter struct {
-	s  *Session
-	mu sync.Mutex
+	s     *Session
+	mu    sync.Mutex
+	width *atomic.Int64
 }
 
 // Do is called by readline's own goroutine, while the session waits for the line.
-func (c *readlineCompleter) Do(line []rune, pos int) ([][]rune, int) {
+func (c *readlineCompleter) Do(line []rune, pos int) (suffixes [][]rune, length int) {
+	defer func() {
+		if p := recover(); p != nil { // a mistake here must not cost the session
+			c.s.cfg.Log.Error("completing", "line", string(line), "err", p)
+			suffixes, length = nil, 0
+		}
+	}()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.width.Store(int64(editWidth(c.s.cfg.Terminal)))
 	have, names := c.s.complete(string(line[:pos]))
 	names = fitting(names, len([]rune(have)), c.s.cfg.Terminal)
 	out := make([][]rune, len(names))
@@ -178,10 +206,8 @@ func (c *readlineCompleter) Do(line []rune, pos int) ([][]rune, int) {
 // fitting are the names that readline can list: it can't scroll, nor show what is wider than the screen. Of too many,
 // what they have in common stays.
 func fitting(names []string, have int, t Terminal) []string {
-	width, height := t.size()
-	if width == 0 {
-		width = 80
-	}
+	_, height := t.size()
+	width := editWidth(t)
 	longest := 0
 	for _, n := range names {
 		longest = max(longest, len([]rune(n)))

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -28,6 +31,7 @@ func (s *Session) interact(ctx context.Context) Status {
 		ed = newPlainEditor(s.cfg.In, s.cfg.Out)
 	}
 	defer ed.Close()
+	defer s.onTerminate(ed)()
 	file := historyFile{historyPath()}
 	if s.history, err = file.load(); err != nil {
 		s.complain(fmt.Sprintf("history: %v", err))
@@ -73,6 +77,25 @@ func (s *Session) interact(ctx context.Context) Status {
 		if o := s.line(ctx, text); o.exit || s.outGone {
 			return OK
 		}
+	}
+}
+
+// onTerminate gives the terminal back before SIGTERM or SIGHUP ends the program.
+func (s *Session) onTerminate(ed Editor) (stop func()) {
+	if s.cfg.GiveUp == nil {
+		return func() {}
+	}
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		if _, ok := <-ch; ok {
+			ed.Close()
+			s.cfg.GiveUp()
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(ch)
 	}
 }
 

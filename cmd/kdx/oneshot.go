@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,27 @@ func oneShot(cmd *commands.Command, std stdio) *cobra.Command {
 		},
 	}
 	c.SetHelpFunc(help)
+	c.ValidArgsFunction = func(_ *cobra.Command, _ []string, last string) ([]string, cobra.ShellCompDirective) {
+		if !strings.HasPrefix(last, "-") {
+			return nil, cobra.ShellCompDirectiveDefault // files
+		}
+		return flagCompletions(cmd, last), cobra.ShellCompDirectiveNoFileComp
+	}
 	return c
+}
+
+// flagCompletions are the command's flags and kdx's own, with what they do.
+func flagCompletions(cmd *commands.Command, last string) []string {
+	var out []string
+	for i := range cmd.Flags {
+		name, _, _ := strings.Cut(cmd.Flags[i].String(), " ")
+		out = append(out, name+"\t"+cmd.Flags[i].Help)
+	}
+	var o options
+	f := pflag.NewFlagSet(cmd.Name, pflag.ContinueOnError)
+	o.register(f)
+	f.VisitAll(func(x *pflag.Flag) { out = append(out, "--"+x.Name+"\t"+x.Usage) })
+	return slices.DeleteFunc(out, func(s string) bool { return !strings.HasPrefix(s, last) })
 }
 
 func runOneShot(ctx context.Context, cmd *commands.Command, args []string, std stdio, help func()) error {
