@@ -15,10 +15,11 @@ import (
 func kmemCommand() *Command {
 	return &Command{
 		Name: "kmem", Group: "memory", Summary: "the kernel's memory: totals, slab caches, what is at an address", Needs: NeedsTypes, Complete: "symbol",
-		Usage: []string{"-i", "-s [CACHE | ADDRESS]…", "-v | -V | -z | -h | -o | -g [FLAGS]", "[-P] ADDRESS…"},
+		Usage: []string{"-i", "-s [CACHE | ADDRESS]…", "-S CACHE", "-v | -V | -z | -h | -o | -g [FLAGS]", "[-P] ADDRESS…"},
 		Flags: []Flag{
 			{Name: "i", Help: "the totals of /proc/meminfo"},
 			{Name: "s", Help: "slab caches: all, or those named"},
+			{Name: "S", Help: "each slab of a cache with its objects, allocated ones in brackets"},
 			{Name: "v", Help: "mapped areas of vmalloc space"},
 			{Name: "V", Help: "the counters of /proc/vmstat: zones, nodes, events"},
 			{Name: "z", Help: "zones: size, watermarks, counters"},
@@ -31,7 +32,7 @@ func kmemCommand() *Command {
 			"it is in, the vmalloc area, and its page. A number below the kernel's addresses is taken as a physical address, and the address of a struct page " +
 			"as that of its page.\n\n" +
 			"-s: ALLOCATED counts the objects that someone holds. /proc/slabinfo counts free ones that wait at a CPU or in a sheaf as active too; " +
-			"that count is `active` in JSON. Caches whose objects are alike are merged by the kernel and show under one name.",
+			"that count is `active` in JSON. -S finds full slabs too, which are on no list, by looking at all pages. Caches whose objects are alike are merged by the kernel and show under one name.",
 		Examples: []Example{{"kmem -i", "how much memory was free"}, {"kmem -s kmalloc-64", "one cache"}, {"kmem ffff888003a4c000", "what is there?"}},
 		Run:      runKmem,
 	}
@@ -43,6 +44,8 @@ func runKmem(c *Call) (view.Result, error) {
 		return kmemInfo(c), nil
 	case c.Flags.Has("s"):
 		return kmemSlabs(c)
+	case c.Flags.Has("S"):
+		return kmemObjects(c)
 	case c.Flags.Has("v"):
 		return kmemVmalloc(c)
 	case c.Flags.Has("V"):
@@ -194,15 +197,7 @@ func identity(c *Call, f *identify.Finder, r *identify.Result) view.Identity {
 		case o.Unsure != nil:
 			s.State = "unknown"
 		}
-		switch w := o.Owner; {
-		case w == nil:
-		case !w.Sheaf:
-			s.Where = fmt.Sprintf("cpu %d cache", w.CPU)
-		case w.CPU < 0:
-			s.Where = "node sheaf"
-		default:
-			s.Where = fmt.Sprintf("cpu %d sheaf", w.CPU)
-		}
+		s.Where = whereFree(o.Owner)
 		x.Object = s
 	}
 	if r.Task != nil {
