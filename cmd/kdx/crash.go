@@ -122,6 +122,14 @@ func (c *crashLine) parse(args []string) error {
 			continue
 		}
 		name, value, hasValue := strings.Cut(a, "=")
+		if a[1] != '-' && len(a) > 2 { // letters in one word: -sf, and -d8 with the value behind its letter
+			name, value, hasValue = a[:2], "", false
+			if opt := findCrashOption(name); opt != nil && opt.arg != "" {
+				value, hasValue = a[2:], true
+			} else {
+				args = append([]string{"-" + a[2:]}, args...)
+			}
+		}
 		if opt := findCrashOption(name); opt != nil {
 			if opt.arg != "" && !hasValue {
 				if len(args) == 0 {
