@@ -37,3 +37,28 @@ func NodeOf(v *kernel.View, pfn uint64) (node int, ok bool) {
 	}
 	return 0, false
 }
+
+// nodesEnd is where the memory of the highest node ends, as a pfn; 0 if it can't be read. Nodes span more than the RAM
+// that a dump describes.
+func nodesEnd(v *kernel.View) uint64 {
+	const limit = 1 << 40 // 4 PiB in pages of 4 KiB: what x86-64 can address
+	nodes, err := nodeAddrs(v)
+	if err != nil {
+		return 0
+	}
+	bind, err := kernel.Bind[nodeStruct](v.Kernel, "pglist_data")
+	if err != nil {
+		return 0
+	}
+	end := uint64(0)
+	for _, at := range nodes {
+		if at == 0 {
+			continue
+		}
+		if d, err := bind.Read(v, at); err == nil && d.Start < limit && d.Spanned < limit {
+			end = max(end, d.Start+d.Spanned)
+		}
+	}
+	section := uint64(128<<20) / v.PageSize() // struct pages come in sections, 128 MiB on x86-64
+	return (end + section - 1) / section * section
+}

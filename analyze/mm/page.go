@@ -83,6 +83,7 @@ func NewPages(v *kernel.View) (*Pages, error) {
 	}
 	p.direct = direct
 	p.flags = flagNames(v)
+	p.maxPFN = max(p.maxPFN, nodesEnd(v))
 	return p, nil
 }
 
@@ -100,6 +101,9 @@ func flagNames(v *kernel.View) []string {
 	}
 	return names
 }
+
+// Max is one more than the last pfn that may have a struct page.
+func (p *Pages) Max() uint64 { return p.maxPFN }
 
 // FlagNames are the names of the page flags by bit; an unnamed one is "".
 func (p *Pages) FlagNames() []string { return p.flags }

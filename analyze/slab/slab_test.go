@@ -229,6 +229,20 @@ func TestSlabs(t *testing.T) {
 					}
 				}
 			}
+			var slabs, objects, held int
+			for a, err := range s.All(c) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, err := s.Detail(c, a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				slabs, objects, held = slabs+1, objects+len(d.Objects), held+int(d.Allocated())
+			}
+			if slabs != 2 || objects != 32 || held != 25 {
+				t.Errorf("All: %d slabs, %d objects, %d of them allocated; want 2, 32, 25", slabs, objects, held)
+			}
 			if _, ok, _ := s.At(w.cache); ok {
 				t.Errorf("At(%#x): an object; that page is no slab", w.cache)
 			}

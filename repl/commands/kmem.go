@@ -15,12 +15,13 @@ import (
 func kmemCommand() *Command {
 	return &Command{
 		Name: "kmem", Group: "memory", Summary: "the kernel's memory: totals, slab caches, what is at an address", Needs: NeedsTypes, Complete: "symbol",
-		Usage: []string{"-i", "-s [CACHE | ADDRESS]…", "-S CACHE", "-v | -V | -z | -h | -o | -g [FLAGS]", "[-P] ADDRESS…"},
+		Usage: []string{"-i", "-s [CACHE | ADDRESS]…", "-S CACHE", "-v | -p | -V | -z | -h | -o | -g [FLAGS]", "[-P] ADDRESS…"},
 		Flags: []Flag{
 			{Name: "i", Help: "the totals of /proc/meminfo"},
 			{Name: "s", Help: "slab caches: all, or those named"},
 			{Name: "S", Help: "each slab of a cache with its objects, allocated ones in brackets"},
 			{Name: "v", Help: "mapped areas of vmalloc space"},
+			{Name: "p", Help: "every page: its struct page, mapping, index, count and flags"},
 			{Name: "V", Help: "the counters of /proc/vmstat: zones, nodes, events"},
 			{Name: "z", Help: "zones: size, watermarks, counters"},
 			{Name: "h", Help: "huge pages of each size"},
@@ -48,6 +49,8 @@ func runKmem(c *Call) (view.Result, error) {
 		return kmemObjects(c)
 	case c.Flags.Has("v"):
 		return kmemVmalloc(c)
+	case c.Flags.Has("p"):
+		return kmemPages(c)
 	case c.Flags.Has("V"):
 		return kmemStats(c), nil
 	case c.Flags.Has("z"):

@@ -7,6 +7,7 @@ import (
 	"kdx/analyze/mm"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
+	"kdx/dumpfmt"
 )
 
 func kmemHuge(c *Call) (view.Result, error) {
@@ -88,4 +89,30 @@ func kmemZones(c *Call) (view.Result, error) {
 			Managed: z.Managed, Min: z.Min, Low: z.Low, High: z.High, Counters: viewCounters(z.Stats)})
 	}
 	return out, nil
+}
+
+// kmemPages lists every page that has a struct page: also those that the firmware or a crash kernel keeps, which are not in
+// the dump.
+func kmemPages(c *Call) (view.Result, error) {
+	pages, err := mm.NewPages(c.View)
+	if err != nil {
+		return nil, err
+	}
+	return view.PageLines(func(yield func(view.PageLine) bool) {
+		for pfn := range pages.Max() {
+			p, err := pages.Read(c.View, pfn)
+			if err != nil {
+				if c.View.Context().Err() != nil {
+					return
+				}
+				if c.View.Image().State(pfn) != dumpfmt.Absent {
+					c.View.Gap("", err)
+				}
+				continue
+			}
+			if !yield(*pageLine(pages, &p)) {
+				return
+			}
+		}
+	}), nil
 }
