@@ -36,6 +36,9 @@ func (s PageState) String() string {
 // Readable reports whether reading a page in this state gives bytes (zeros for Zero and ZeroOrExcluded).
 func (s PageState) Readable() bool { return s == Present || s == Zero || s == ZeroOrExcluded }
 
+// RAM reports whether the machine has memory there, be it in the dump or not.
+func (s PageState) RAM() bool { return s != Absent }
+
 // Source is all that a dump format implements. Its methods may be called by many goroutines at once.
 type Source interface {
 	// Info is what the headers say. It is the same pointer on each call and isn't changed after Open.

@@ -7,7 +7,6 @@ import (
 	"kdx/analyze/mm"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
-	"kdx/dumpfmt"
 )
 
 func kmemHuge(c *Call) (view.Result, error) {
@@ -105,7 +104,7 @@ func kmemPages(c *Call) (view.Result, error) {
 				if c.View.Context().Err() != nil {
 					return
 				}
-				if c.View.Image().State(pfn) != dumpfmt.Absent {
+				if c.View.Image().State(pfn).RAM() {
 					c.View.Gap("", err)
 				}
 				continue
