@@ -105,7 +105,7 @@ func groupsOf(all []*Command) []string {
 }
 
 // Text writes the list.
-func (l HelpList) Text(w io.Writer, _ view.Options) error {
+func (l HelpList) Text(w io.Writer, o view.Options) error {
 	var b strings.Builder
 	for i, g := range l {
 		if i > 0 {
@@ -113,7 +113,7 @@ func (l HelpList) Text(w io.Writer, _ view.Options) error {
 		}
 		b.WriteString(strings.ToUpper(g.Group) + "\n")
 		for _, e := range g.Commands {
-			fmt.Fprintf(&b, "  %-10s %s\n", e.Name, e.Summary)
+			wrap(&b, fmt.Sprintf("%-10s %s", e.Name, e.Summary), "  ", strings.Repeat(" ", 13), columns(o))
 		}
 	}
 	b.WriteString("\nhelp COMMAND shows its flags and examples; help input and help output tell what a line may be.\n")
@@ -170,7 +170,7 @@ func NewHelpPage(c *Command) *HelpPage {
 // String is the flag as it is typed: -c CPUS, --sp SP.
 func (f *Flag) String() string {
 	s := "-" + f.Name
-	if len(f.Name) > 1 {
+	if len(f.Name) > 1 && (f.Name[0] < '0' || f.Name[0] > '9') { // crash's -16 has one dash
 		s = "-" + s
 	}
 	if f.Arg != "" {
@@ -197,12 +197,17 @@ func (l HelpPages) Text(w io.Writer, o view.Options) error {
 // readable is the width of text that is easily read.
 const readable = 100
 
+// columns that help fills.
+func columns(o view.Options) int {
+	if o.Width > 0 {
+		return max(40, min(readable, o.Width))
+	}
+	return readable
+}
+
 // Text writes the page.
 func (p *HelpPage) Text(w io.Writer, o view.Options) error {
-	width := readable
-	if o.Width > 0 {
-		width = max(40, min(width, o.Width))
-	}
+	width := columns(o)
 	var b strings.Builder
 	head := p.Name
 	if len(p.Aliases) > 0 {

@@ -20,7 +20,7 @@ func setCommand() *Command {
 			{Name: "p", Help: "take the task that crashed"},
 			{Name: "v", Help: "list the variables and their values"},
 		},
-		Help: "Without arguments it shows the context: the task that bt, files, vm and others take when none is named. At the start that is the task that " +
+		Help: "Without arguments it shows the context: the task that bt, task, vtop and others take when none is named. At the start that is the task that " +
 			"crashed. With a task it makes that one the context. STATE says (PANIC) for the task that crashed and (ACTIVE) for others that were running.\n\n" + variableHelp(),
 		Examples: []Example{{"set 812", "take PID 812"}, {"set -c 1", "take what CPU 1 was running"}, {"set scroll off", "no paging"}},
 		Run:      runSet,
