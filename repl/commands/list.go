@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,7 +33,8 @@ func listCommand() *Command {
 			{Name: "d", Help: "numbers in decimal"},
 		},
 		Help: "Without -h and -H, START is the first structure, and the pointer at OFFSET leads to the next. The list ends at NULL, at START, at the second entry, " +
-			"at an entry that points to itself, or at END. A list that comes back to any other entry is damaged, and that ends it too.",
+			"at an entry that points to itself, or at END. A list that comes back to any other entry is damaged, and that ends it too. " +
+			"Where an entry of list_heads can't be read, the rest is reached from the other end.",
 		Examples: []Example{{"list -H modules -o module.list -s module.name", "all modules"}, {"list task_struct.tasks -h init_task -S task_struct.pid,comm", "all processes"},
 			{"list -h -O task_struct.children -o task_struct.sibling init_task", "the children of a task"}},
 		Run: runList,
@@ -209,8 +211,33 @@ func (c *Call) followList(s listSpec) iter.Seq2[vmem.Addr, error] {
 				return
 			}
 		}
-		yield(0, fmt.Errorf("list: after %#x: %w", uint64(last), err))
+		if !yield(0, fmt.Errorf("list: after %#x: %w", uint64(last), err)) || !s.heads || s.hasEnd || loops.all == nil {
+			return
+		}
+		for _, link := range c.otherEnd(s, base, loops.all) {
+			if !yield(link-vmem.Addr(s.offset), nil) {
+				return
+			}
+		}
 	}
+}
+
+// otherEnd collects what lies between an entry that can't be read and the head, by the list_heads' other pointers; in
+// the list's order.
+func (c *Call) otherEnd(s listSpec, base vmem.Addr, seen map[vmem.Addr]bool) []vmem.Addr {
+	var out []vmem.Addr
+	for cur := base; ; {
+		p, err := c.View.Word(cur + vmem.Addr(c.View.WordSize()-s.prev))
+		link := vmem.Addr(p)
+		if err != nil || link == 0 || link == base || seen[link] || c.View.Step() != nil {
+			break
+		}
+		seen[link] = true
+		out = append(out, link)
+		cur = link
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // linkOf is where the next pointer lies, given a pointer to the current entry.

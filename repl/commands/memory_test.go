@@ -253,6 +253,26 @@ func TestListLoop(t *testing.T) {
 	}
 }
 
+// The entries behind one that can't be read are reached from the head's other pointer.
+func TestListExcluded(t *testing.T) {
+	x := newMemoryTarget(t)
+	items := x.items
+	for i := range items {
+		items[i] = x.AllocPage()
+	}
+	x.items = items
+	x.ring(x.head)
+	x.Exclude(items[1])
+	addr := func(a vmem.Addr) string { return strings.TrimPrefix(hexOf(a), "0x") + "\n" }
+	got, err := x.run(t, "list -H item_list item.link")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := addr(items[0]) + addr(items[1]) + addr(items[2]) + "missing: list: after "; !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 4 {
+		t.Errorf("list with an excluded entry:\n%s\nwant all three, and what is missing", got)
+	}
+}
+
 func TestTree(t *testing.T) {
 	x := newMemoryTarget(t)
 	at := func(a vmem.Addr) string { return strings.TrimPrefix(hexOf(a), "0x") + "\n" }
