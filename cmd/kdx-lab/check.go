@@ -19,34 +19,15 @@ type subject struct {
 	dump           string // the file to open
 	truth          truth
 	way            way
-	variant        variant
 }
 
-// checkLegs are the legs of one dump; full adds those that compare with other readers.
-func (l *lab) checkLegs(kdx, name, dir string, full bool) []leg {
+// checkLegs are the legs of one dump; full adds those that compare with other readers, forms those that compare its other forms.
+func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	s := &subject{kdx: kdx, name: name, dir: dir, dump: filepath.Join(dir, "vmcore")}
-	load := func() error {
-		if s.truth.Uname != nil {
-			return nil
-		}
-		var err error
-		s.truth, err = readTruth(dir)
-		for _, w := range ways() {
-			if strings.Contains(name+"-", "-"+w.name+"-") {
-				s.way = w
-			}
-		}
-		for _, v := range variants() {
-			if strings.HasSuffix(name, "-"+v.name) {
-				s.variant = v
-			}
-		}
-		return err
-	}
 	var legs []leg
 	add := func(what string, check func(ctx context.Context, s *subject) (string, error)) {
 		legs = append(legs, leg{name + " " + what, func(ctx context.Context) (string, error) {
-			if err := load(); err != nil {
+			if err := s.load(); err != nil {
 				return "", err
 			}
 			return check(ctx, s)
@@ -62,44 +43,82 @@ func (l *lab) checkLegs(kdx, name, dir string, full bool) []leg {
 	add("stacks", checkStacks)
 	add("panic", checkPanic)
 	if full {
-		add("stacks, drgn", func(ctx context.Context, s *subject) (string, error) {
-			if s.way.name == "" {
-				return "", skip("not a dump that the lab made")
+		peer := func(check func(context.Context, *subject, reference) (string, error)) func(context.Context, *subject) (string, error) {
+			return func(ctx context.Context, s *subject) (string, error) {
+				r, err := l.reference(ctx, s.dir)
+				if err != nil {
+					return "", err
+				}
+				return check(ctx, s, r)
 			}
-			r, err := l.reference(ctx, s.dir)
-			if err != nil {
-				return "", err
-			}
-			return checkDrgn(ctx, s, r)
-		})
+		}
+		add("stacks, drgn", peer(checkDrgn))
+		add("text, crash", peer(checkCrash))
+	}
+	if forms {
+		add("forms", l.checkForms)
 	}
 	return legs
+}
+
+// load reads the truth once, and finds out from the dump's name how it was made.
+func (s *subject) load() error {
+	if s.truth.Uname != nil {
+		return nil
+	}
+	for _, w := range ways() {
+		if strings.Contains(s.name+"-", "-"+w.name+"-") {
+			s.way = w
+		}
+	}
+	if s.way.name == "" {
+		return fmt.Errorf("%s does not say how the kernel died: want KERNEL-WAY or KERNEL-WAY-VARIANT", s.name)
+	}
+	var err error
+	s.truth, err = readTruth(s.dir)
+	return err
+}
+
+// say runs one command of kdx on a form of the dump, without a vmlinux, and returns its text.
+func (s *subject) say(ctx context.Context, dump, command string) (string, error) {
+	out, errs, err := s.run(ctx, dump, "-c", command)
+	if err != nil {
+		return "", fmt.Errorf("kdx open -c %q: %w: %s", command, err, tail(errs, 3))
+	}
+	return out, nil
+}
+
+// run runs kdx open, with no start-up file that could change what it says.
+func (s *subject) run(ctx context.Context, dump string, args ...string) (stdout, stderr string, err error) {
+	cmd := exec.CommandContext(ctx, s.kdx, append([]string{"open", dump}, args...)...)
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "TZ=UTC")
+	cmd.Dir = s.dir
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
 
 // ask runs commands of kdx on the dump, without a vmlinux: everything it says comes from the dump alone. Each answer is decoded
 // into the value of the same place.
 func (s *subject) ask(ctx context.Context, commands []string, into ...any) error {
-	args := []string{"open", s.dump, "--json"}
+	args := []string{"--json"}
 	for _, c := range commands {
 		args = append(args, "-c", c)
 	}
-	cmd := exec.CommandContext(ctx, s.kdx, args...)
-	cmd.Env = append(os.Environ(), "HOME="+s.dir, "TZ=UTC") // no start-up file, no surprises
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	runErr := cmd.Run()
+	out, errs, runErr := s.run(ctx, s.dump, args...)
 	var exit *exec.ExitError
 	if runErr != nil && !errors.As(runErr, &exit) {
 		return runErr
 	}
-	d := json.NewDecoder(&out)
+	d := json.NewDecoder(strings.NewReader(out))
 	for i, v := range into {
 		if err := decodeAnswer(d, v); err != nil {
-			return fmt.Errorf("kdx open -c %q: %w: %s", commands[i], err, tail(errs.String(), 5))
+			return fmt.Errorf("kdx open -c %q: %w: %s", commands[i], err, tail(errs, 5))
 		}
 	}
 	if runErr != nil {
-		return fmt.Errorf("kdx open: %w: %s", runErr, tail(errs.String(), 5))
+		return fmt.Errorf("kdx open: %w: %s", runErr, tail(errs, 5))
 	}
 	return nil
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -16,12 +13,12 @@ var formCommands = []string{"sys", "ps", "log", "mod", "foreach bt", "sym -l", "
 	"struct -o task_struct", "whatis init_task", "sys -c", "list task_struct.tasks -s task_struct.pid,comm -h init_task"}
 
 // checkForms makes the forms of a dump and compares the text of commands on each with that on the complete one.
-func (l *lab) checkForms(ctx context.Context, kdx, dir string) (string, error) {
-	files, err := l.forms(ctx, dir)
+func (l *lab) checkForms(ctx context.Context, s *subject) (string, error) {
+	files, err := l.forms(ctx, s.dir)
 	if err != nil {
 		return "", err
 	}
-	whole, err := sayAll(ctx, kdx, filepath.Join(dir, "vmcore"))
+	whole, err := s.sayAll(ctx, s.dump)
 	if err != nil {
 		return "", err
 	}
@@ -30,7 +27,7 @@ func (l *lab) checkForms(ctx context.Context, kdx, dir string) (string, error) {
 	for _, f := range files {
 		name := filepath.Base(f)
 		names = append(names, name)
-		got, err := sayAll(ctx, kdx, f)
+		got, err := s.sayAll(ctx, f)
 		if err != nil {
 			d.add("%s: %v", name, err)
 			continue
@@ -45,18 +42,15 @@ func (l *lab) checkForms(ctx context.Context, kdx, dir string) (string, error) {
 }
 
 // sayAll runs the commands one process each, so that each output stands alone. The name of the dump is the one thing that may differ.
-func sayAll(ctx context.Context, kdx, dump string) (map[string]string, error) {
+func (s *subject) sayAll(ctx context.Context, dump string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, c := range formCommands {
-		cmd := exec.CommandContext(ctx, kdx, "open", dump, "-c", c)
-		cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(dump), "TZ=UTC")
-		var text, errs bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &text, &errs
-		if err := cmd.Run(); err != nil {
-			return nil, fmt.Errorf("%s: %w: %s", c, err, tail(errs.String(), 3))
+		text, err := s.say(ctx, dump, c)
+		if err != nil {
+			return nil, err
 		}
 		var kept []string
-		for line := range strings.Lines(text.String()) {
+		for line := range strings.Lines(text) {
 			if !strings.Contains(line, "DUMPFILE:") {
 				kept = append(kept, line)
 			}

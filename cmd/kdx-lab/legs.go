@@ -103,7 +103,7 @@ func runTest(ctx context.Context, l *lab, args []string) error {
 		if err != nil {
 			return err
 		}
-		for _, g := range l.checkLegs(kdx, filepath.Base(dir), dir, true) {
+		for _, g := range l.checkLegs(kdx, filepath.Base(dir), dir, true, false) {
 			t.run(ctx, g)
 		}
 	}
@@ -170,11 +170,8 @@ func (l *lab) jobLegs(ctx context.Context, t *tally, kdx string, j job, full boo
 	if !made || !exists(filepath.Join(dir, "vmcore")) {
 		return
 	}
-	for _, g := range l.checkLegs(kdx, name, dir, full) {
+	// The forms of one dump a kernel are enough: what kdx says of a form does not depend on how the kernel died.
+	for _, g := range l.checkLegs(kdx, name, dir, full, full && j.way == "sysrq" && j.variant == "") {
 		t.run(ctx, g)
-	}
-	// The forms of one dump a kernel are enough: what kdx says of a dump does not depend on how it died.
-	if full && j.way == "sysrq" && j.variant == "" {
-		t.run(ctx, leg{name + " forms", func(ctx context.Context) (string, error) { return l.checkForms(ctx, kdx, dir) }})
 	}
 }
