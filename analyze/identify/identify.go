@@ -24,14 +24,12 @@ type Finder struct {
 	pages *mm.Pages
 }
 
-// New makes a Finder.
+// New makes a Finder. The error is that the kernel's pages can't be found.
 func New(v *kernel.View) (*Finder, error) {
 	f := &Finder{v: v}
 	var err error
 	if f.slabs, err = slab.New(v); err != nil {
-		if !errors.Is(err, slab.ErrNotSLUB) {
-			return nil, err
-		}
+		f.slabs = nil
 		v.Gap("slab caches", err)
 	}
 	f.pages, err = mm.NewPages(v)

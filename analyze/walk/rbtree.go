@@ -126,11 +126,11 @@ func (w *rbWalk) enter(node, parent vmem.Addr, depth int) (left, right vmem.Addr
 	if depth >= maxRBDepth {
 		return 0, 0, fmt.Errorf("the tree is more than %d deep: damaged", maxRBDepth)
 	}
-	var b [24]byte
-	if err := w.v.Read(b[:3*w.ws], node); err != nil {
+	b := w.buf[:3*w.ws]
+	if err := w.v.Read(b, node); err != nil {
 		return 0, 0, err
 	}
-	if vmem.Addr(w.word(b[:])&^3) != parent {
+	if vmem.Addr(w.word(b)&^3) != parent {
 		if w.strangers[node] {
 			return 0, 0, ErrLoop
 		}

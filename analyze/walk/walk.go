@@ -21,12 +21,13 @@ var ErrLoop = errors.New("comes back to an entry that was already seen")
 
 // reader reads words of the target.
 type reader struct {
-	v  *kernel.View
-	bo binary.ByteOrder
-	ws uint64
+	v   *kernel.View
+	bo  binary.ByteOrder
+	ws  uint64
+	buf [24]byte // here and not on the stack, from where it would escape at each read
 }
 
-func newReader(v *kernel.View) reader { return reader{v, v.ByteOrder(), v.WordSize()} }
+func newReader(v *kernel.View) reader { return reader{v: v, bo: v.ByteOrder(), ws: v.WordSize()} }
 
 func (r *reader) word(p []byte) uint64 {
 	if r.ws == 4 {
@@ -37,20 +38,19 @@ func (r *reader) word(p []byte) uint64 {
 
 // at reads the word at addr.
 func (r *reader) at(addr vmem.Addr) (uint64, error) {
-	var b [8]byte
-	if err := r.v.Read(b[:r.ws], addr); err != nil {
+	if err := r.v.Read(r.buf[:r.ws], addr); err != nil {
 		return 0, err
 	}
-	return r.word(b[:]), nil
+	return r.word(r.buf[:]), nil
 }
 
 // pair reads two words at addr.
 func (r *reader) pair(addr vmem.Addr) (a, b uint64, err error) {
-	var p [16]byte
-	if err := r.v.Read(p[:2*r.ws], addr); err != nil {
+	p := r.buf[:2*r.ws]
+	if err := r.v.Read(p, addr); err != nil {
 		return 0, 0, err
 	}
-	return r.word(p[:]), r.word(p[r.ws:]), nil
+	return r.word(p), r.word(p[r.ws:]), nil
 }
 
 // stop reports whether err ends all work: the command was cancelled or has spent its budget.
