@@ -2,7 +2,6 @@ package commands
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"kdx/analyze/distill"
@@ -90,7 +89,7 @@ func System(v *kernel.View, s *State) *view.System {
 	out := &view.System{DumpFiles: info.Files, Format: info.Format, Partial: info.Filtered, Incomplete: info.Incomplete, Offline: []int{}}
 	out.Kernel = kernelSource(v)
 	if rec, ok := distill.ReadRecord(info); ok {
-		out.Distilled = "holds what these read: " + strings.Join(rec.Commands, "; ")
+		out.Distilled = fmt.Sprintf("holds what %d commands read (kdx info lists them)", len(rec.Commands))
 	}
 	out.BuildID, _ = v.VMCoreInfo().Get("BUILD-ID")
 	uts, err := sysinfo.ReadUTS(v)
