@@ -42,6 +42,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("slabs", checkSlabs)
 	add("stacks", checkStacks)
 	add("panic", checkPanic)
+	add("distilled", checkDistill)
 	if full {
 		peer := func(check func(context.Context, *subject, reference) (string, error)) func(context.Context, *subject) (string, error) {
 			return func(ctx context.Context, s *subject) (string, error) {

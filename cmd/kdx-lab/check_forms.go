@@ -49,13 +49,7 @@ func (s *subject) sayAll(ctx context.Context, dump string) (map[string]string, e
 		if err != nil {
 			return nil, err
 		}
-		var kept []string
-		for line := range strings.Lines(text) {
-			if !strings.Contains(line, "DUMPFILE:") {
-				kept = append(kept, line)
-			}
-		}
-		out[c] = strings.Join(kept, "")
+		out[c] = aboutKernel(text)
 	}
 	return out, nil
 }

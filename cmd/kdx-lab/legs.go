@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -155,17 +154,14 @@ func (l *lab) jobLegs(ctx context.Context, t *tally, kdx string, j job, full boo
 	dir := j.dir(l)
 	name := filepath.Base(dir)
 	made := t.run(ctx, leg{name + " crash", func(ctx context.Context) (string, error) {
-		if st, err := os.Stat(filepath.Join(dir, "vmcore")); err == nil {
-			return fmt.Sprintf("%d MiB, there already", st.Size()>>20), nil
+		vmcore := filepath.Join(dir, "vmcore")
+		if exists(vmcore) {
+			return fmt.Sprintf("%d MiB, there already", fileSize(vmcore)>>20), nil
 		}
 		if err := l.crash(ctx, j, full); err != nil {
 			return "", err
 		}
-		st, err := os.Stat(filepath.Join(dir, "vmcore"))
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%d MiB", st.Size()>>20), nil
+		return fmt.Sprintf("%d MiB", fileSize(vmcore)>>20), nil
 	}})
 	if !made || !exists(filepath.Join(dir, "vmcore")) {
 		return
