@@ -119,13 +119,11 @@ func functionEnd(c *Call, s symbols.Symbol) uint64 {
 	return s.Addr + size
 }
 
-// trimPadding takes off the filling behind a function: its size is known only by where the next begins.
+// trimPadding takes off the nops behind a function, whose size is known only by where the next begins. The int3 behind
+// its last instruction stay: they are its own, against speculation past it.
 func trimPadding(l view.Disassembly) view.Disassembly {
 	n := len(l)
 	for n > 0 && (strings.Contains(l[n-1].Text, "nop") || l[n-1].Text == "xchg   %ax,%ax") {
-		n--
-	}
-	for n > 1 && l[n-1].Text == "int3" && l[n-2].Text == "int3" {
 		n--
 	}
 	if n == 0 {
