@@ -23,6 +23,9 @@ func (c *Call) address(word string) (vmem.Addr, error) {
 func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error) {
 	sym, symErr := c.View.Symbol(word)
 	if symErr == nil {
+		if a := vmem.Addr(sym.Addr); c.View.IsPerCPU(a) && !sym.IsText() {
+			return 0, false, &UsageError{c.Cmd.Name, fmt.Sprintf("%s is per-CPU: name the CPU, as in %s:0", word, word)}
+		}
 		return vmem.Addr(sym.Addr), true, nil
 	}
 	if strings.HasPrefix(word, "(") {
@@ -60,8 +63,10 @@ func (c *Call) perCPUAddress(name, cpu string) (vmem.Addr, error) {
 	if err != nil {
 		return 0, &UsageError{c.Cmd.Name, fmt.Sprintf("%s:%s: want the number of a CPU behind the colon", name, cpu)}
 	}
-	base, err := c.address(name)
-	if err != nil {
+	var base vmem.Addr
+	if sym, err := c.View.Symbol(name); err == nil {
+		base = vmem.Addr(sym.Addr)
+	} else if base, err = c.address(name); err != nil {
 		return 0, err
 	}
 	off, err := c.View.PerCPUOffset(n)
