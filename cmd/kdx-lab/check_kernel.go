@@ -111,6 +111,13 @@ func (s *subject) symbols(ctx context.Context, want []kdxSymbol, byName func(kdx
 	return missing, nil
 }
 
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
+
 // atMost is how long after the truth a guest may have died: the longest way, a hung task, takes some twenty seconds of its time.
 const atMost = 3 * time.Minute
 
@@ -171,8 +178,13 @@ func checkSys(ctx context.Context, s *subject) (string, error) {
 	if sys.Memory < total || sys.Memory > total*2 { // MemTotal lacks what the kernel and the capture kernel took at boot
 		d.add("%d bytes of memory; MemTotal is %d", sys.Memory, total)
 	}
-	if tainted := strings.TrimSpace(s.truth.Proc["/proc/sys/kernel/tainted"]) != "0"; sys.Taint == nil || tainted && *sys.Taint == "" {
-		d.add("taint %v; the guest said %s", sys.Taint, s.truth.Proc["/proc/sys/kernel/tainted"])
+	mask, err := strconv.ParseUint(strings.TrimSpace(s.truth.Proc["/proc/sys/kernel/tainted"]), 10, 64)
+	if err != nil {
+		return "", err
+	}
+	const byUser = 1 << 6 // U; what the workload sets
+	if sys.Taint == nil || mask&byUser != 0 && !strings.Contains(*sys.Taint, "U") || mask == 0 && *sys.Taint != "" {
+		d.add("taint %s; the guest said %#x", orDash(sys.Taint), mask)
 	}
 	if !strings.Contains(sys.Panic, s.way.panics) {
 		d.add("panic %q; want %q in it", sys.Panic, s.way.panics)

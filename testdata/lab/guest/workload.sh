@@ -66,6 +66,8 @@ ip -6 addr add 2001:db8::1/64 dev dummy0
 ip link add vetha type veth && ip link set vetha up && ip link set veth0 up
 ip link add br0 type bridge && ip link set veth0 master br0 && ip addr add 198.51.100.1/24 dev br0 && ip link set br0 up
 
+# Tainted by its user: a letter that the dump must show.
+sysctl -q -w kernel.tainted=64
 sysctl -q -w vm.nr_hugepages=6
 # The kernel turns transparent huge pages off on small machines.
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
