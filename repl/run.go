@@ -74,7 +74,8 @@ func wordsFor(cmd *commands.Command, ws []word) []string {
 }
 
 // resolve finds the command that a line begins with. A word that is no command is tried as crash does: a variable is
-// shown (p), a struct or union defined or shown (struct), any other type defined (whatis).
+// shown (p), a struct or union defined or shown (struct), any other type defined (whatis), or
+// shown if the address of an object follows.
 func (s *Session) resolve(ctx context.Context, ws []word) (*commands.Command, []word, error) {
 	first := ws[0].text
 	if c := s.byName[first]; c != nil {
@@ -86,7 +87,7 @@ func (s *Session) resolve(ctx context.Context, ws []word) (*commands.Command, []
 	if format, ok := strings.CutPrefix(first, "p/"); ok && s.byName["p"] != nil { // p/x, as in gdb
 		return s.byName["p"], append([]word{{"/" + format, "/" + format}}, ws[1:]...), nil
 	}
-	if name := s.unknownWord(ctx, ws[0].raw); name != "" {
+	if name := s.unknownWord(ctx, ws[0].raw, len(ws) > 1); name != "" {
 		if c := s.byName[name]; c != nil {
 			return c, ws, nil
 		}
@@ -97,7 +98,7 @@ func (s *Session) resolve(ctx context.Context, ws []word) (*commands.Command, []
 	return nil, nil, badLine("there is no command, variable or type of that name (help lists the commands)")
 }
 
-func (s *Session) unknownWord(ctx context.Context, raw string) string {
+func (s *Session) unknownWord(ctx context.Context, raw string, object bool) string {
 	if strings.HasPrefix(raw, "(") || strings.HasPrefix(raw, "&") {
 		return "p"
 	}
@@ -111,6 +112,9 @@ func (s *Session) unknownWord(ctx context.Context, raw string) string {
 	case expr.Union:
 		return "union"
 	case expr.Typedef, expr.Enum:
+		if object {
+			return "struct" // atomic_t ADDRESS
+		}
 		return "whatis"
 	case expr.Variable, expr.Function, expr.Enumerator:
 		return "p"

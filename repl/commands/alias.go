@@ -37,12 +37,11 @@ type AliasList map[string]string
 
 // Text writes an alias a line, sorted.
 func (a AliasList) Text(w io.Writer, _ view.Options) error {
+	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(a)) {
-		if _, err := fmt.Fprintf(w, "%-10s %s\n", name, a[name]); err != nil {
-			return err
-		}
+		rows = append(rows, []string{name, a[name]})
 	}
-	return nil
+	return writeColumns(w, []string{"ALIAS", "COMMAND"}, rows)
 }
 
 func runAlias(c *Call) (view.Result, error) {

@@ -51,12 +51,12 @@ func isTask(t *task.Table, word string) bool {
 }
 
 func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Result, error) {
-	if len(xs) == 0 {
-		return view.Lines{}, nil
-	}
 	flags, args, err := ParseFlags(cmd, words)
 	if err != nil {
 		return nil, err
+	}
+	if len(xs) == 0 {
+		return view.Lines{}, nil
 	}
 	for _, x := range xs {
 		args = append(args, fmt.Sprintf("%x", uint64(x.Addr)))
