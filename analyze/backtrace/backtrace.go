@@ -61,9 +61,6 @@ var ErrNoRegisters = errors.New("it was running, and the dump has no registers o
 // ErrExited: the task has ended, and the kernel took its stack away. Nothing is missing from the dump.
 var ErrExited = errors.New("it has exited, and its stack is freed")
 
-// ErrNoStack: the task has exited, and its stack was given back (CONFIG_THREAD_INFO_IN_TASK, since 4.9).
-var ErrNoStack = errors.New("it has exited and has no stack any more")
-
 // Start is where unwinding of a task begins.
 type Start struct {
 	Regs  unwind.Regs
@@ -108,9 +105,6 @@ type inactiveFrame struct {
 func (t *Tracer) inactive(v *kernel.View, x *task.Task) (Start, error) {
 	if x.Stack == 0 && x.ExitState != 0 {
 		return Start{}, ErrExited // since 4.9 a dead task's stack goes before its task_struct
-	}
-	if x.Stack == 0 {
-		return Start{}, ErrNoStack
 	}
 	bind, err := kernel.Bind[inactiveFrame](v.Kernel, "inactive_task_frame")
 	if err != nil {

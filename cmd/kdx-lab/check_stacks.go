@@ -16,6 +16,7 @@ type kdxStack struct {
 	Active bool       `json:"active"`
 	Frames []kdxFrame `json:"frames"`
 	End    string     `json:"ends_badly"`
+	Gone   string     `json:"no_stack"`
 }
 
 type kdxFrame struct {

@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
-	"strings"
 )
 
 // explain says why a stack may differ from drgn's, or "" if there is no reason.
 func explain(s *subject, t drgnTask, st kdxStack, want pcChain) string {
 	switch {
-	case t.State == "Z" && len(st.Frames) == 0 && strings.Contains(st.End, "stack"):
+	case t.State == "Z" && len(st.Frames) == 0 && st.Gone != "":
 		return "a zombie's stack is freed; drgn unwinds what lies where it was"
 	case beforeTracer(st, want):
 		return "drgn stops where a tracer replaced the return address"

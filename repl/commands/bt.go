@@ -76,7 +76,7 @@ func runBT(c *Call) (view.Result, error) {
 		s, err := oneStack(c, tr, x)
 		if errors.Is(err, backtrace.ErrExited) {
 			if c.Flags.Value("R") == "" {
-				stacks = append(stacks, view.NewStack(header(x), x.OnCPU, &unwind.Trace{End: err}, nil))
+				stacks = append(stacks, view.NoStack(header(x), err.Error()))
 			}
 			continue
 		}
