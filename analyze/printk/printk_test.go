@@ -201,9 +201,8 @@ func TestRecordLog(t *testing.T) {
 	wrap := make([]byte, 16) // length 0: on to the start
 	newest := record(2, "newest", "SUBSYSTEM=usb\x00DEVICE=c189:0", 1)
 	log := append(append(append([]byte{}, newest...), old...), wrap...)
-	m := recordMachine(t, log, uint64(len(newest)), uint64(len(newest)))
 	// first == next is an empty log; start at the old record and end behind the new one
-	m = recordMachine(t, append(log, make([]byte, 64)...), uint64(len(newest)), uint64(len(newest)))
+	m := recordMachine(t, append(log, make([]byte, 64)...), uint64(len(newest)), uint64(len(newest)))
 	if n := count(m); n != 0 {
 		t.Errorf("an empty log has %d records; want none", n)
 	}
