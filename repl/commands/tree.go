@@ -68,7 +68,10 @@ func runTree(c *Call) (view.Result, error) {
 	default:
 		e.Walk = c.xarrayEntries(start)
 	}
-	return e, err
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 func (c *Call) treeType() (string, error) {

@@ -1,0 +1,378 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kdx/analyze"
+	"kdx/analyze/kernel"
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/formats"
+	"kdx/repl"
+	"kdx/repl/commands"
+)
+
+// damaged is a dump whose pages are not what the file holds: some are missing, some hold other bytes. It also
+// remembers which pages were read.
+type damaged struct {
+	dumpfmt.Source
+	missing map[uint64]dumpfmt.PageState
+	change  map[uint64]func(pfn uint64, page []byte)
+
+	mu   sync.Mutex
+	read map[uint64]bool // nil: not recorded
+}
+
+func (d *damaged) State(pfn uint64) dumpfmt.PageState {
+	if st, ok := d.missing[pfn]; ok {
+		return st
+	}
+	st := d.Source.State(pfn)
+	if d.change[pfn] != nil && st.Readable() {
+		return dumpfmt.Present
+	}
+	return st
+}
+
+func (d *damaged) ReadPage(dst []byte, pfn uint64) error {
+	if d.read != nil {
+		d.mu.Lock()
+		d.read[pfn] = true
+		d.mu.Unlock()
+	}
+	if st, ok := d.missing[pfn]; ok {
+		pe := &dumpfmt.PageError{Addr: dumpfmt.Phys(pfn * d.Info().PageSize), PFN: pfn, State: st, Level: 31}
+		if st == dumpfmt.Unreadable {
+			pe.Err = errors.New("zlib: invalid data")
+		}
+		return pe
+	}
+	if err := d.Source.ReadPage(dst, pfn); err != nil {
+		return err
+	}
+	if f := d.change[pfn]; f != nil {
+		f(pfn, dst)
+	}
+	return nil
+}
+
+// Close leaves the file open: many damaged dumps share it.
+func (d *damaged) Close() error { return nil }
+
+// hostileLines are the commands that run on each damaged dump.
+var hostileLines = []string{
+	"sys", "sys -t", "sys -i", "sys -c openat", "sys -c", "sys config", "log", "log -T", "log -m -d", "log -a",
+	"ps", "ps -l", "ps -m", "ps -t", "ps -a", "ps -r", "ps -p", "ps -g", "ps -c", "ps -S", "ps -Y", "ps -y FIFO", "ps -A", "ps -l -C a",
+	"bt", "bt -a", "bt -f", "bt -F", "bt -t", "bt -T", "bt -r", "bt -e", "bt -E", "bt -v", "bt -g 1", "bt -R schedule",
+	"foreach bt", "foreach bt -f", "foreach bt -F", "foreach bt -t", "foreach bt -e", "foreach bt -S", "foreach task -R comm,pid,mm", "foreach UN bt", "foreach set",
+	"mod", "mod -g", "mod -t", "kmem -i", "kmem -s", "kmem -S task_struct", "kmem -S kmalloc-64", "kmem -v", "kmem -V", "kmem -z", "kmem -h", "kmem -o", "kmem init_task", "kmem -p | head -50",
+	"task", "task 1", "set", "set 1", "p init_task", "p jiffies", "p runqueues:a", "p *init_task.mm", "p init_task.tasks.next->next", "p init_task.comm[0] + 1",
+	"struct task_struct init_task", "struct list_head modules", "struct module", "struct -o task_struct", "union thread_union", "init_task", "task_struct.pid,comm init_task",
+	"whatis -m task_struct", "whatis -m list_head", "whatis jiffies", "whatis task_struct",
+	"rd -a linux_banner", "rd -s init_task 64", "rd -S init_task 64", "rd -8 linux_banner 10000", "vtop init_task", "vtop linux_banner", "vtop 0x1000", "vtop ffffc90000000000", "vtop -u 7f0000000000",
+	"list modules", "list -H modules -o module.list -s module.name", "list -h init_task -o task_struct.tasks -s task_struct.pid,comm",
+	"list -r -H modules", "tree -t radix init_pid_ns.idr", "tree -t maple sparse_irqs", "tree -t xarray init_pid_ns.idr", "tree -t rbtree vmap_area_root", "tree -t radix init_task", "tree -t maple init_task", "tree -t rbtree init_task",
+	"dis panic", "dis __schedule", "dis -r do_syscall_64+10", "dis -l schedule", "dis init_task 50",
+	"sym init_task", "sym -l | tail -3", "sym -M", "sym -m overlay", "sym -p schedule", "sym -n schedule", "sym -q module", "ptov 0", "ptov 1000", "pte 8000000011a001e3", "eval 1k", "ascii linux_banner",
+}
+
+// clean is a dump that is damaged in memory, again and again.
+type clean struct {
+	name  string
+	src   dumpfmt.Source
+	pages []uint64 // those that hostileLines read, sorted
+}
+
+var errTooMuch = errors.New("more output than any dump of this size has")
+
+// boundedBuffer keeps what a command wrote, up to a limit.
+type boundedBuffer struct {
+	bytes.Buffer
+	limit int
+}
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > b.limit {
+		return 0, errTooMuch
+	}
+	return b.Buffer.Write(p)
+}
+
+func openHostile(src dumpfmt.Source) (*kernel.Kernel, error) {
+	return analyze.Open(context.Background(), dumpfmt.NewImage(src, dumpfmt.Options{}), analyze.Options{})
+}
+
+// hostileRun runs one line and reports a panic, too much output, too much memory, or a command that does not stop
+// when it is cancelled.
+func hostileRun(t testing.TB, k *kernel.Kernel, line, what string, patience time.Duration) string {
+	t.Helper()
+	out := &boundedBuffer{limit: 64 << 20}
+	s := repl.New(repl.Config{Kernel: k, Commands: commands.All(), In: strings.NewReader(""), Out: out, Err: out, JSON: len(line)%3 == 0})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	done := make(chan struct{})
+	begin := time.Now()
+	go func() {
+		defer close(done)
+		s.Line(ctx, line)
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience + 20*time.Second):
+		buf := make([]byte, 1<<20)
+		buf = buf[:runtime.Stack(buf, true)]
+		t.Fatalf("%s: %s: does not stop when it is cancelled\n%s", what, line, buf)
+	}
+	if os.Getenv("KDX_HOSTILE_SLOW") != "" && time.Since(begin) > 2*time.Second {
+		t.Logf("%s: %s: slow: %v", what, line, time.Since(begin))
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 2<<30 {
+		t.Errorf("%s: %s: allocated %d MiB", what, line, n>>20)
+	}
+	text := out.String()
+	if i := strings.Index(text, "a mistake in kdx"); i >= 0 {
+		t.Errorf("%s: %s: %.3000s", what, line, text[i:])
+	}
+	if strings.Contains(text, errTooMuch.Error()) {
+		t.Errorf("%s: %s: %v: %.300s", what, line, errTooMuch, text)
+	}
+	if strings.Contains(text, "%!") {
+		i := strings.Index(text, "%!")
+		t.Errorf("%s: %s: a format went wrong: …%s…", what, line, text[max(0, i-80):min(len(text), i+80)])
+	}
+	return text
+}
+
+func hostileDumps(t testing.TB) []*clean {
+	t.Helper()
+	pattern := "../../testdata/dumps/*/vmcore"
+	if p := os.Getenv("KDX_HOSTILE_DUMPS"); p != "" {
+		pattern = p
+	}
+	files, _ := filepath.Glob(pattern)
+	if len(files) == 0 {
+		t.Fatalf("there is no dump %s", pattern)
+	}
+	var out []*clean
+	for _, f := range files {
+		img, err := formats.Open(context.Background(), []string{f}, formats.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { img.Close() })
+		c := &clean{name: filepath.Base(filepath.Dir(f)), src: img.Source()}
+		d := &damaged{Source: c.src, read: make(map[uint64]bool)}
+		k, err := openHostile(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range hostileLines {
+			hostileRun(t, k, line, c.name+" undamaged", time.Minute)
+		}
+		for pfn := range d.read {
+			c.pages = append(c.pages, pfn)
+		}
+		slices.Sort(c.pages)
+		out = append(out, c)
+	}
+	return out
+}
+
+// harm makes a damaged dump out of a seed.
+func (c *clean) harm(seed uint64) (*damaged, *rand.Rand) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	d := &damaged{Source: c.src, missing: make(map[uint64]dumpfmt.PageState), change: make(map[uint64]func(uint64, []byte))}
+	states := []dumpfmt.PageState{dumpfmt.Excluded, dumpfmt.Unreadable, dumpfmt.Absent}
+	// From a single page to a good part of those that commands read.
+	n := 1 + r.IntN(1+len(c.pages)>>(1+r.IntN(9)))
+	base := r.IntN(len(c.pages)) // half the seeds damage neighbours, so that one structure is hit often
+	near := r.IntN(2) == 0
+	kind := r.IntN(8)
+	for range n {
+		i := r.IntN(len(c.pages))
+		if near {
+			i = (base + r.IntN(min(len(c.pages), 2*n))) % len(c.pages)
+		}
+		pfn := c.pages[i]
+		how := kind
+		if kind == 7 {
+			how = r.IntN(7)
+		}
+		s := r.Uint64()
+		switch how {
+		case 0, 1:
+			d.missing[pfn] = states[r.IntN(len(states))]
+		default:
+			d.change[pfn] = func(pfn uint64, page []byte) { spoil(rand.New(rand.NewPCG(s, pfn)), how, page) }
+		}
+	}
+	return d, r
+}
+
+// spoil changes a page in one of several ways.
+func spoil(r *rand.Rand, how int, page []byte) {
+	words := len(page) / 8
+	word := func(i int) uint64 {
+		var v uint64
+		for b := 7; b >= 0; b-- {
+			v = v<<8 | uint64(page[i*8+b])
+		}
+		return v
+	}
+	set := func(i int, v uint64) {
+		for b := range 8 {
+			page[i*8+b] = byte(v >> (8 * b))
+		}
+	}
+	switch how {
+	case 2: // a few bits
+		for range 1 + r.IntN(40) {
+			page[r.IntN(len(page))] ^= 1 << r.IntN(8)
+		}
+	case 3: // noise
+		for i := range words {
+			set(i, r.Uint64())
+		}
+	case 4: // pointers become other pointers of the page: loops, shared ends, crossed lists
+		var at []int
+		for i := range words {
+			if word(i)>>47 == 1<<17-1 {
+				at = append(at, i)
+			}
+		}
+		for _, i := range at {
+			if r.IntN(3) == 0 {
+				set(i, word(at[r.IntN(len(at))]))
+			}
+		}
+	case 5: // small numbers (counts, lengths, indexes) become large or negative ones
+		for i := range words {
+			if v := word(i); v < 1<<20 && r.IntN(8) == 0 {
+				set(i, []uint64{1<<64 - 1, 1 << 63, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 40, v + 1, 7}[r.IntN(8)])
+			}
+		}
+	case 6: // looks like pointers to anything
+		for i := range words {
+			if r.IntN(4) == 0 {
+				set(i, 0xffff888000000000|r.Uint64N(512<<20)&^7)
+			}
+		}
+	}
+}
+
+// TestHostile damages the dumps that ship with kdx and runs every command on them. KDX_HOSTILE_SEEDS=FROM-TO runs these
+// seeds with all lines; KDX_HOSTILE_DUMPS names other dumps.
+func TestHostile(t *testing.T) {
+	from, to, share := uint64(0), uint64(24), 10
+	if testing.Short() {
+		to = 6
+	}
+	if s := os.Getenv("KDX_HOSTILE_SEEDS"); s != "" {
+		a, b, _ := strings.Cut(s, "-")
+		var err1, err2 error
+		from, err1 = strconv.ParseUint(a, 10, 64)
+		to, err2 = strconv.ParseUint(b, 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		share = 1
+	}
+	dumps := hostileDumps(t)
+	for seed := from; seed < to; seed++ {
+		c := dumps[seed%uint64(len(dumps))]
+		c.hostile(t, seed, share)
+	}
+}
+
+// hostile runs one in share of the lines on a dump that is damaged by seed.
+func (c *clean) hostile(t testing.TB, seed uint64, share int) {
+	t.Helper()
+	d, r := c.harm(seed)
+	k, err := openHostile(d)
+	if err != nil {
+		return // a kernel that can't be opened is an answer
+	}
+	for _, line := range hostileLines {
+		if r.IntN(share) == 0 {
+			hostileRun(t, k, line, fmt.Sprintf("%s seed %d", c.name, seed), 10*time.Second)
+		}
+	}
+}
+
+// FuzzCommands runs a command on a dump that is damaged by a seed.
+func FuzzCommands(f *testing.F) {
+	dumps := hostileDumps(f)
+	for i := range uint64(8) {
+		f.Add(i, byte(i*13))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, line byte) {
+		c := dumps[seed%uint64(len(dumps))]
+		d, _ := c.harm(seed)
+		k, err := openHostile(d)
+		if err != nil {
+			return
+		}
+		hostileRun(t, k, hostileLines[int(line)%len(hostileLines)], c.name, 10*time.Second)
+	})
+}
+
+// TestConcurrent runs commands of many sessions at once on one kernel: under -race it finds what is shared unguarded.
+func TestConcurrent(t *testing.T) {
+	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12/vmcore"}, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	k, err := analyze.Open(context.Background(), img, analyze.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 12 {
+				hostileRun(t, k, hostileLines[(i*9+g*3)%len(hostileLines)], "concurrent", time.Minute)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestCancelled: a command whose context is already over ends without running on.
+func TestCancelled(t *testing.T) {
+	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12/vmcore"}, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	k, err := analyze.Open(context.Background(), img, analyze.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range hostileLines {
+		hostileRun(t, k, line, "cancelled", time.Nanosecond)
+	}
+	// Whoever was cancelled first must not have spoiled the kernel for the next.
+	for _, line := range []string{"sys", "ps", "bt", "log", "mod"} {
+		var out bytes.Buffer
+		s := repl.New(repl.Config{Kernel: k, Commands: commands.All(), In: strings.NewReader(""), Out: &out, Err: &out})
+		if st, _ := s.Line(context.Background(), line); st != repl.OK {
+			t.Errorf("after a cancelled command, %s = status %v; want %v: %.500s", line, st, repl.OK, out.String())
+		}
+	}
+}
