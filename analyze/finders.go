@@ -51,6 +51,9 @@ func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 		}
 		own.AddSymbols(given)
 		all.AddSymbols(given)
+		if _, ok := c.Arch.DirectMap(); !ok { // kallsyms, which completes the translation, may never be asked
+			late(f.k, firstAddress(given.SymbolsNamed))
+		}
 	}
 	if !opt.NoKallsyms {
 		own.AddSymbols(table)
@@ -92,6 +95,16 @@ func late(k *kernel.Kernel, find func(name string) (uint64, error)) {
 	})
 	if err != nil {
 		k.Log().Warn(err.Error())
+	}
+}
+
+func firstAddress(named func(string) ([]symbols.Symbol, error)) func(string) (uint64, error) {
+	return func(name string) (uint64, error) {
+		all, err := named(name)
+		if err != nil {
+			return 0, err
+		}
+		return all[0].Addr, nil
 	}
 }
 
@@ -167,13 +180,7 @@ func (f *finders) openKallsyms() (symbols.SymbolFinder, error) {
 	if missing := t.Missing(); missing != nil {
 		k.Log().Warn("kallsyms is incomplete", "err", missing)
 	}
-	late(k, func(name string) (uint64, error) {
-		all, err := t.SymbolsNamed(name)
-		if err != nil {
-			return 0, err
-		}
-		return all[0].Addr, nil
-	})
+	late(k, firstAddress(t.SymbolsNamed))
 	return t, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
+	"kdx/symbols"
 )
 
 // x86-64's fixed places (Documentation/arch/x86/x86_64/mm.rst). Direct map, vmalloc and vmemmap move with KASLR and are
@@ -103,7 +104,10 @@ func (a *x86) User(pgd dumpfmt.Phys) vmem.Space {
 
 func (a *x86) Late(word func(string) (uint64, error)) error {
 	base, err := word("page_offset_base")
-	if err != nil {
+	if err != nil && !errors.Is(err, symbols.ErrNotFound) {
+		return fmt.Errorf("page_offset_base: %w: the direct map is read through page tables", err)
+	}
+	if err != nil { // a kernel without CONFIG_DYNAMIC_MEMORY_LAYOUT
 		base = x86PageOffset4
 		if a.levels == 5 {
 			base = x86PageOffset5
