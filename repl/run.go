@@ -63,6 +63,12 @@ func (s *Session) calls(ctx context.Context, l *line) ([]call, error) {
 	return out, nil
 }
 
+// safeCalls is calls, in which an unknown word asks the finders.
+func (s *Session) safeCalls(ctx context.Context, l *line) (cs []call, err error) {
+	defer recoverAs(&err, call{cmd: &commands.Command{Name: l.words[0].text}})
+	return s.calls(ctx, l)
+}
+
 func wordsFor(cmd *commands.Command, ws []word) []string {
 	out := texts(ws)
 	if cmd.Quotes {

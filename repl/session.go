@@ -131,7 +131,7 @@ func (s *Session) command(ctx context.Context, l *line) outcome {
 	s.cfg.Progress.Begin(name)
 	defer s.cfg.Progress.End()
 
-	calls, err := s.calls(ctx, l)
+	calls, err := s.safeCalls(ctx, l)
 	if err != nil && !asJSON {
 		return outcome{status: s.fail(name, err)}
 	}

@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"fmt"
 	"iter"
 	"sync"
 )
@@ -8,7 +9,20 @@ import (
 // LazySymbols is a finder that is opened by the first question put to it, so that commands which ask nothing pay
 // nothing. A failure to open is the answer to every question.
 func LazySymbols(name string, open func() (SymbolFinder, error)) SymbolFinder {
-	return &lazySymbols{name, sync.OnceValues(open)}
+	return &lazySymbols{name, sync.OnceValues(guard(name, open))}
+}
+
+// guard makes an error of a panic: decoders, some of them not ours, run on damaged tables, and one broken finder must not
+// cost what the others know.
+func guard[T any](name string, open func() (T, error)) func() (T, error) {
+	return func() (f T, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("%s: a mistake in kdx, please report it: %v", name, p)
+			}
+		}()
+		return open()
+	}
 }
 
 type lazySymbols struct {
@@ -44,7 +58,7 @@ func (l *lazySymbols) All() iter.Seq[Symbol] {
 
 // LazyTypes is LazySymbols for types.
 func LazyTypes(name string, open func() (TypeFinder, error)) TypeFinder {
-	return &lazyTypes{name, sync.OnceValues(open)}
+	return &lazyTypes{name, sync.OnceValues(guard(name, open))}
 }
 
 type lazyTypes struct {
@@ -96,7 +110,7 @@ func (l *lazyTypes) TypeNames() iter.Seq2[Kind, string] {
 
 // LazyRows is LazySymbols for unwind rows.
 func LazyRows(name string, open func() (RowFinder, error)) RowFinder {
-	return &lazyRows{name, sync.OnceValues(open)}
+	return &lazyRows{name, sync.OnceValues(guard(name, open))}
 }
 
 type lazyRows struct {

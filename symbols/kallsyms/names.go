@@ -176,6 +176,7 @@ func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens 
 		packed += int(r.n)
 	}
 	buf := make([]byte, 0, packed*5/2+inlineToken)
+	defer func() { t.parts[w] = string(buf) }() // also on giving up: the names so far have their letters
 	missing := 0
 	for k, r := range recs {
 		i := first + k
@@ -204,6 +205,5 @@ func (t *nameTable) expandPart(data []byte, recs []record, first, w int, tokens 
 			return bad + missing + len(recs) - k - 1, marks
 		}
 	}
-	t.parts[w] = string(buf)
 	return bad + missing, marks
 }
