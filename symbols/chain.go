@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
@@ -73,6 +74,9 @@ func (c *Chain) report(finder string, err error) error {
 		if c.Log != nil {
 			c.Log.Warn("symbol finder failed", "finder", finder, "err", err)
 		}
+	}
+	if strings.HasPrefix(err.Error(), finder+": ") {
+		return err
 	}
 	return fmt.Errorf("%s: %w", finder, err)
 }

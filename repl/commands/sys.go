@@ -2,6 +2,8 @@ package commands
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"kdx/analyze/distill"
@@ -135,16 +137,17 @@ func read[T any](v *kernel.View, what string, f func() (T, error)) *T {
 	return &x
 }
 
+// kernelSource says who answers for symbols and types.
 func kernelSource(v *kernel.View) string {
 	syms, types, _ := v.Symbols().Finders()
-	source := "(no symbols)"
-	if len(syms) > 0 {
-		source = syms[0]
+	given, own := "", append(slices.DeleteFunc(syms, func(s string) bool { return s == "modules" || s == "bpf" }), slices.DeleteFunc(types, func(s string) bool { return s != "btf" })...)
+	if len(own) > 0 && own[0] == "vmlinux" {
+		given, own = "the given vmlinux, ", own[1:]
 	}
-	if len(types) > 0 {
-		source += ", " + types[0]
+	if len(own) == 0 {
+		return given + "VMCOREINFO of the dump"
 	}
-	return source + " of the dump"
+	return given + strings.Join(own, ", ") + " of the dump"
 }
 
 func contextOf(t *task.Table, x *task.Task) *view.Context {
