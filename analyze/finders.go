@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -184,11 +185,19 @@ func (f *finders) openKallsyms() (symbols.SymbolFinder, error) {
 	return t, nil
 }
 
+// lacks says that the kernel has no such table, which only symbols that can be read can tell.
+func lacks(table, what string, err error) error {
+	if errors.Is(err, symbols.ErrNotFound) {
+		return fmt.Errorf("%s: %s: %w", table, what, err)
+	}
+	return fmt.Errorf("%s: its place is not known: %w", table, err)
+}
+
 func (f *finders) openBTF() (*btf.Finder, error) {
 	k := f.k
 	start, err := k.Symbol("__start_BTF")
 	if err != nil {
-		return nil, fmt.Errorf("btf: this kernel carries none (CONFIG_DEBUG_INFO_BTF): %w", err)
+		return nil, lacks("btf", "this kernel carries none (CONFIG_DEBUG_INFO_BTF)", err)
 	}
 	stop, err := k.Symbol("__stop_BTF")
 	if err != nil {
@@ -203,7 +212,7 @@ func (f *finders) openORC() (*orc.Finder, error) {
 		"__start_orc_unwind": &t.Entries, "__stop_orc_unwind": &t.EntriesEnd} {
 		s, err := f.k.Symbol(name)
 		if err != nil {
-			return nil, fmt.Errorf("orc: this kernel has no unwind table (CONFIG_UNWINDER_ORC): %w", err)
+			return nil, lacks("orc", "this kernel has no unwind table (CONFIG_UNWINDER_ORC)", err)
 		}
 		*into = s.Addr
 	}

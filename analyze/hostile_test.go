@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"kdx/dumpfmt"
@@ -58,5 +59,36 @@ func TestDirectMapUnknown(t *testing.T) {
 	}
 	if a, ok := k.Arch().DirectMap(); ok {
 		t.Errorf("DirectMap without page_offset_base = %#x; want that it is unknown", uint64(a))
+	}
+}
+
+// TestKallsymsGone: without kallsyms nobody knows whether the kernel carries BTF.
+func TestKallsymsGone(t *testing.T) {
+	ctx := context.Background()
+	img, err := formats.Open(ctx, []string{"../testdata/dumps/6.12/vmcore"}, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	k, err := Open(ctx, img, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, ok := k.VMCoreInfo().Symbol("kallsyms_num_syms")
+	if !ok {
+		t.Fatal("VMCOREINFO has no kallsyms_num_syms")
+	}
+	f, err := k.Arch().Kernel().Translate(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := map[uint64]bool{uint64(f.Phys) / k.PageSize(): true}
+	k, err = Open(ctx, dumpfmt.NewImage(missingPages{img.Source(), gone}, dumpfmt.Options{}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = k.Struct("task_struct")
+	if err == nil || strings.Contains(err.Error(), "carries none") || !strings.Contains(err.Error(), "excluded") {
+		t.Errorf("Struct(task_struct) without kallsyms = %v; want that a page is excluded, not that the kernel carries no BTF", err)
 	}
 }
