@@ -34,6 +34,8 @@ type Command struct {
 	Raw bool
 	// Tasks: its arguments are tasks, so that foreach can run it over a selection.
 	Tasks bool
+	// TaskFlag is the flag by which it takes one task ("c"); foreach runs such a command once a task.
+	TaskFlag string
 	// Quotes: its arguments are C, so quotes are part of a word ('a', "text") and only keep it together.
 	Quotes bool
 	// Prompt: it only makes sense in a session, so that there is no kdx COMMAND DUMP.

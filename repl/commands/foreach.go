@@ -14,7 +14,7 @@ func foreachCommand() *Command {
 		Usage: []string{"[pid | task | name | user | kernel | gleader | active | STATE]… COMMAND [flag]…"},
 		Help: "Without a selector the command runs over all tasks. Selectors: pids, task addresses, names, regular expressions, `user`, `kernel`, `gleader` " +
 			"(thread group leaders), `active` (running at the crash), and the states of ps (RU, UN, …). Tasks that match any name or state are taken; " +
-			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, ps, task and set.",
+			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, ps, task and set, and vtop, which runs once a task.",
 		Examples: []Example{{"foreach bt", "all stacks"}, {"foreach UN bt -S", "where blocked tasks wait"}, {"foreach user ps -a", "all command lines"}},
 		Run:      runForeach,
 	}
@@ -31,7 +31,7 @@ func runForeach(c *Call) (view.Result, error) {
 			continue
 		}
 		if cmd := c.State.Command(w); cmd != nil && !isTask(t, w) {
-			if !cmd.Tasks {
+			if !cmd.Tasks && cmd.TaskFlag == "" {
 				return nil, &UsageError{"foreach", fmt.Sprintf("%s does not take tasks as arguments", w)}
 			}
 			return overTasks(c, cmd, s.tasks(t), c.Args[i+1:])
@@ -55,6 +55,9 @@ func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Res
 	if err != nil {
 		return nil, err
 	}
+	if cmd.TaskFlag != "" {
+		return onceEach(c, cmd, xs, words)
+	}
 	if len(xs) == 0 {
 		return view.Lines{}, nil
 	}
@@ -64,6 +67,29 @@ func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Res
 	inner := *c
 	inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
 	return cmd.Run(&inner)
+}
+
+// onceEach runs a command for each task by its own. One task's failure is a gap.
+func onceEach(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Result, error) {
+	out := view.TaskResults{}
+	for _, x := range xs {
+		if err := c.View.Context().Err(); err != nil {
+			return nil, err
+		}
+		flags, args, err := ParseFlags(cmd, append([]string{"-" + cmd.TaskFlag, fmt.Sprintf("%x", uint64(x.Addr))}, words...))
+		if err != nil {
+			return nil, err
+		}
+		inner := *c
+		inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
+		r, err := cmd.Run(&inner)
+		if err != nil {
+			c.View.Gap(fmt.Sprintf("PID %d (%s): %s", x.PID, x.Comm, cmd.Name), err)
+			continue
+		}
+		out = append(out, view.TaskResult{TaskHeader: header(x), Result: r})
+	}
+	return out, nil
 }
 
 type selection struct {

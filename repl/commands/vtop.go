@@ -14,7 +14,7 @@ import (
 
 func vtopCommand() *Command {
 	return &Command{
-		Name: "vtop", Group: "memory", Summary: "virtual addresses to physical ones, level by level", Needs: NeedsNothing, Complete: "symbol",
+		Name: "vtop", Group: "memory", Summary: "virtual addresses to physical ones, level by level", Needs: NeedsNothing, Complete: "symbol", TaskFlag: "c",
 		Usage: []string{"[-k | -u] [-c TASK] ADDRESS…"},
 		Flags: []Flag{
 			{Name: "k", Help: "the address is the kernel's, whatever it looks like"},
