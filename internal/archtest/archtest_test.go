@@ -121,3 +121,25 @@ func TestNoFormatsInRepl(t *testing.T) {
 		}
 	}
 }
+
+// TestDependencies: each module that go.mod requires directly has its sentence in docs/architecture.md.
+func TestDependencies(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(doc), "## Dependencies")
+	for line := range strings.SplitSeq(string(mod), "\n") {
+		path, _, ok := strings.Cut(strings.TrimSpace(line), " v")
+		if !ok || strings.HasSuffix(line, "// indirect") {
+			continue
+		}
+		if !strings.Contains(section, path) {
+			t.Errorf("docs/architecture.md does not say why %s is needed", path)
+		}
+	}
+}

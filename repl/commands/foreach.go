@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -83,6 +84,10 @@ func onceEach(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Resu
 		inner := *c
 		inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
 		r, err := cmd.Run(&inner)
+		var usage *UsageError
+		if errors.As(err, &usage) {
+			return nil, err
+		}
 		if err != nil {
 			c.View.Gap(fmt.Sprintf("PID %d (%s): %s", x.PID, x.Comm, cmd.Name), err)
 			continue
