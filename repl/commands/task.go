@@ -41,10 +41,10 @@ func runTask(c *Call) (view.Result, error) {
 			return nil, fmt.Errorf("task_struct has no member %s%s", m, expr.SimilarMember(t, m))
 		}
 	}
-	out := view.TaskObjects{}
+	out := view.TaskResults{}
 	for _, x := range xs {
 		o := &view.Objects{Type: t, Members: members, Style: view.Style{Hex: c.hex()}, List: []view.Object{{CPU: -1, First: true, Addr: x.Addr, Value: c.View.Object(t, x.Addr)}}}
-		out = append(out, view.TaskObject{TaskHeader: header(x), Object: o})
+		out = append(out, view.TaskResult{TaskHeader: header(x), Result: o})
 	}
 	return out, nil
 }
