@@ -33,22 +33,22 @@ var stateNames = map[string]string{
 func (s *subject) still(ctx context.Context) (map[int]bool, error) {
 	var counts []struct {
 		PID    int `json:"pid"`
-		Object struct {
+		Result struct {
 			Objects []struct {
 				Value struct {
 					Voluntary   uint64 `json:"nvcsw"`
 					Involuntary uint64 `json:"nivcsw"`
 				} `json:"value"`
 			} `json:"objects"`
-		} `json:"object"`
+		} `json:"result"`
 	}
 	if err := s.ask(ctx, []string{"foreach task -R nvcsw,nivcsw"}, &counts); err != nil {
 		return nil, err
 	}
 	now := map[int]uint64{}
 	for _, c := range counts {
-		if len(c.Object.Objects) == 1 && c.PID != 0 {
-			v := c.Object.Objects[0].Value
+		if len(c.Result.Objects) == 1 && c.PID != 0 {
+			v := c.Result.Objects[0].Value
 			now[c.PID] = v.Voluntary + v.Involuntary
 		}
 	}
