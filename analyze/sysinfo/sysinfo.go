@@ -26,7 +26,7 @@ func ReadUTS(v *kernel.View) (UTS, error) {
 	for member, into := range map[string]*string{"sysname": &u.Sysname, "nodename": &u.Nodename, "release": &u.Release,
 		"version": &u.Version, "machine": &u.Machine, "domainname": &u.Domainname} {
 		if *into, err = name.Field(member).CString(65); err != nil {
-			return u, fmt.Errorf("uname: %w", err)
+			return UTS{}, fmt.Errorf("uname: %w", err)
 		}
 	}
 	return u, nil

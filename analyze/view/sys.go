@@ -2,6 +2,7 @@ package view
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -24,9 +25,9 @@ type System struct {
 	UptimeSec   *float64    `json:"uptime_seconds"`
 	Load        *[3]float64 `json:"load_average"`
 	Tasks       *int        `json:"tasks"`
-	Nodename    string      `json:"nodename"`
-	Release     string      `json:"release"`
-	Version     string      `json:"version"`
+	Nodename    string      `json:"nodename,omitempty"`
+	Release     string      `json:"release,omitempty"`
+	Version     string      `json:"version,omitempty"`
 	Machine     string      `json:"machine"`
 	MHz         uint64      `json:"mhz"`
 	Memory      *uint64     `json:"memory_bytes"`
@@ -90,9 +91,9 @@ func (s *System) Text(w io.Writer, _ Options) error {
 		tasks = fmt.Sprint(*s.Tasks)
 	}
 	label(bw, "TASKS", tasks)
-	label(bw, "NODENAME", Printable(s.Nodename))
-	label(bw, "RELEASE", Printable(s.Release))
-	label(bw, "VERSION", Printable(s.Version))
+	label(bw, "NODENAME", cmp.Or(Printable(s.Nodename), "-"))
+	label(bw, "RELEASE", cmp.Or(Printable(s.Release), "-"))
+	label(bw, "VERSION", cmp.Or(Printable(s.Version), "-"))
 	machine := Printable(s.Machine)
 	if s.MHz != 0 {
 		machine += fmt.Sprintf("  (%d Mhz)", s.MHz)

@@ -170,13 +170,17 @@ func (t *Table) fill(raw []byte, holes []span, size int, l layout) {
 	dropped, sorted := 0, true
 	prev := uint64(0)
 	for i := range n {
-		if t.names.letters[i] == 0 || size*(i+1) > len(raw) {
+		if size*(i+1) > len(raw) {
 			t.names.letters[i] = 0
 			dropped++
 			continue
 		}
 		a, absolute := l.address(raw, i)
 		t.addrs[i] = a
+		if t.names.letters[i] == 0 {
+			dropped++
+			continue
+		}
 		if absolute {
 			t.absolute = max(t.absolute, a+1)
 		}
@@ -185,6 +189,7 @@ func (t *Table) fill(raw []byte, holes []span, size int, l layout) {
 	}
 	for _, h := range holes {
 		for i := h.from / size; i < min((h.to+size-1)/size, n); i++ {
+			t.addrs[i] = 0
 			if t.names.letters[i] != 0 {
 				t.names.letters[i] = 0
 				dropped++
@@ -223,10 +228,27 @@ func (t *Table) compact(dropped int) {
 		}
 	}
 	slices.SortStableFunc(keep, func(a, b uint32) int { return cmp.Compare(t.addrs[a], t.addrs[b]) })
+	t.cuts = make(map[int]uint64)
+	for k, i := range keep {
+		if end, cut := t.lostBehind(int(i)); cut {
+			t.cuts[k] = end
+		}
+	}
 	t.addrs = pick(t.addrs, keep)
 	t.names.at = pick(t.names.at, keep)
 	t.names.length = pick(t.names.length, keep)
 	t.names.letters = pick(t.names.letters, keep)
+}
+
+// lostBehind reports whether entries with other addresses are lost behind entry i, and the first such address, 0 if it is
+// not known.
+func (t *Table) lostBehind(i int) (uint64, bool) {
+	for j := i + 1; j < len(t.addrs) && t.names.letters[j] == 0; j++ {
+		if a := t.addrs[j]; a == 0 || a > t.addrs[i] {
+			return a, true
+		}
+	}
+	return 0, false
 }
 
 func pick[T any](from []T, which []uint32) []T {

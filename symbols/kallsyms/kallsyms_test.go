@@ -225,6 +225,22 @@ func TestHoles(t *testing.T) {
 				t.Errorf("%s: sys_get_struct_%d = %v, %v", tt.name, n, got, err)
 			}
 		}
+		// Nothing is said of a symbol in the hole: neither that there is no such name, nor that its neighbour is there.
+		lost := 0
+		for n := range 20000 {
+			if _, err := tab.SymbolsNamed(fmt.Sprintf("sys_get_struct_%d", n)); err != nil {
+				lost++
+				if !errors.Is(err, memtest.ErrMissing) {
+					t.Errorf("%s: SymbolsNamed(a lost symbol): %v; want what page is missing", tt.name, err)
+				}
+				if s, err := tab.SymbolAt(text64 + uint64(n)*16 + 4); err == nil || !errors.Is(err, memtest.ErrMissing) {
+					t.Errorf("%s: SymbolAt(in a lost symbol) = %v, %v; want what page is missing", tt.name, s, err)
+				}
+			}
+		}
+		if lost == 0 {
+			t.Errorf("%s: no symbol is lost", tt.name)
+		}
 	}
 }
 

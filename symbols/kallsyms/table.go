@@ -27,6 +27,8 @@ type Table struct {
 	absolute uint64   // below this, addresses are absolute values and offsets into per-CPU areas
 	layout   string
 	missing  error
+	// cuts are symbols behind which others are lost, and the address of the first of these, 0 if that is lost, too.
+	cuts map[int]uint64
 
 	index func() *nameindex.Index // made when first asked: many uses of a dump need addresses only
 }
@@ -66,6 +68,9 @@ func (t *Table) next(i int) int {
 }
 
 func (t *Table) size(i, next int) uint64 {
+	if end, cut := t.cuts[next-1]; cut {
+		return min(max(end, t.addrs[i])-t.addrs[i], maxGap) // unknown, 0, if its end is
+	}
 	if next >= len(t.addrs) {
 		return maxGap
 	}
@@ -87,14 +92,15 @@ func isData(letter byte) bool {
 	return false
 }
 
-// SymbolsNamed returns the symbols of that name in address order.
+// SymbolsNamed returns the symbols of that name in address order. In a table with holes a name that is not there may have
+// been in a hole: the error is then Missing's.
 func (t *Table) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 	var out []symbols.Symbol
 	for i := range t.index().Find(name) {
 		out = append(out, t.symbol(i, t.next(i)))
 	}
 	if out == nil {
-		return nil, symbols.ErrNotFound
+		return nil, t.notFound()
 	}
 	return out, nil
 }
@@ -111,10 +117,20 @@ func (t *Table) SymbolAt(addr uint64) (symbols.Symbol, error) {
 	}
 	i, _ := slices.BinarySearch(t.addrs, t.addrs[next-1])
 	s := t.symbol(i, next)
-	if addr-s.Addr >= s.Size || s.Letter|0x20 == 'a' {
+	if _, cut := t.cuts[next-1]; cut && addr-s.Addr >= max(s.Size, 1) {
+		return symbols.Symbol{}, t.missing
+	}
+	if addr != s.Addr && addr-s.Addr >= s.Size || s.Letter|0x20 == 'a' {
 		return symbols.Symbol{}, symbols.ErrNotFound
 	}
 	return s, nil
+}
+
+func (t *Table) notFound() error {
+	if t.missing != nil {
+		return t.missing
+	}
+	return symbols.ErrNotFound
 }
 
 // All yields the symbols in address order, absolute ones first.

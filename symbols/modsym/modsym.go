@@ -246,6 +246,9 @@ func (f *Finder) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 	for ; i < len(f.names) && f.syms[f.names[i]].Name == name; i++ {
 		out = append(out, f.syms[f.names[i]])
 	}
+	if out == nil && f.missing != nil {
+		return nil, f.missing // it may have been there
+	}
 	if out == nil {
 		return nil, symbols.ErrNotFound
 	}
