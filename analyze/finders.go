@@ -34,8 +34,8 @@ type finders struct {
 // A vmlinux that was given comes first: its symbols have sizes. It is the only one that can fail here, as it must be the
 // dump's.
 func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
-	own := &symbols.Chain{Log: opt.Log}
-	all := &symbols.Chain{Log: opt.Log}
+	own := symbols.NewChain(opt.Log)
+	all := own.Sharing()
 	c.Symbols = own
 	f := &finders{k: kernel.New(c), tables: knownTables(c.Image, opt)}
 	f.btf = sync.OnceValues(f.openBTF)
@@ -44,7 +44,7 @@ func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 	table := symbols.LazySymbols("kallsyms", f.openKallsyms)
 	if opt.Vmlinux != "" {
 		dump := c
-		dump.Symbols = &symbols.Chain{Log: opt.Log}
+		dump.Symbols = own.Sharing()
 		dump.Symbols.AddSymbols(table) // the dump's own word on which kernel it is
 		given, err := openVmlinux(kernel.New(dump), opt)
 		if err != nil {

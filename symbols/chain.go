@@ -5,22 +5,35 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 )
 
 // Chain asks finders in order and takes the first answer. It implements SymbolFinder, TypeFinder and RowFinder itself.
-// Finders are added while a kernel is being opened; afterwards a Chain is safe for many goroutines.
+// Finders are added while a kernel is being opened; afterwards a Chain is safe for many goroutines. NewChain makes one.
 type Chain struct {
-	Log *slog.Logger // told once of each broken finder; nil is silent
+	log    *slog.Logger
+	faults *faults
 
 	syms  []SymbolFinder
 	types []TypeFinder
 	rows  []RowFinder
+}
 
+// faults are the failures of finders so far, by finder.
+type faults struct {
 	mu     sync.Mutex
 	broken map[string]error
 }
+
+// NewChain makes an empty chain. log is told once of each failure; nil is silent.
+func NewChain(log *slog.Logger) *Chain {
+	return &Chain{log: log, faults: &faults{broken: make(map[string]error)}}
+}
+
+// Sharing makes another chain that notes failures together with c: what either has reported is not reported again.
+func (c *Chain) Sharing() *Chain { return &Chain{log: c.log, faults: c.faults} }
 
 // Name is "chain".
 func (c *Chain) Name() string { return "chain" }
@@ -50,35 +63,35 @@ func (c *Chain) Finders() (syms, types, rows []string) {
 
 // Broken returns what went wrong in finders so far, by finder.
 func (c *Chain) Broken() map[string]error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make(map[string]error, len(c.broken))
-	for k, v := range c.broken {
-		out[k] = v
-	}
-	return out
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	return maps.Clone(c.faults.broken)
 }
 
-// report notes a finder's failure and returns it; absence is no failure.
+// report notes a finder's failure and returns it; absence is no failure. One that only follows from another's is not
+// logged: without kallsyms, say, the BTF's place is not known.
 func (c *Chain) report(finder string, err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.broken == nil {
-		c.broken = make(map[string]error)
+	named := err
+	if !strings.HasPrefix(err.Error(), finder+": ") {
+		named = fmt.Errorf("%s: %w", finder, err)
 	}
-	if _, said := c.broken[finder]; !said {
-		c.broken[finder] = err
-		if c.Log != nil {
-			c.Log.Warn("symbol finder failed", "finder", finder, "err", err)
-		}
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	if _, said := c.faults.broken[finder]; said {
+		return named
 	}
-	if strings.HasPrefix(err.Error(), finder+": ") {
-		return err
+	follows := false
+	for _, earlier := range c.faults.broken {
+		follows = follows || errors.Is(err, earlier)
 	}
-	return fmt.Errorf("%s: %w", finder, err)
+	c.faults.broken[finder] = err
+	if c.log != nil && !follows {
+		c.log.Warn(named.Error())
+	}
+	return named
 }
 
 // ask tries the finders in order. If none answers, the error is the first failure, or ErrNotFound naming what was sought.

@@ -46,7 +46,7 @@ func (f *fakeSymbols) SymbolAt(addr uint64) (Symbol, error) {
 func (f *fakeSymbols) All() iter.Seq[Symbol] { return slices.Values(f.syms) }
 
 func TestChainOrder(t *testing.T) {
-	var c Chain
+	c := NewChain(nil)
 	c.AddSymbols(&fakeSymbols{name: "first", syms: []Symbol{{Name: "a", Addr: 0x10, Size: 4}}})
 	c.AddSymbols(&fakeSymbols{name: "second", syms: []Symbol{{Name: "a", Addr: 0x20, Size: 4}, {Name: "b", Addr: 0x30, Size: 4}}})
 	if got, err := c.SymbolsNamed("a"); err != nil || len(got) != 1 || got[0].Addr != 0x10 {
@@ -66,7 +66,7 @@ func TestChainOrder(t *testing.T) {
 // A broken finder is noted once, and the next one answers.
 func TestChainBroken(t *testing.T) {
 	broken := errors.New("page excluded")
-	var c Chain
+	c := NewChain(nil)
 	c.AddSymbols(&fakeSymbols{name: "kallsyms", err: broken})
 	c.AddSymbols(&fakeSymbols{name: "vmlinux", syms: []Symbol{{Name: "a"}}})
 	if got, err := c.SymbolsNamed("a"); err != nil || len(got) != 1 {

@@ -160,7 +160,7 @@ func (m *Machine) Kernel() *kernel.Kernel {
 		}
 		return 1
 	})
-	chain := &symbols.Chain{}
+	chain := symbols.NewChain(nil)
 	chain.AddSymbols(finder{m})
 	chain.AddTypes(m.finder())
 	img := dumpfmt.NewImage(source{m}, dumpfmt.Options{})
