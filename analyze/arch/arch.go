@@ -46,6 +46,6 @@ func New(env Env) (Arch, error) {
 	case dumpfmt.MachineX86_64:
 		return newX86(env)
 	default:
-		return nil, fmt.Errorf("the dump is of a %s machine: kdx reads its headers, but does not translate its addresses", m)
+		return nil, fmt.Errorf("the dump's machine is %s: kdx reads its headers (kdx info), but does not translate its addresses", m)
 	}
 }
