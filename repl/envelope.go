@@ -26,6 +26,8 @@ type missingJSON struct {
 type envelope struct {
 	w   io.Writer
 	err error // of w
+	// unsure counts reads that gave zeros without the dump saying that these are the true bytes.
+	unsure uint64
 }
 
 func (e *envelope) raw(s string) {
@@ -85,6 +87,10 @@ func (e *envelope) end(gaps []kernel.Gap, dropped int, err error) error {
 	if dropped > 0 {
 		e.raw(`,"missing_more":`)
 		e.value(dropped)
+	}
+	if e.unsure > 0 {
+		e.raw(`,"unsure_reads":`)
+		e.value(e.unsure)
 	}
 	e.raw(`,"error":`)
 	if err != nil {

@@ -29,6 +29,7 @@ type report struct {
 	err     error
 	gaps    []kernel.Gap
 	dropped int
+	unsure  uint64 // reads that gave zeros for what may have been left out
 	exit    bool
 	stopped bool // no further call makes sense
 }
@@ -147,6 +148,7 @@ func (s *Session) run(ctx context.Context, c call, out io.Writer, asJSON bool) r
 	}
 	if v != nil {
 		r.gaps, r.dropped = v.Gaps()
+		r.unsure = v.UnsureReads()
 	}
 	if ctx.Err() != nil {
 		r.stopped = true
@@ -182,6 +184,7 @@ func (s *Session) writeJSON(v *kernel.View, c call, res view.Result, err error, 
 	var dropped int
 	if v != nil {
 		gaps, dropped = v.Gaps()
+		e.unsure = v.UnsureReads()
 		if err == nil {
 			err = context.Cause(v.Context())
 		}

@@ -200,6 +200,9 @@ func (s *Session) tellGaps(r report) {
 		}
 		s.complain(g.String())
 	}
+	if r.unsure > 0 {
+		s.complain(fmt.Sprintf("%s: zeros were read for pages that the dump left out, or may have left out (reads: %d)", r.name, r.unsure))
+	}
 	switch {
 	case more > 0 && s.interactive:
 		s.complain(fmt.Sprintf("%s: %d more could not be read (json %s lists them)", r.name, more, r.name))

@@ -40,16 +40,23 @@ type View struct {
 	gaps    []Gap
 	dropped int
 	steps   int
+	unsure  uint64 // the image's count when the View began
 }
 
 // View starts a command.
-func (k *Kernel) View(ctx context.Context) *View { return &View{Kernel: k, ctx: ctx} }
+func (k *Kernel) View(ctx context.Context) *View {
+	return &View{Kernel: k, ctx: ctx, unsure: k.img.UnsureReads()}
+}
+
+// UnsureReads counts the reads since the View began that gave zeros for a page that the dump left out, or may have left
+// out (see dumpfmt.Image.UnsureReads).
+func (v *View) UnsureReads() uint64 { return v.img.UnsureReads() - v.unsure }
 
 // Context of the command.
 func (v *View) Context() context.Context { return v.ctx }
 
 // Fork makes a View for another goroutine; Merge brings its gaps back.
-func (v *View) Fork() *View { return &View{Kernel: v.Kernel, ctx: v.ctx} }
+func (v *View) Fork() *View { return v.View(v.ctx) }
 
 // Merge takes over the gaps of a forked View.
 func (v *View) Merge(f *View) {
@@ -70,6 +77,25 @@ func (v *View) Gap(what string, err error) {
 		return
 	}
 	v.gaps = append(v.gaps, Gap{what, err})
+}
+
+// GapOnce is Gap, but for a record that is already there.
+func (v *View) GapOnce(what string, err error) {
+	for _, g := range v.gaps {
+		if err != nil && g.What == what && g.Err.Error() == err.Error() {
+			return
+		}
+	}
+	v.Gap(what, err)
+}
+
+// SymbolAt is Kernel.SymbolAt; that a name which might be there can't be read is a gap.
+func (v *View) SymbolAt(addr vmem.Addr) (symbols.Symbol, error) {
+	s, err := v.Kernel.SymbolAt(addr)
+	if err != nil && !errors.Is(err, symbols.ErrNotFound) {
+		v.GapOnce("names of addresses", err)
+	}
+	return s, err
 }
 
 // Gaps are the records so far; dropped counts further ones that were not kept.
