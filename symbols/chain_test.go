@@ -1,9 +1,13 @@
 package symbols
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -90,5 +94,27 @@ func TestLazySymbolsFails(t *testing.T) {
 	}
 	if opened != 1 {
 		t.Errorf("opened %d times; want 1", opened)
+	}
+}
+
+// TestFollows: a failure is logged once, by whichever chain meets it first, and one that only follows from it is not.
+func TestFollows(t *testing.T) {
+	var log bytes.Buffer
+	root := errors.New("page 7 excluded")
+	one := NewChain(slog.New(slog.NewTextHandler(&log, nil)))
+	two := one.Sharing()
+	one.AddSymbols(&fakeSymbols{name: "kallsyms", err: root})
+	two.AddSymbols(&fakeSymbols{name: "kallsyms", err: root})
+	two.AddSymbols(&fakeSymbols{name: "modules", err: fmt.Errorf("modules: %w", root)})
+	for _, c := range []*Chain{one, two, one} {
+		if _, err := c.SymbolsNamed("x"); !errors.Is(err, root) {
+			t.Errorf("SymbolsNamed = %v; want what went wrong", err)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "kallsyms: page 7 excluded") {
+		t.Errorf("%d lines were logged: %s; want one, of kallsyms", n, log.String())
+	}
+	if b := one.Broken(); len(b) != 2 || b["modules"] == nil {
+		t.Errorf("Broken = %v; want both finders", b)
 	}
 }
