@@ -23,6 +23,7 @@ type modules struct {
 	f     *finders
 	k     *kernel.Kernel
 	list  func() ([]*loaded, error)
+	gaps  error // of the list; set by list
 	types func() ([]symbols.TypeFinder, error)
 }
 
@@ -52,6 +53,7 @@ func (m *modules) readList() ([]*loaded, error) {
 	gaps, _ := v.Gaps()
 	for _, g := range gaps {
 		m.k.Log().Warn("module list", "gap", g.String())
+		m.gaps = errors.Join(m.gaps, fmt.Errorf("modules: %s", g))
 	}
 	var out []*loaded
 	for _, mod := range mods {
@@ -142,6 +144,26 @@ func (m *modules) All() iter.Seq[symbols.Symbol] {
 			}
 		}
 	}
+}
+
+// Missing is why the modules, or the symbols of some, can't be read.
+func (m *modules) Missing() error {
+	list, err := m.list()
+	if err != nil {
+		return err
+	}
+	all := []error{m.gaps}
+	for _, l := range list {
+		f, err := l.syms()
+		if errors.Is(err, symbols.ErrNotFound) {
+			continue
+		}
+		if x, ok := f.(interface{ Missing() error }); ok && err == nil {
+			err = x.Missing()
+		}
+		all = append(all, err)
+	}
+	return errors.Join(all...)
 }
 
 // RowAt asks the module that pc lies in.

@@ -149,6 +149,23 @@ func (c *Chain) All() iter.Seq[Symbol] {
 	}
 }
 
+// Missing is what All leaves out because it can't be read, one error for each finder that could not be opened or whose
+// table has holes.
+func (c *Chain) Missing() []error {
+	var out []error
+	for _, f := range c.syms {
+		if m, ok := f.(incomplete); ok {
+			if err := m.Missing(); err != nil && !errors.Is(err, ErrNotFound) {
+				out = append(out, err)
+			}
+		}
+	}
+	return out
+}
+
+// incomplete is a finder that may lack a part of its table.
+type incomplete interface{ Missing() error }
+
 // TypeNamed finds a type by kind and name.
 func (c *Chain) TypeNamed(kind Kind, name string) (*Type, error) {
 	return ask(c, c.types, kind.String()+" "+name, func(f TypeFinder) (*Type, error) { return f.TypeNamed(kind, name) })

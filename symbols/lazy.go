@@ -56,6 +56,18 @@ func (l *lazySymbols) All() iter.Seq[Symbol] {
 	return f.All()
 }
 
+// Missing is why the finder can't be opened, or what it lacks.
+func (l *lazySymbols) Missing() error {
+	f, err := l.open()
+	if err != nil {
+		return err
+	}
+	if m, ok := f.(incomplete); ok {
+		return m.Missing()
+	}
+	return nil
+}
+
 // LazyTypes is LazySymbols for types.
 func LazyTypes(name string, open func() (TypeFinder, error)) TypeFinder {
 	return &lazyTypes{name, sync.OnceValues(guard(name, open))}

@@ -3,12 +3,14 @@ package sysinfo
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"kdx/analyze/kernel"
 	"kdx/analyze/vmem"
+	"kdx/symbols"
 )
 
 // Syscall is an entry of the system call table.
@@ -38,9 +40,12 @@ func Syscalls(v *kernel.View) ([]Syscall, error) {
 		p, err := v.Word(vmem.Addr(sym.Addr + i*v.WordSize()))
 		if err != nil {
 			v.Gap("sys_call_table", err)
-			break
+			continue
 		}
 		f, err := v.SymbolAt(vmem.Addr(p))
+		if err != nil && !errors.Is(err, symbols.ErrNotFound) { // a gap already
+			continue
+		}
 		if err != nil || f.Addr != p || !f.IsText() {
 			break
 		}

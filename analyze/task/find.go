@@ -1,11 +1,13 @@
 package task
 
 import (
+	"errors"
 	"fmt"
 
 	"kdx/analyze/kernel"
 	"kdx/analyze/vmem"
 	"kdx/analyze/walk"
+	"kdx/symbols"
 )
 
 type builder struct {
@@ -197,6 +199,9 @@ func (b *builder) running() {
 func crashCPU(v *kernel.View) int {
 	for _, name := range []string{"crashing_cpu", "panic_cpu"} {
 		n, err := v.UintAt(name, 4)
+		if err != nil && !errors.Is(err, symbols.ErrNotFound) {
+			v.Gap("which CPU crashed", err)
+		}
 		if err == nil && int32(n) >= 0 {
 			return int(n)
 		}

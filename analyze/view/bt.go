@@ -107,7 +107,7 @@ func NewStack(h TaskHeader, active bool, t *unwind.Trace, name Resolver) *Stack 
 		f := &t.Frames[i]
 		v := Frame{Level: i, PC: vmem.Addr(f.PC), At: vmem.Addr(f.At), Exact: f.Exact, Sure: f.Sure.String(), Stack: f.Stack, Traced: f.Traced, saved: f.Saved}
 		v.Function, v.Module, v.Offset = name(f.Lookup())
-		if !f.Exact {
+		if !f.Exact && v.Function != "" {
 			v.Offset++
 		}
 		if f.At == 0 {

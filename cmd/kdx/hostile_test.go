@@ -84,7 +84,7 @@ var hostileLines = []string{
 	"rd -a linux_banner", "rd -s init_task 64", "rd -S init_task 64", "rd -8 linux_banner 10000", "vtop init_task", "vtop linux_banner", "vtop 0x1000", "vtop ffffc90000000000", "vtop -u 7f0000000000",
 	"list modules", "list -H modules -o module.list -s module.name", "list -h init_task -o task_struct.tasks -s task_struct.pid,comm",
 	"list -r -H modules", "tree -t radix init_pid_ns.idr", "tree -t maple sparse_irqs", "tree -t xarray init_pid_ns.idr", "tree -t rbtree vmap_area_root", "tree -t radix init_task", "tree -t maple init_task", "tree -t rbtree init_task",
-	"dis panic", "dis __schedule", "dis -r do_syscall_64+10", "dis -l schedule", "dis init_task 50",
+	"dis panic", "dis __schedule", "dis -r do_syscall_64+10", "dis schedule", "dis init_task 50",
 	"sym init_task", "sym -l | tail -3", "sym -M", "sym -m overlay", "sym -p schedule", "sym -n schedule", "sym -q module", "ptov 0", "ptov 1000", "pte 8000000011a001e3", "eval 1k", "ascii linux_banner",
 }
 
@@ -154,7 +154,8 @@ func hostileRun(t testing.TB, k *kernel.Kernel, line, what string, patience time
 	return text
 }
 
-func hostileDumps(t testing.TB) []*clean {
+// openSources opens the dumps that are damaged in memory.
+func openSources(t testing.TB) []*clean {
 	t.Helper()
 	pattern := "../../testdata/dumps/*/vmcore"
 	if p := os.Getenv("KDX_HOSTILE_DUMPS"); p != "" {
@@ -171,7 +172,16 @@ func hostileDumps(t testing.TB) []*clean {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { img.Close() })
-		c := &clean{name: filepath.Base(filepath.Dir(f)), src: img.Source()}
+		out = append(out, &clean{name: filepath.Base(filepath.Dir(f)), src: img.Source()})
+	}
+	return out
+}
+
+// hostileDumps are these, and which of their pages the commands read.
+func hostileDumps(t testing.TB) []*clean {
+	t.Helper()
+	dumps := openSources(t)
+	for _, c := range dumps {
 		d := &damaged{Source: c.src, read: make(map[uint64]bool)}
 		k, err := openHostile(d)
 		if err != nil {
@@ -184,9 +194,8 @@ func hostileDumps(t testing.TB) []*clean {
 			c.pages = append(c.pages, pfn)
 		}
 		slices.Sort(c.pages)
-		out = append(out, c)
 	}
-	return out
+	return dumps
 }
 
 // harm makes a damaged dump out of a seed.

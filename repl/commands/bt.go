@@ -167,7 +167,7 @@ func oneStack(c *Call, tr *backtrace.Tracer, x *task.Task) (*view.Stack, error) 
 	} else {
 		trace = tr.From(c.View, x, start)
 	}
-	s := view.NewStack(header(x), x.OnCPU, trace, func(pc uint64) (string, string, uint64) { return nameOf(c.View.Kernel, pc) })
+	s := view.NewStack(header(x), x.OnCPU, trace, func(pc uint64) (string, string, uint64) { return nameOf(c.View, pc) })
 	if start.CPU != nil && start.User == nil {
 		s.SetCPU(&start.CPU.Regs)
 	}
@@ -181,8 +181,8 @@ func oneStack(c *Call, tr *backtrace.Tracer, x *task.Task) (*view.Stack, error) 
 	return s, nil
 }
 
-func nameOf(k *kernel.Kernel, pc uint64) (function, module string, offset uint64) {
-	s, err := k.SymbolAt(vmem.Addr(pc))
+func nameOf(v *kernel.View, pc uint64) (function, module string, offset uint64) {
+	s, err := v.SymbolAt(vmem.Addr(pc))
 	if err != nil {
 		return "", "", 0
 	}

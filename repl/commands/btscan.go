@@ -42,7 +42,7 @@ func scanStacks(c *Call, tr *backtrace.Tracer, xs []*task.Task) (view.Result, er
 				if !tr.IsText(uint64(w.Value)) {
 					continue
 				}
-				if name, _, off := nameOf(c.View.Kernel, uint64(w.Value)); name != "" && off != 0 {
+				if name, _, off := nameOf(c.View, uint64(w.Value)); name != "" && off != 0 {
 					w.Name = name
 					scan.Words = append(scan.Words, w)
 				}
@@ -87,7 +87,7 @@ func exceptionFrames(c *Call, tr *backtrace.Tracer, words []view.StackWord) []vi
 			c.View.ByteOrder().PutUint64(buf[j*8:], uint64(words[i+j].Value))
 		}
 		out = append(out, view.NewExceptionFrame(uint64(words[i].Addr), unwind.DecodePtRegs(c.View.ByteOrder().Uint64, buf),
-			func(pc uint64) (string, string, uint64) { return nameOf(c.View.Kernel, pc) }))
+			func(pc uint64) (string, string, uint64) { return nameOf(c.View, pc) }))
 		i += regs - 1
 	}
 	return out

@@ -34,6 +34,11 @@ func symCommand() *Command {
 
 func runSym(c *Call) (view.Result, error) {
 	all := c.View.Symbols().All()
+	if c.Flags.Has("l") || c.Flags.Has("q") || c.Flags.Has("M") || c.Flags.Has("m") {
+		for _, err := range c.View.Symbols().Missing() {
+			c.View.Gap("", err)
+		}
+	}
 	switch {
 	case c.Flags.Has("l"):
 		return symbolLines(all, func(symbols.Symbol) bool { return true }), nil
