@@ -31,15 +31,15 @@ func openVmlinux(own *kernel.Kernel, opt Options) (symbols.SymbolFinder, error) 
 		return nil, err
 	}
 	defer f.Close()
+	linked, ok := f.Address("_stext")
+	if !ok {
+		return nil, fmt.Errorf("%s has no symbol _stext: it is no kernel with its symbols", opt.Vmlinux)
+	}
 	if err := checkVmlinux(own, f, opt.Vmlinux); err != nil {
 		if !opt.Force {
 			return nil, err
 		}
 		opt.Log.Warn("vmlinux is used although it does not match", "err", err)
-	}
-	linked, ok := f.Address("_stext")
-	if !ok {
-		return nil, fmt.Errorf("%s has no symbol _stext: it is no kernel with its symbols", opt.Vmlinux)
 	}
 	loaded, ok := own.VMCoreInfo().Symbol("_stext")
 	if !ok {

@@ -57,8 +57,17 @@ func (o *options) openImage(ctx context.Context, dumps []string, std stdio) (*op
 	defer x.progress.End()
 	var err error
 	x.img, err = formats.Open(ctx, dumps, formats.Options{ZeroExcluded: o.zeroExcluded, Logger: x.log, Progress: x.progress.Report})
-	return x, err
+	if err != nil {
+		return nil, &dumpError{err}
+	}
+	return x, nil
 }
+
+// dumpError: the dump can't be opened, whatever there may be in it.
+type dumpError struct{ err error }
+
+func (e *dumpError) Error() string { return e.err.Error() }
+func (e *dumpError) Unwrap() error { return e.err }
 
 // open opens the dump and its kernel.
 func (o *options) open(ctx context.Context, n named, std stdio) (*opened, error) {
@@ -91,16 +100,17 @@ func (o *options) session(x *opened, std stdio) *repl.Session {
 // openStatus is the exit code for a dump or kernel that can't be opened.
 func openStatus(err error) error {
 	var mismatch *analyze.MismatchError
+	var dump *dumpError
 	var format *dumpfmt.FormatError
 	var path *os.PathError
 	st := repl.NoKernel
 	switch {
-	case errors.As(err, &mismatch):
-		st = repl.Mismatch
-	case errors.Is(err, formats.ErrNotDump), errors.As(err, &format), errors.As(err, &path):
-		st = repl.NotDump
 	case errors.Is(err, context.Canceled):
 		st = repl.Interrupted
+	case errors.As(err, &mismatch):
+		st = repl.Mismatch
+	case errors.As(err, &dump), errors.Is(err, formats.ErrNotDump), errors.As(err, &format), errors.As(err, &path):
+		st = repl.NotDump
 	}
 	return &statusError{st, err}
 }

@@ -35,7 +35,7 @@ func (t *table) name(i int) string {
 	return t.strings[e.name : e.name+uint32(e.length)]
 }
 
-var errNoSymbols = errors.New("it has no symbol table (stripped?)")
+var errNoSymbols = errors.New("it has no symbol table: it is a stripped vmlinux, or no kernel at all")
 
 func (f *File) readTable() (*table, error) {
 	symtab := f.elf.SectionByType(elf.SHT_SYMTAB)
