@@ -42,28 +42,49 @@ func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 	f.orc = sync.OnceValues(f.openORC)
 	f.mods = newModules(f)
 	table := symbols.LazySymbols("kallsyms", f.openKallsyms)
+	ownFirst := false
 	if opt.Vmlinux != "" {
 		dump := c
 		dump.Symbols = own.Sharing()
 		dump.Symbols.AddSymbols(table) // the dump's own word on which kernel it is
-		given, err := openVmlinux(kernel.New(dump), opt)
+		given, matches, err := openVmlinux(kernel.New(dump), opt)
 		if err != nil {
 			return nil, err
+		}
+		if !matches && !opt.NoKallsyms {
+			given = insteadOf(table, given)
+			own.AddSymbols(table)
+			all.AddSymbols(table)
+			all.AddSymbols(f.mods)
+			all.AddSymbols(newBPFImages(f.k))
+			ownFirst = true
 		}
 		own.AddSymbols(given)
 		all.AddSymbols(given)
 		if _, ok := c.Arch.DirectMap(); !ok { // kallsyms, which completes the translation, may never be asked
-			late(f.k, firstAddress(given.SymbolsNamed))
+			late(f.k, firstAddress(own.SymbolsNamed))
 		}
 	}
-	if !opt.NoKallsyms {
+	if !opt.NoKallsyms && !ownFirst {
 		own.AddSymbols(table)
 		all.AddSymbols(table)
 		all.AddSymbols(f.mods)
 		all.AddSymbols(newBPFImages(f.k))
 	}
 	c.Arch.WhenNeeded(func() { own.SymbolsNamed("page_offset_base") })
-	if !opt.NoBTF {
+	if opt.NoKallsyms {
+		out := leftOut("the symbols of the dump were left out (--no-kallsyms)")
+		own.AddSymbols(out)
+		all.AddSymbols(out)
+		if opt.Vmlinux == "" {
+			all.AddTypes(leftOut("the symbols of the dump, which say where its types are, were left out (--no-kallsyms)"))
+		}
+	}
+	if opt.NoBTF {
+		out := leftOut("the types of the dump were left out (--no-btf)")
+		own.AddTypes(out)
+		all.AddTypes(out)
+	} else {
 		types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
 		declared := decls.New(cdecl.Lookup{Types: own, PointerSize: uint64(c.Image.Info().WordSize)})
 		own.AddTypes(types)
@@ -72,11 +93,24 @@ func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
 		all.AddTypes(declared)
 		all.AddTypes(moduleTypes{f.mods})
 	}
-	if !opt.NoORC {
+	if opt.NoORC {
+		all.AddRows(leftOut("the unwind tables of the dump were left out (--no-orc)"))
+	} else {
 		all.AddRows(symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() }))
 		all.AddRows(f.mods)
 	}
 	return all, nil
+}
+
+// insteadOf is a forced vmlinux, whose addresses are another kernel's: it is asked only if the dump's own symbols can't all
+// be read. Otherwise a name that this kernel has not would be found, and tell of structures that it has not either.
+func insteadOf(own, forced symbols.SymbolFinder) symbols.SymbolFinder {
+	return symbols.LazySymbols(forced.Name(), func() (symbols.SymbolFinder, error) {
+		if x, ok := own.(interface{ Missing() error }); ok && x.Missing() == nil {
+			return leftOut("the forced vmlinux is not asked: the dump's own symbols are all there"), nil
+		}
+		return forced, nil
+	})
 }
 
 // late completes address translation from the kernel's variables, once symbols are there. A failure leaves reads to the
@@ -188,7 +222,7 @@ func (f *finders) openKallsyms() (symbols.SymbolFinder, error) {
 // lacks says that the kernel has no such table, which only symbols that can be read can tell.
 func lacks(table, what string, err error) error {
 	if errors.Is(err, symbols.ErrNotFound) {
-		return fmt.Errorf("%s: %s: %w", table, what, err)
+		return &symbols.NoTableError{Why: table + ": " + what}
 	}
 	return fmt.Errorf("%s: its place is not known: %w", table, err)
 }

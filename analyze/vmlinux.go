@@ -24,29 +24,31 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s is of another kernel than the dump: its %s is %s, the dump's is %s (--force takes it all the same)", e.Path, e.What, e.InFile, e.InDump)
 }
 
-// openVmlinux opens a given kernel file and checks that it is the dump's. own knows the kernel's own tables.
-func openVmlinux(own *kernel.Kernel, opt Options) (symbols.SymbolFinder, error) {
-	f, err := elfsym.Open(opt.Vmlinux)
+// openVmlinux opens a given kernel file and says whether it is the dump's; one that is not is an error unless it is
+// forced. own knows the kernel's own tables.
+func openVmlinux(own *kernel.Kernel, opt Options) (f symbols.SymbolFinder, matches bool, err error) {
+	file, err := elfsym.Open(opt.Vmlinux)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	defer f.Close()
-	linked, ok := f.Address("_stext")
+	defer file.Close()
+	linked, ok := file.Address("_stext")
 	if !ok {
-		return nil, fmt.Errorf("%s has no symbol _stext: it is no kernel with its symbols", opt.Vmlinux)
+		return nil, false, fmt.Errorf("%s has no symbol _stext: it is no kernel with its symbols", opt.Vmlinux)
 	}
-	if err := checkVmlinux(own, f, opt.Vmlinux); err != nil {
+	mismatch := checkVmlinux(own, file, opt.Vmlinux)
+	if mismatch != nil {
 		if !opt.Force {
-			return nil, err
+			return nil, false, mismatch
 		}
-		opt.Log.Warn("vmlinux is used although it does not match", "err", err)
+		opt.Log.Warn("vmlinux is used although it does not match", "err", mismatch)
 	}
 	loaded, ok := own.VMCoreInfo().Symbol("_stext")
 	if !ok {
 		offset, _ := own.Arch().KASLROffset()
 		loaded = linked + offset
 	}
-	return f.Symbols(loaded - linked), nil
+	return file.Symbols(loaded - linked), mismatch == nil, nil
 }
 
 // checkVmlinux compares build-ids, and where these differ or lack, banners: some stable kernels put garbage in

@@ -49,16 +49,7 @@ func (c *Chain) AddRows(f RowFinder) { c.rows = append(c.rows, f) }
 
 // Finders names the finders in order, for `help -n` and messages.
 func (c *Chain) Finders() (syms, types, rows []string) {
-	for _, f := range c.syms {
-		syms = append(syms, f.Name())
-	}
-	for _, f := range c.types {
-		types = append(types, f.Name())
-	}
-	for _, f := range c.rows {
-		rows = append(rows, f.Name())
-	}
-	return
+	return names(c.syms), names(c.types), names(c.rows)
 }
 
 // Broken returns what went wrong in finders so far, by finder.
@@ -94,14 +85,28 @@ func (c *Chain) report(finder string, err error) error {
 	return named
 }
 
+func names[F interface{ Name() string }](finders []F) []string {
+	var out []string
+	for _, f := range finders {
+		if n := f.Name(); n != "" {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // ask tries the finders in order. If none answers, the error is the first failure, or ErrNotFound naming what was sought.
 func ask[F interface{ Name() string }, A any](c *Chain, finders []F, what string, f func(F) (A, error)) (A, error) {
 	var zero A
 	var failure error
+	var none *NoTableError
 	for _, finder := range finders {
 		a, err := f(finder)
 		if err == nil {
 			return a, nil
+		}
+		if none == nil {
+			errors.As(err, &none)
 		}
 		if err = c.report(finder.Name(), err); err != nil && failure == nil {
 			failure = err
@@ -110,8 +115,19 @@ func ask[F interface{ Name() string }, A any](c *Chain, finders []F, what string
 	if failure != nil {
 		return zero, failure
 	}
+	if none != nil {
+		return zero, fmt.Errorf("%s: %w", what, none)
+	}
 	return zero, fmt.Errorf("%s: %w", what, ErrNotFound)
 }
+
+// NoTableError is an ErrNotFound for everything: there is no such table.
+type NoTableError struct{ Why string }
+
+func (e *NoTableError) Error() string { return ErrNotFound.Error() + " (" + e.Why + ")" }
+
+// Is makes it an ErrNotFound.
+func (e *NoTableError) Is(target error) bool { return target == ErrNotFound }
 
 // SymbolsNamed returns the symbols of that name from the first finder that knows it.
 func (c *Chain) SymbolsNamed(name string) ([]Symbol, error) {

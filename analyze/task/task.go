@@ -179,10 +179,10 @@ func (t *Table) Children(x *Task) []*Task {
 	return out
 }
 
-// PPID is the process id of x's parent, 0 if there is none.
-func (t *Table) PPID(x *Task) int32 {
+// PPID is the process id of x's parent, 0 if there is none; false if the parent could not be read.
+func (t *Table) PPID(x *Task) (int32, bool) {
 	if p := t.byAddr[x.Parent]; p != nil {
-		return p.TGID
+		return p.TGID, true
 	}
-	return 0
+	return 0, x.Parent == 0
 }

@@ -13,7 +13,7 @@ import (
 type Process struct {
 	PID    int32     `json:"pid"`
 	TGID   int32     `json:"tgid"`
-	PPID   int32     `json:"ppid"`
+	PPID   *int32    `json:"ppid"`
 	CPU    int       `json:"cpu"`
 	Task   vmem.Addr `json:"task"`
 	State  string    `json:"state"`
@@ -66,7 +66,11 @@ func (t *ProcessTable) Text(w io.Writer, _ Options) error {
 		if p.Kernel {
 			comm = "[" + comm + "]"
 		}
-		fmt.Fprintf(bw, "%s%7d %7d %3d  %016x", mark, p.PID, p.PPID, p.CPU, uint64(addr))
+		ppid := "-"
+		if p.PPID != nil {
+			ppid = fmt.Sprint(*p.PPID)
+		}
+		fmt.Fprintf(bw, "%s%7d %7s %3d  %016x", mark, p.PID, ppid, p.CPU, uint64(addr))
 		if t.Policy {
 			fmt.Fprintf(bw, "  %-8s  %4d  %s\n", p.Policy, p.Prio, comm)
 			continue

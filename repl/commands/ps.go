@@ -134,8 +134,13 @@ func processTable(c *Call, t *task.Table, xs []*task.Task) *view.ProcessTable {
 		c.View.Gap("memory total", err)
 	}
 	for _, x := range xs {
-		p := view.Process{PID: x.PID, TGID: x.TGID, PPID: t.PPID(x), CPU: x.CPU, Task: x.Addr, State: x.StateName(), Active: x.OnCPU,
+		p := view.Process{PID: x.PID, TGID: x.TGID, CPU: x.CPU, Task: x.Addr, State: x.StateName(), Active: x.OnCPU,
 			Kernel: x.Kernel(), Comm: x.Comm, KStack: vmem.Addr(x.SP), Policy: policyName(x.Policy), Prio: x.Prio, LastRun: x.LastRun}
+		if ppid, ok := t.PPID(x); ok {
+			p.PPID = &ppid
+		} else {
+			c.View.Gap(fmt.Sprintf("PID %d: parent", x.PID), fmt.Errorf("the task at %#x could not be read", uint64(x.Parent)))
+		}
 		if m, err := task.MemoryOf(c.View, x); err != nil {
 			c.View.Gap("", err)
 		} else {

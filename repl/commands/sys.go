@@ -144,6 +144,9 @@ func kernelSource(v *kernel.View) string {
 	if len(own) > 0 && own[0] == "vmlinux" {
 		given, own = "the given vmlinux, ", own[1:]
 	}
+	if i := slices.Index(own, "vmlinux"); i > 0 { // forced, of another build
+		return strings.Join(slices.Delete(own, i, i+1), ", ") + " of the dump, and where these can't be read the given vmlinux"
+	}
 	if len(own) == 0 {
 		return given + "VMCOREINFO of the dump"
 	}

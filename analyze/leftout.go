@@ -1,0 +1,44 @@
+package analyze
+
+import (
+	"iter"
+
+	"kdx/symbols"
+)
+
+// leftOut stands for a finder that the caller did without, and says so where it would have been asked.
+type leftOut string
+
+func (l leftOut) err() error { return &symbols.NoTableError{Why: string(l)} }
+
+// Name is empty: it is no finder that anybody would list.
+func (l leftOut) Name() string { return "" }
+
+// SymbolsNamed finds nothing.
+func (l leftOut) SymbolsNamed(string) ([]symbols.Symbol, error) { return nil, l.err() }
+
+// SymbolAt finds nothing.
+func (l leftOut) SymbolAt(uint64) (symbols.Symbol, error) { return symbols.Symbol{}, l.err() }
+
+// All yields nothing.
+func (l leftOut) All() iter.Seq[symbols.Symbol] { return func(func(symbols.Symbol) bool) {} }
+
+// TypeNamed finds nothing.
+func (l leftOut) TypeNamed(symbols.Kind, string) (*symbols.Type, error) { return nil, l.err() }
+
+// VariableType finds nothing.
+func (l leftOut) VariableType(string) (*symbols.Type, error) { return nil, l.err() }
+
+// Enumerator finds nothing.
+func (l leftOut) Enumerator(string) (int64, *symbols.Type, error) { return 0, nil, l.err() }
+
+// FunctionType finds nothing.
+func (l leftOut) FunctionType(string) (*symbols.Type, error) { return nil, l.err() }
+
+// TypeNames yields nothing.
+func (l leftOut) TypeNames() iter.Seq2[symbols.Kind, string] {
+	return func(func(symbols.Kind, string) bool) {}
+}
+
+// RowAt finds nothing.
+func (l leftOut) RowAt(uint64) (symbols.Row, error) { return symbols.Row{}, l.err() }
