@@ -190,10 +190,12 @@ func (c *Call) followList(s listSpec) iter.Seq2[vmem.Addr, error] {
 		}
 		last := base
 		for err == nil {
-			if cur == 0 || cur == base || cur == last || s.hasEnd && (cur == s.end || s.heads && cur-vmem.Addr(s.offset) == s.end) {
+			// A list of list_heads is a ring, which comes back to where it began and to no other entry; of others an entry that
+			// points to itself or the first is an end.
+			if cur == 0 || cur == base || !s.heads && cur == last || s.hasEnd && (cur == s.end || s.heads && cur-vmem.Addr(s.offset) == s.end) {
 				return
 			}
-			if last != base && cur == first {
+			if !s.heads && last != base && cur == first {
 				return
 			}
 			if loops.seen(cur) {
