@@ -132,7 +132,7 @@ func hostileRun(t testing.TB, k *kernel.Kernel, line, what string, patience time
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience + 20*time.Second):
+	case <-time.After(patience + 20*time.Second): // race detectors and slow machines included
 		buf := make([]byte, 1<<20)
 		buf = buf[:runtime.Stack(buf, true)]
 		t.Fatalf("%s: %s: does not stop when it is cancelled\n%s", what, line, buf)
@@ -371,6 +371,16 @@ func TestCancelled(t *testing.T) {
 	}
 	for _, line := range hostileLines {
 		hostileRun(t, k, line, "cancelled", time.Nanosecond)
+	}
+	// In the middle of long ones.
+	for _, line := range []string{"foreach bt -f", "foreach bt -S", "kmem -S", "kmem -v", "sym -l", "foreach task -R se", "foreach struct task_struct", "kmem -p", "tree -t maple sparse_irqs"} {
+		for _, after := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 25 * time.Millisecond} {
+			k, err := analyze.Open(context.Background(), img, analyze.Options{}) // with nothing opened yet
+			if err != nil {
+				t.Fatal(err)
+			}
+			hostileRun(t, k, line, "cancelled early", after)
+		}
 	}
 	// Whoever was cancelled first must not have spoiled the kernel for the next.
 	for _, line := range []string{"sys", "ps", "bt", "log", "mod"} {
