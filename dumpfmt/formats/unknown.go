@@ -30,6 +30,10 @@ func notDump(name string, head []byte) error {
 	if len(bytes.Trim(head, "\x00")) == 0 {
 		return fmt.Errorf("%s: %w: it begins with %d zero bytes; was the dump cut short before its header was written?", name, ErrNotDump, len(head))
 	}
+	const elfHeader = 52 // of a 32-bit file; a 64-bit one's is longer
+	if bytes.HasPrefix(head, []byte("\x7fELF")) && len(head) < elfHeader {
+		return fmt.Errorf("%s: %w: it is an ELF file of %d bytes, which ends inside its header; was it cut short?", name, ErrNotDump, len(head))
+	}
 	for _, o := range others {
 		if bytes.HasPrefix(head, []byte(o.magic)) {
 			return fmt.Errorf("%s: %w: %s", name, ErrNotDump, o.hint)
