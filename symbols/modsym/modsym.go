@@ -210,7 +210,7 @@ func (f *Finder) index() {
 	// Assembler labels have no size: they reach to what comes next.
 	for i := len(f.syms) - 1; i >= 0; i-- {
 		s := &f.syms[i]
-		if s.Size != 0 {
+		if s.Size != 0 || f.missing != nil { // what comes next may be what is missing
 			continue
 		}
 		r, ok := f.rangeOf(s.Addr)
@@ -267,6 +267,9 @@ func (f *Finder) SymbolAt(addr uint64) (symbols.Symbol, error) {
 	}
 	a := f.syms[next-1].Addr
 	i := sort.Search(next, func(i int) bool { return f.syms[i].Addr >= a })
+	if f.missing != nil && addr-a >= max(f.syms[i].Size, 1) {
+		return symbols.Symbol{}, f.missing
+	}
 	return f.syms[i], nil
 }
 

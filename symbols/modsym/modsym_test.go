@@ -160,6 +160,14 @@ func TestMissing(t *testing.T) {
 	if f.Len() != 3 || !errors.Is(f.Missing(), memtest.ErrMissing) {
 		t.Errorf("%d symbols, Missing() = %v; want 3, and the page's error", f.Len(), f.Missing())
 	}
+	for s := range f.All() { // a neighbour does not answer for what may be missing
+		if got, err := f.SymbolAt(s.Addr + s.Size + 1); err == nil && got.Addr == s.Addr {
+			t.Errorf("SymbolAt(behind %s) = %+v; want an error", s.Name, got)
+		}
+	}
+	if s, err := f.SymbolsNamed("no such"); !errors.Is(err, memtest.ErrMissing) {
+		t.Errorf("SymbolsNamed(no such) = %+v, %v; want what is missing", s, err)
+	}
 	mem, m = encode(loop, binary.LittleEndian, 8, true)
 	mem.Hole(strAt+12, 4096)
 	if f, err = Read(mem, m, Options{}); err != nil || f.Len() != 1 || f.Missing() == nil {
