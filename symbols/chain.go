@@ -226,10 +226,14 @@ func (c *Chain) TypeNames() iter.Seq2[Kind, string] {
 // RowAt returns the unwind row for pc.
 func (c *Chain) RowAt(pc uint64) (Row, error) {
 	var failure error
+	var none *NoTableError
 	for _, f := range c.rows {
 		r, err := f.RowAt(pc)
 		if err == nil {
 			return r, nil
+		}
+		if none == nil {
+			errors.As(err, &none)
 		}
 		if err = c.report(f.Name(), err); err != nil && failure == nil {
 			failure = err
@@ -237,6 +241,9 @@ func (c *Chain) RowAt(pc uint64) (Row, error) {
 	}
 	if failure != nil {
 		return Row{}, failure
+	}
+	if none != nil {
+		return Row{}, none
 	}
 	return Row{}, ErrNotFound
 }

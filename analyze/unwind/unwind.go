@@ -269,7 +269,7 @@ func (u *unwinder) word(addr uint64) (uint64, error) {
 func (u *unwinder) step(f *Frame, sp uint64) bool {
 	row, err := u.c.Rows.RowAt(f.Lookup())
 	if errors.Is(err, symbols.ErrNotFound) {
-		return u.withoutRow(f, sp)
+		return u.withoutRow(f, sp, err)
 	}
 	if err != nil {
 		u.end(f, "%w", err)
@@ -371,13 +371,18 @@ func (u *unwinder) exception(f *Frame, at uint64, partial bool) bool {
 }
 
 // withoutRow unwinds code that no row covers: BPF programs keep a frame pointer; else the trace ends.
-func (u *unwinder) withoutRow(f *Frame, sp uint64) bool {
+func (u *unwinder) withoutRow(f *Frame, sp uint64, cause error) bool {
+	why := errNoRow
+	var none *symbols.NoTableError
+	if errors.As(cause, &none) {
+		why = fmt.Errorf("%w (%s)", errNoRow, none.Why)
+	}
 	bp, ok := u.regs.Get(RBP)
 	if !ok || u.c.FramePointer == nil || !u.c.FramePointer(f.Lookup()) {
-		return u.byCode(f, sp, errNoRow)
+		return u.byCode(f, sp, why)
 	}
 	if bp < sp || bp+16 > u.cur.Hi {
-		u.end(f, "%w, and its frame pointer %#x lies outside its stack", errNoRow, bp)
+		u.end(f, "%w, and its frame pointer %#x lies outside its stack", why, bp)
 		return false
 	}
 	old, err := u.word(bp)
