@@ -52,13 +52,30 @@ func followCode(code []byte, target int64) (codeFrame, error) {
 			return finish(s, saved), nil
 		}
 		seen[s.at] = true
+		if n := unknownLen(code[s.at:]); n > 0 {
+			s.at += n
+			work = append(work, s)
+			continue
+		}
 		inst, err := x86asm.Decode(code[s.at:], 64)
-		if err != nil {
+		if err != nil || inst.Op == 0 { // without an error, a lone prefix
 			continue
 		}
 		work = append(work, next(s, &inst, saved)...)
 	}
 	return codeFrame{}, errNoPath
+}
+
+// unknownLen is the length of instructions that the decoder does not know and that leave the stack alone: endbr64, with
+// which functions begin, and the 0f 01 group (stac, clac, xgetbv, rdpkru, …) with a register operand. 0 for others.
+func unknownLen(code []byte) int64 {
+	switch {
+	case len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3]|1 == 0xfb:
+		return 4
+	case len(code) >= 3 && code[0] == 0x0f && code[1] == 0x01 && code[2] >= 0xc0:
+		return 3
+	}
+	return 0
 }
 
 func finish(s pathState, saved map[uint16]int64) codeFrame {
@@ -171,7 +188,11 @@ func (u *unwinder) byCode(f *Frame, sp uint64, why error) bool {
 		u.end(f, "%w, and its return address can't be read: %w", why, err)
 		return false
 	}
-	called, direct := u.calledFrom(ra, start)
+	called, direct, err := u.calledFrom(ra, start)
+	if err != nil {
+		u.end(f, "%w, and the code before its return address %#x can't be read: %w", why, ra, err)
+		return false
+	}
 	if !called {
 		u.end(f, "%w, and what should be its return address at %#x, %#x, is behind no call", why, at, ra)
 		return false
@@ -192,25 +213,25 @@ func (u *unwinder) byCode(f *Frame, sp uint64, why error) bool {
 }
 
 // calledFrom reports whether the instruction before ra is a call, and whether it calls the function at start.
-func (u *unwinder) calledFrom(ra, start uint64) (called, direct bool) {
+func (u *unwinder) calledFrom(ra, start uint64) (called, direct bool, err error) {
 	if ra < 8 || !u.c.IsText(ra-1) {
-		return false, false
+		return false, false, nil
 	}
 	var b [7]byte
 	if _, err := u.c.Mem.ReadMemory(b[:], ra-7); err != nil {
-		return false, false
+		return false, false, err
 	}
 	if b[2] == 0xe8 {
 		rel := int32(binary.LittleEndian.Uint32(b[3:]))
-		return true, ra+uint64(int64(rel)) == start
+		return true, ra+uint64(int64(rel)) == start, nil
 	}
 	for n := 2; n <= 7; n++ { // call *reg and call *mem: ff /2, with prefixes up to 7 bytes
 		inst, err := x86asm.Decode(b[7-n:], 64)
 		if err == nil && inst.Op == x86asm.CALL && inst.Len == n {
-			return true, false
+			return true, false, nil
 		}
 	}
-	return false, false
+	return false, false, nil
 }
 
 var errUndefined = fmt.Errorf("the kernel's unwind table leaves it out")

@@ -221,6 +221,9 @@ func TestFollowCode(t *testing.T) {
 			t.Errorf("%s: followCode(%d) = %d, %v; want %d, error %v", tc.name, tc.target, got.depth, err, tc.depth, tc.err)
 		}
 	}
+	if got, err := followCode(append([]byte{0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x01, 0xca}, code...), 17+7); err != nil || got.depth != 40 {
+		t.Errorf("followCode behind endbr64 and clac = %d, %v; want 40", got.depth, err)
+	}
 	body, _ := followCode(code, 17)
 	if len(body.saved) != 2 {
 		t.Errorf("followCode(17) saved %v; want rbp and rbx", body.saved)
