@@ -35,15 +35,7 @@ func forms() []form {
 }
 
 func runForms(ctx context.Context, l *lab, args []string) error {
-	fs := flags(l, "forms")
-	if err := parse(fs, args); err != nil {
-		return err
-	}
-	for _, name := range fs.Args() {
-		dir, err := l.dump(name)
-		if err != nil {
-			return err
-		}
+	return l.eachDump("forms", args, func(dir string) error {
 		made, err := l.forms(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -51,8 +43,8 @@ func runForms(ctx context.Context, l *lab, args []string) error {
 		for _, f := range made {
 			fmt.Fprintln(l.stdout, f)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // forms makes the forms of a dump that are missing and returns the files of all.

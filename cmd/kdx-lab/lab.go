@@ -114,3 +114,21 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
+
+// eachDump runs f on each dump that the arguments of a command name.
+func (l *lab) eachDump(command string, args []string, f func(dir string) error) error {
+	fs := flags(l, command)
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	for _, name := range fs.Args() {
+		dir, err := l.dump(name)
+		if err != nil {
+			return err
+		}
+		if err := f(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}

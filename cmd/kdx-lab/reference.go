@@ -47,15 +47,7 @@ type crashReference struct {
 }
 
 func runReference(ctx context.Context, l *lab, args []string) error {
-	fs := flags(l, "reference")
-	if err := parse(fs, args); err != nil {
-		return err
-	}
-	for _, name := range fs.Args() {
-		dir, err := l.dump(name)
-		if err != nil {
-			return err
-		}
+	return l.eachDump("reference", args, func(dir string) error {
 		r, err := l.reference(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -69,8 +61,8 @@ func runReference(ctx context.Context, l *lab, args []string) error {
 		for reader, why := range r.Failed {
 			fmt.Fprintf(l.stdout, "%s: %s: %s\n", dir, reader, why)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // reference returns the recorded reference of a dump, and records it if there is none.
