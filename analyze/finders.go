@@ -7,6 +7,7 @@ import (
 
 	"kdx/analyze/distill"
 	"kdx/analyze/kernel"
+	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/symbols"
 	"kdx/symbols/btf"
@@ -121,12 +122,7 @@ func late(k *kernel.Kernel, find func(name string) (uint64, error)) {
 		if err != nil {
 			return 0, err
 		}
-		var b [8]byte
-		p := b[:k.WordSize()]
-		if _, err := k.ReadMemory(p, addr); err != nil {
-			return 0, err
-		}
-		return k.ByteOrder().Uint64(b[:]), nil
+		return k.Word(vmem.Addr(addr))
 	})
 	if err != nil {
 		k.Log().Warn(err.Error())

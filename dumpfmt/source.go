@@ -52,14 +52,6 @@ type Source interface {
 	Close() error
 }
 
-// PartialSource is implemented by formats whose memory ranges may begin or end inside a page (ELF). Bytes of a page
-// outside the returned ranges were not RAM; ReadPage gives zeros for them.
-type PartialSource interface {
-	// ValidBytes returns the part [lo, hi) of the page that the dump covers, in bytes from the page's start.
-	// A wholly covered page is (0, PageSize).
-	ValidBytes(pfn uint64) (lo, hi uint64)
-}
-
 // PageError says which page could not be read, and why. Zero is data; a missing page is always a PageError.
 type PageError struct {
 	Addr  Phys      // physical address of the first byte that is missing

@@ -5,6 +5,7 @@ import (
 
 	"kdx/analyze/kernel"
 	"kdx/analyze/unwind"
+	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 )
 
@@ -55,7 +56,7 @@ func crashNotes(k *kernel.Kernel, cpus []int) (map[int]CPURegs, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := k.Word(vaddr(sym.Addr))
+	base, err := k.Word(vmem.Addr(sym.Addr))
 	if err != nil {
 		return nil, fmt.Errorf("crash_notes: %w", err)
 	}

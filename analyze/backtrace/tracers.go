@@ -11,8 +11,6 @@ import (
 	"kdx/symbols"
 )
 
-func vaddr(a uint64) vmem.Addr { return vmem.Addr(a) }
-
 // tracerSymbols are the addresses that tracers put in place of return addresses.
 type tracerSymbols struct {
 	graph     uint64 // return_to_handler: function graph tracer

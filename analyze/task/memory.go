@@ -120,12 +120,9 @@ func PerCPUCounter(v *kernel.View, c kernel.Value) (int64, error) {
 	return sum, nil
 }
 
-// Pages of RAM that the kernel manages, for percentages.
-func totalPages(v *kernel.View) (uint64, error) { return v.UintAt("_totalram_pages", v.WordSize()) }
-
 // TotalRAM is the memory that the kernel manages, in bytes.
 func TotalRAM(v *kernel.View) (uint64, error) {
-	n, err := totalPages(v)
+	n, err := v.UintAt("_totalram_pages", v.WordSize())
 	return n * v.PageSize(), err
 }
 

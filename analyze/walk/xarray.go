@@ -77,9 +77,6 @@ func places(v *kernel.View, root func(*slotTree) (uint64, error)) iter.Seq2[Plac
 	}
 }
 
-// Radix yields the entries of the radix_tree_root at addr, which is an xarray since 4.20.
-func Radix(v *kernel.View, addr vmem.Addr) iter.Seq2[Entry, error] { return XArray(v, addr) }
-
 // IDR yields the entries of the struct idr at addr, with the ids that the kernel gave (idr_base, 4.16, is added).
 func IDR(v *kernel.View, idr vmem.Addr) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
