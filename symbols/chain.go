@@ -19,6 +19,8 @@ type Chain struct {
 	syms  []SymbolFinder
 	types []TypeFinder
 	rows  []RowFinder
+	lines []SourceFinder
+	vars  []VariableFinder
 }
 
 // faults are the failures of finders so far, by finder.
@@ -46,6 +48,12 @@ func (c *Chain) AddTypes(f TypeFinder) { c.types = append(c.types, f) }
 
 // AddRows appends a finder of unwind rows.
 func (c *Chain) AddRows(f RowFinder) { c.rows = append(c.rows, f) }
+
+// AddSources appends a finder of source lines.
+func (c *Chain) AddSources(f SourceFinder) { c.lines = append(c.lines, f) }
+
+// AddVariables appends a finder of functions' variables.
+func (c *Chain) AddVariables(f VariableFinder) { c.vars = append(c.vars, f) }
 
 // Finders names the finders in order, for `help -n` and messages.
 func (c *Chain) Finders() (syms, types, rows []string) {
@@ -246,4 +254,19 @@ func (c *Chain) RowAt(pc uint64) (Row, error) {
 		return Row{}, none
 	}
 	return Row{}, ErrNotFound
+}
+
+// PlacesAt returns where the instruction at pc comes from, see SourceFinder.
+func (c *Chain) PlacesAt(pc uint64) ([]Place, error) {
+	return ask(c, c.lines, fmt.Sprintf("source of %#x", pc), func(f SourceFinder) ([]Place, error) { return f.PlacesAt(pc) })
+}
+
+// LineAddrs returns the addresses of a source line, see SourceFinder.
+func (c *Chain) LineAddrs(file string, line int) ([]uint64, error) {
+	return ask(c, c.lines, fmt.Sprintf("code of %s:%d", file, line), func(f SourceFinder) ([]uint64, error) { return f.LineAddrs(file, line) })
+}
+
+// ScopesAt returns the variables of the functions that the instruction at pc is in, see VariableFinder.
+func (c *Chain) ScopesAt(pc uint64) ([]Scope, error) {
+	return ask(c, c.vars, fmt.Sprintf("variables at %#x", pc), func(f VariableFinder) ([]Scope, error) { return f.ScopesAt(pc) })
 }

@@ -1,0 +1,109 @@
+package dwarfinfo
+
+import (
+	"debug/dwarf"
+	"fmt"
+)
+
+// Abbrev is the shape of entries: their tag and which attributes follow in which form.
+type Abbrev struct {
+	Code     uint64
+	Tag      dwarf.Tag
+	Children bool
+	Attrs    []AttrForm
+}
+
+// AttrForm is an attribute of an Abbrev. Const is its value where the form is DW_FORM_implicit_const.
+type AttrForm struct {
+	Attr  dwarf.Attr
+	Form  Form
+	Const int64
+}
+
+// abbrevTable are the abbreviations of a unit. Compilers number them from 1 without gaps.
+type abbrevTable struct {
+	dense  []Abbrev
+	sparse map[uint64]*Abbrev
+	err    error
+}
+
+func (t *abbrevTable) find(code uint64) *Abbrev {
+	if code-1 < uint64(len(t.dense)) {
+		return &t.dense[code-1]
+	}
+	return t.sparse[code]
+}
+
+// maxAttrs bounds the attributes of an abbreviation; real ones have some twenty.
+const maxAttrs = 1 << 10
+
+// Abbrevs are the abbreviations of u, for scanners that compile them. It may lack those behind damage, for which err stands.
+func (u *Unit) Abbrevs() ([]Abbrev, error) {
+	t := u.table()
+	all := t.dense
+	for _, a := range t.sparse {
+		all = append(all[:len(all):len(all)], *a)
+	}
+	return all, t.err
+}
+
+// AbbrevOffset is where u's abbreviations lie in .debug_abbrev; units may share them.
+func (u *Unit) AbbrevOffset() uint64 { return u.abbrev }
+
+func (u *Unit) table() *abbrevTable {
+	d := u.Data
+	if t, ok := d.abbrevs.Load(u.abbrev); ok {
+		return t.(*abbrevTable)
+	}
+	t, _ := d.abbrevs.LoadOrStore(u.abbrev, d.parseAbbrevs(u.abbrev))
+	return t.(*abbrevTable)
+}
+
+func (d *Data) parseAbbrevs(off uint64) *abbrevTable {
+	t := new(abbrevTable)
+	b := d.buf(d.Abbrev, off, uint64(len(d.Abbrev)), 0)
+	for {
+		a, ok := parseAbbrev(&b)
+		if !ok {
+			break
+		}
+		if a.Code == uint64(len(t.dense))+1 {
+			t.dense = append(t.dense, a)
+			continue
+		}
+		if t.sparse == nil {
+			t.sparse = make(map[uint64]*Abbrev)
+		}
+		t.sparse[a.Code] = &a
+	}
+	if b.err != nil {
+		t.err = fmt.Errorf("%s: .debug_abbrev at %#x: %w", d.Name, off, b.err)
+	}
+	return t
+}
+
+// parseAbbrev reads one declaration; ok is false at the end of the table.
+func parseAbbrev(b *buf) (a Abbrev, ok bool) {
+	a.Code = b.uleb()
+	if a.Code == 0 || b.err != nil {
+		return a, false
+	}
+	a.Tag = dwarf.Tag(b.uleb())
+	a.Children = b.u8() != 0
+	for {
+		f := AttrForm{Attr: dwarf.Attr(b.uleb()), Form: Form(b.uleb())}
+		if f.Form == FormImplicitConst {
+			f.Const = b.sleb()
+		}
+		if b.err != nil {
+			return a, false
+		}
+		if f.Attr == 0 && f.Form == 0 {
+			return a, true
+		}
+		if a.Attrs = append(a.Attrs, f); len(a.Attrs) > maxAttrs {
+			b.err = fmt.Errorf("an abbreviation with more than %d attributes", maxAttrs)
+			return a, false
+		}
+	}
+}
