@@ -257,3 +257,8 @@ func (e *Entry) Commit() (*os.File, error) {
 
 // Close drops the file unless it was committed. Defer it.
 func (e *Entry) Close() error { return e.out.Close() }
+
+// Identity changes when a file is replaced or written to; it serves in keys of what is made of the file.
+func Identity(fi fs.FileInfo) string {
+	return fmt.Sprintf("%d %d %s", fi.Size(), fi.ModTime().UnixNano(), stamp(fi))
+}

@@ -2,6 +2,7 @@
 package unpack
 
 import (
+	"bufio"
 	"bytes"
 	"compress/bzip2"
 	"errors"
@@ -93,9 +94,13 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("it unpacks to more than the limit of %d bytes", e.Limit)
 }
 
-// NewReader reads what r holds in the format f; at most limit bytes, 0 for DefaultLimit. Bytes behind the end of the
-// compressed stream are an error for some formats and skipped for others. Its errors don't name the file.
+// NewReader reads what r holds in the format f: at most limit bytes, 0 for DefaultLimit. Its errors don't name the file.
 func NewReader(r io.Reader, f Format, limit int64) (io.ReadCloser, error) {
+	return newReader(r, f, limit, false)
+}
+
+// newReader is NewReader. With single, gzip and xz end with the first stream, whatever stands behind it.
+func newReader(r io.Reader, f Format, limit int64, single bool) (io.ReadCloser, error) {
 	if limit == 0 {
 		limit = DefaultLimit
 	}
@@ -106,9 +111,17 @@ func NewReader(r io.Reader, f Format, limit int64) (io.ReadCloser, error) {
 		case None:
 			in = r
 		case Gzip:
-			in, err = gzip.NewReader(r)
+			var g *gzip.Reader
+			if g, err = gzip.NewReader(r); err == nil {
+				g.Multistream(!single)
+				in = g
+			}
 		case XZ:
-			in, err = xz.NewReader(r, maxWindow)
+			var x *xz.Reader
+			if x, err = xz.NewReader(bufio.NewReaderSize(r, 64<<10), maxWindow); err == nil {
+				x.Multistream(!single)
+				in = x
+			}
 		case Zstd:
 			var d *zstd.Decoder
 			if d, err = zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2)); err == nil {
