@@ -174,7 +174,7 @@ func (c *completion) typeOf(path []string) *symbols.Type {
 		return nil
 	}
 	var t *symbols.Type
-	syms := c.v.Symbols()
+	syms := c.v.Debug()
 	for _, kind := range []symbols.Kind{symbols.Struct, symbols.Union, symbols.Typedef} {
 		if found, err := syms.TypeNamed(kind, path[0]); err == nil {
 			t = found
@@ -244,7 +244,7 @@ func (c *completion) symbols(prefix string, data bool) []string {
 		return nil
 	}
 	var out []string
-	for s := range c.v.Symbols().All() {
+	for s := range c.v.Debug().All() {
 		if strings.HasPrefix(s.Name, prefix) && !(data && s.IsText()) {
 			if out = append(out, s.Name); len(out) >= maxCandidates {
 				break
@@ -263,7 +263,7 @@ func (c *completion) types(prefix string, all bool) []string {
 		return nil
 	}
 	var out []string
-	for kind, name := range c.v.Symbols().TypeNames() {
+	for kind, name := range c.v.Debug().TypeNames() {
 		wanted := kind == symbols.Struct || kind == symbols.Union || kind == symbols.Typedef || all && kind == symbols.Enum
 		if wanted && strings.HasPrefix(name, prefix) {
 			if out = append(out, name); len(out) >= maxCandidates {

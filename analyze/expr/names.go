@@ -48,7 +48,7 @@ func Classify(v *kernel.View, word string) (Class, string) {
 	if name == "" || name[0] >= '0' && name[0] <= '9' {
 		return None, ""
 	}
-	syms := v.Symbols()
+	syms := v.Debug()
 	has := func(k symbols.Kind) bool { _, err := syms.TypeNamed(k, name); return err == nil }
 	switch {
 	case has(symbols.Struct):
@@ -92,7 +92,7 @@ func (e *evaluator) ident(t token) (kernel.Value, error) {
 	if !errors.Is(err, symbols.ErrNotFound) {
 		return kernel.Value{}, e.fail(t.pos, err)
 	}
-	if n, typ, err := e.v.Symbols().Enumerator(t.text); err == nil {
+	if n, typ, err := e.v.Debug().Enumerator(t.text); err == nil {
 		return e.make(typ, uint64(n)), nil
 	}
 	switch t.text {
@@ -114,13 +114,13 @@ func (e *evaluator) ident(t token) (kernel.Value, error) {
 
 func (e *evaluator) symbol(t token, s symbols.Symbol) (kernel.Value, error) {
 	if s.IsText() {
-		typ, err := e.v.Symbols().FunctionType(t.text)
+		typ, err := e.v.Debug().FunctionType(t.text)
 		if err != nil {
 			typ = noDebugText
 		}
 		return e.v.Object(typ, vmem.Addr(s.Addr)), nil
 	}
-	typ, err := e.v.Symbols().VariableType(t.text)
+	typ, err := e.v.Debug().VariableType(t.text)
 	if errors.Is(err, symbols.ErrNotFound) {
 		typ, err = noDebugData, nil
 	}
@@ -144,7 +144,7 @@ func (e *evaluator) symbol(t token, s symbols.Symbol) (kernel.Value, error) {
 // SimilarType is ", did you mean …?" with type names near name, or "". kinds limits it; none means all.
 func SimilarType(v *kernel.View, name string, kinds ...symbols.Kind) string {
 	f := nearest.New(name)
-	for k, n := range v.Symbols().TypeNames() {
+	for k, n := range v.Debug().TypeNames() {
 		if len(kinds) == 0 || k == kinds[0] {
 			f.Add(n)
 		}
@@ -154,7 +154,7 @@ func SimilarType(v *kernel.View, name string, kinds ...symbols.Kind) string {
 
 func (e *evaluator) similarSymbol(name string) string {
 	f := nearest.New(name)
-	for s := range e.v.Symbols().All() {
+	for s := range e.v.Debug().All() {
 		f.Add(s.Name)
 	}
 	return didYouMean(f.Best(3))

@@ -16,7 +16,7 @@ func (p *parser) typeName() (t *symbols.Type, ok bool, err error) {
 	}
 	const longest = 2048 // of a type's name; the rest of the expression need not be looked at
 	text := p.e.src[tok.pos:min(len(p.e.src), tok.pos+longest)]
-	syms := p.e.v.Symbols()
+	syms := p.e.v.Debug()
 	t, rest, err := cdecl.ParseTypePrefix(cdecl.Lookup{Types: syms, PointerSize: p.e.v.WordSize()}, text)
 	switch {
 	case err == nil:
@@ -44,7 +44,7 @@ func (p *parser) unknownTag() (token, symbols.Kind) {
 	for i := p.i; i+1 < len(p.toks); i++ {
 		kind, ok := kinds[p.toks[i].text]
 		if tag := p.toks[i+1]; ok && p.toks[i].kind == tokIdent && tag.kind == tokIdent {
-			if _, err := p.e.v.Symbols().TypeNamed(kind, tag.text); err != nil {
+			if _, err := p.e.v.Debug().TypeNamed(kind, tag.text); err != nil {
 				return tag, kind
 			}
 		}
@@ -65,7 +65,7 @@ func (p *parser) bareTag() (*symbols.Type, bool, error) {
 		return nil, false, nil
 	}
 	for _, kind := range []symbols.Kind{symbols.Struct, symbols.Union, symbols.Enum} {
-		t, err := p.e.v.Symbols().TypeNamed(kind, p.peek().text)
+		t, err := p.e.v.Debug().TypeNamed(kind, p.peek().text)
 		if err != nil {
 			continue
 		}

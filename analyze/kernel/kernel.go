@@ -24,6 +24,7 @@ type Kernel struct {
 	arch arch.Arch
 	vci  *vmcoreinfo.Info
 	syms *symbols.Chain
+	all  *symbols.Chain
 	log  *slog.Logger
 
 	percpu   func() ([]uint64, error)
@@ -37,12 +38,16 @@ type Config struct {
 	Arch       arch.Arch
 	VMCoreInfo *vmcoreinfo.Info
 	Symbols    *symbols.Chain
+	Debug      *symbols.Chain // nil: the same as Symbols
 	Log        *slog.Logger
 }
 
 // New makes a Kernel.
 func New(c Config) *Kernel {
-	k := &Kernel{img: c.Image, arch: c.Arch, vci: c.VMCoreInfo, syms: c.Symbols, log: c.Log}
+	k := &Kernel{img: c.Image, arch: c.Arch, vci: c.VMCoreInfo, syms: c.Symbols, all: c.Debug, log: c.Log}
+	if k.all == nil {
+		k.all = k.syms
+	}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -60,8 +65,13 @@ func (k *Kernel) Arch() arch.Arch { return k.arch }
 // VMCoreInfo is the dump's VMCOREINFO, never nil.
 func (k *Kernel) VMCoreInfo() *vmcoreinfo.Info { return k.vci }
 
-// Symbols is the chain of finders.
+// Symbols is the chain of finders that analysis asks: the dump's own tables and, only where the dump has none, debug
+// information. A name that this kernel lacks is answered at once.
 func (k *Kernel) Symbols() *symbols.Chain { return k.syms }
+
+// Debug is the chain that answers people: Symbols and all that debug information knows beside, which may have to be found and
+// indexed first. Its rows are those that recover most registers.
+func (k *Kernel) Debug() *symbols.Chain { return k.all }
 
 // Log is where libraries of analyze report what a person need not see.
 func (k *Kernel) Log() *slog.Logger { return k.log }

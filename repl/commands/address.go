@@ -120,7 +120,7 @@ func (c *Call) offset(word string) (uint64, error) {
 // typeByTag finds a struct, union or typedef.
 func typeByTag(v *kernel.View, tag string) (*symbols.Type, error) {
 	for _, k := range []symbols.Kind{symbols.Struct, symbols.Union, symbols.Typedef} {
-		t, err := v.Symbols().TypeNamed(k, tag)
+		t, err := v.Debug().TypeNamed(k, tag)
 		if err == nil {
 			return t, nil
 		}

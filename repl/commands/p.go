@@ -152,7 +152,7 @@ func (c *Call) perCPUPlaces(name string) (view.Result, bool) {
 		return nil, false
 	}
 	res := &view.PerCPUPlaces{Name: name}
-	if t, err := c.View.Symbols().VariableType(name); err == nil {
+	if t, err := c.View.Debug().VariableType(name); err == nil {
 		res.Type = t
 	}
 	cpus, err := c.View.PresentCPUs()

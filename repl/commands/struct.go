@@ -176,7 +176,7 @@ func (c *Call) typeNamed(name string, kind symbols.Kind) (*symbols.Type, error) 
 		kinds = append([]symbols.Kind{kind}, kinds...)
 	}
 	for _, k := range kinds {
-		t, err := c.View.Symbols().TypeNamed(k, name)
+		t, err := c.View.Debug().TypeNamed(k, name)
 		if err == nil {
 			return t, nil
 		}

@@ -86,7 +86,7 @@ func runWhatis(c *Call) (view.Result, error) {
 
 func (c *Call) isType(name string) bool {
 	for _, k := range []symbols.Kind{symbols.Struct, symbols.Union, symbols.Typedef, symbols.Enum} {
-		if _, err := c.View.Symbols().TypeNamed(k, name); err == nil {
+		if _, err := c.View.Debug().TypeNamed(k, name); err == nil {
 			return true
 		}
 	}
@@ -95,7 +95,7 @@ func (c *Call) isType(name string) bool {
 
 // declarationOf answers a symbol's or enumerator's bare name.
 func (c *Call) declarationOf(name string) (view.Result, bool, error) {
-	syms := c.View.Symbols()
+	syms := c.View.Debug()
 	s, err := c.View.Symbol(name)
 	if err != nil {
 		if !errors.Is(err, symbols.ErrNotFound) {
@@ -147,7 +147,7 @@ func (c *Call) searchTypes() (view.Result, error) {
 	search := typeSearch{word: c.Flags.Value("m"), known: map[*symbols.Type]bool{}}
 	res := &view.TypeList{}
 	seen := map[string]bool{}
-	for kind, name := range c.View.Symbols().TypeNames() {
+	for kind, name := range c.View.Debug().TypeNames() {
 		if kind != symbols.Struct && kind != symbols.Union && kind != symbols.Typedef || name == "" {
 			continue
 		}
@@ -159,7 +159,7 @@ func (c *Call) searchTypes() (view.Result, error) {
 		} else {
 			seen[key] = true
 		}
-		t, err := c.View.Symbols().TypeNamed(kind, name)
+		t, err := c.View.Debug().TypeNamed(kind, name)
 		if err != nil || t.Size < lo || t.Size > hi {
 			continue
 		}
