@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"kdx/internal/elfnote"
 )
@@ -26,7 +27,7 @@ type File struct {
 	r      io.ReaderAt
 	size   int64
 	elf    *elf.File
-	table  *table
+	table  func() (*table, error)
 }
 
 const (
@@ -36,7 +37,7 @@ const (
 	maxBanner   = 512
 )
 
-// Open opens a kernel's ELF file and reads its symbol table.
+// Open opens a kernel's ELF file. Its symbol table, which must be there, is read by the first question for a symbol.
 func Open(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,9 +78,20 @@ func New(r io.ReaderAt, size int64, path string) (f *File, err error) {
 		return nil, fmt.Errorf("%s: %d sections can't be right", path, len(e.Sections))
 	}
 	f = &File{Path: path, Machine: e.Machine, Class: e.Class, Order: e.ByteOrder, r: r, size: size, elf: e}
-	if f.table, err = f.readTable(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if e.SectionByType(elf.SHT_SYMTAB) == nil {
+		return nil, fmt.Errorf("%s: %w", path, errNoSymbols)
 	}
+	f.table = sync.OnceValues(func() (t *table, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				t, err = nil, fmt.Errorf("%s: damaged symbol table: %v", path, p)
+			}
+		}()
+		if t, err = f.readTable(); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+		return t, err
+	})
 	return f, nil
 }
 
@@ -149,8 +161,12 @@ func (f *File) BuildID() string {
 
 // Banner is the kernel's linux_banner, without the newline: "Linux version 6.12.9 (…) …". "" if the file lacks it.
 func (f *File) Banner() string {
-	for i := range f.table.index().Find("linux_banner") {
-		if b, ok := f.bytesAt(f.table.entries[i].addr, maxBanner); ok {
+	t, err := f.table()
+	if err != nil {
+		return ""
+	}
+	for i := range t.index().Find("linux_banner") {
+		if b, ok := f.bytesAt(t.entries[i].addr, maxBanner); ok {
 			s, _, _ := strings.Cut(string(b), "\x00")
 			return strings.TrimRight(s, "\n")
 		}
@@ -189,8 +205,12 @@ func (f *File) bytesAt(addr uint64, n uint64) ([]byte, bool) {
 
 // Address is that of a symbol as linked, before KASLR.
 func (f *File) Address(name string) (uint64, bool) {
-	for i := range f.table.index().Find(name) {
-		return f.table.entries[i].addr, true
+	t, err := f.table()
+	if err != nil {
+		return 0, false
+	}
+	for i := range t.index().Find(name) {
+		return t.entries[i].addr, true
 	}
 	return 0, false
 }

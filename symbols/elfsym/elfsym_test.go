@@ -224,7 +224,10 @@ func TestSymbols(t *testing.T) {
 		t.Fatal(err)
 	}
 	const shift = 0xa200000
-	s := f.Symbols(shift)
+	s, err := f.Symbols(shift)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []symbols.Symbol{
 		{Name: "_stext", Addr: linkedText + shift, Letter: 'T'},
 		{Name: "schedule", Addr: linkedText + 0x100 + shift, Size: 0x80, Letter: 'T'},
@@ -326,7 +329,10 @@ func FuzzELFSym(f *testing.F) {
 			return
 		}
 		_, _, _ = file.BuildID(), file.Banner(), file.Release()
-		s := file.Symbols(0x1000)
+		s, err := file.Symbols(0x1000)
+		if err != nil {
+			return
+		}
 		asked := 0
 		for sym := range s.All() {
 			_, _ = s.SymbolAt(sym.Addr)

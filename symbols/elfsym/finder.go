@@ -20,10 +20,13 @@ var _ symbols.SymbolFinder = (*Finder)(nil)
 
 // Symbols are the file's symbols, moved by the KASLR offset (the difference of a symbol's address in the kernel to
 // Address, modulo 2^64).
-func (f *File) Symbols(shift uint64) *Finder {
-	t := f.table
+func (f *File) Symbols(shift uint64) (*Finder, error) {
+	t, err := f.table()
+	if err != nil {
+		return nil, err
+	}
 	fixed := sort.Search(len(t.entries), func(i int) bool { return !t.entries[i].fixed })
-	return &Finder{name: "vmlinux", table: t, shift: shift, fixed: fixed}
+	return &Finder{name: "vmlinux", table: t, shift: shift, fixed: fixed}, nil
 }
 
 // Name is "vmlinux".
