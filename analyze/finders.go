@@ -29,88 +29,93 @@ type finders struct {
 	tables Tables
 }
 
-// newChain makes the chain of finders: the kernel's own tables, then what modules and BPF brought. c is completed as
-// the Config of the kernel that will use it.
-//
-// A vmlinux that was given comes first: its symbols have sizes. It is the only one that can fail here, as it must be the
+// newChains makes the chains of finders: the kernel's own tables, then what modules and BPF brought, then debug information.
+// c is completed as the Config of the kernel that will use it. Only a vmlinux that was given can fail here, as it must be the
 // dump's.
-func newChain(c kernel.Config, opt Options) (*symbols.Chain, error) {
+func newChains(c *kernel.Config, opt Options) error {
 	own := symbols.NewChain(opt.Log)
-	all := own.Sharing()
-	c.Symbols = own
-	f := &finders{k: kernel.New(c), tables: knownTables(c.Image, opt)}
+	all, debug := own.Sharing(), own.Sharing()
+	bare := *c
+	bare.Symbols = own
+	f := &finders{k: kernel.New(bare), tables: knownTables(c.Image, opt)}
 	f.btf = sync.OnceValues(f.openBTF)
 	f.orc = sync.OnceValues(f.openORC)
 	f.mods = newModules(f)
-	table := symbols.LazySymbols("kallsyms", f.openKallsyms)
-	ownFirst := false
-	if opt.Vmlinux != "" {
-		dump := c
-		dump.Symbols = own.Sharing()
-		dump.Symbols.AddSymbols(table) // the dump's own word on which kernel it is
-		given, matches, err := openVmlinux(kernel.New(dump), opt)
-		if err != nil {
-			return nil, err
-		}
-		if !matches && !opt.NoKallsyms {
-			given = insteadOf(table, given)
-			own.AddSymbols(table)
-			all.AddSymbols(table)
-			all.AddSymbols(f.mods)
-			all.AddSymbols(newBPFImages(f.k))
-			ownFirst = true
-		}
-		own.AddSymbols(given)
-		all.AddSymbols(given)
-		if _, ok := c.Arch.DirectMap(); !ok { // kallsyms, which completes the translation, may never be asked
-			late(f.k, firstAddress(own.SymbolsNamed))
-		}
+	var table symbols.SymbolFinder = symbols.LazySymbols("kallsyms", f.openKallsyms)
+	if opt.NoKallsyms {
+		table = leftOut("the symbols of the dump were left out (--no-kallsyms)")
 	}
-	if !opt.NoKallsyms && !ownFirst {
-		own.AddSymbols(table)
-		all.AddSymbols(table)
-		all.AddSymbols(f.mods)
-		all.AddSymbols(newBPFImages(f.k))
+	syms := []symbols.SymbolFinder{table}
+	if opt.Vmlinux != "" {
+		bare.Symbols = own.Sharing()
+		bare.Symbols.AddSymbols(symbols.LazySymbols("kallsyms", f.openKallsyms)) // the dump's own word on which kernel it is
+		given, err := openVmlinux(kernel.New(bare), opt)
+		if err != nil {
+			return err
+		}
+		if !opt.NoKallsyms {
+			given = insteadOf(table, given)
+		}
+		syms = append(syms, given)
+	}
+	for _, s := range syms {
+		own.AddSymbols(s)
 	}
 	c.Arch.WhenNeeded(func() { own.SymbolsNamed("page_offset_base") })
-	if opt.NoKallsyms {
-		out := leftOut("the symbols of the dump were left out (--no-kallsyms)")
-		own.AddSymbols(out)
-		all.AddSymbols(out)
-		if opt.Vmlinux == "" {
-			all.AddTypes(leftOut("the symbols of the dump, which say where its types are, were left out (--no-kallsyms)"))
+	for _, chain := range []*symbols.Chain{all, debug} {
+		for _, s := range append(syms, f.mods, newBPFImages(f.k)) {
+			chain.AddSymbols(s)
+		}
+		if opt.NoKallsyms && opt.Vmlinux == "" {
+			chain.AddTypes(leftOut("the symbols of the dump, which say where its types are, were left out (--no-kallsyms)"))
 		}
 	}
+	f.addTypes(own, all, debug, opt)
+	f.addRows(all, debug, opt)
+	c.Symbols, c.Debug = all, debug
+	return nil
+}
+
+func (f *finders) addTypes(own, all, debug *symbols.Chain, opt Options) {
 	if opt.NoBTF {
 		out := leftOut("the types of the dump were left out (--no-btf)")
 		own.AddTypes(out)
 		all.AddTypes(out)
-	} else {
-		types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
-		declared := decls.New(cdecl.Lookup{Types: own, PointerSize: uint64(c.Image.Info().WordSize)})
-		own.AddTypes(types)
-		own.AddTypes(declared)
-		all.AddTypes(types)
-		all.AddTypes(declared)
-		all.AddTypes(moduleTypes{f.mods})
+		debug.AddTypes(out)
+		return
 	}
-	if opt.NoORC {
-		all.AddRows(leftOut("the unwind tables of the dump were left out (--no-orc)"))
-	} else {
-		all.AddRows(symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() }))
-		all.AddRows(f.mods)
+	types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
+	declared := decls.New(cdecl.Lookup{Types: own, PointerSize: uint64(f.k.Image().Info().WordSize)})
+	own.AddTypes(types)
+	own.AddTypes(declared)
+	for _, chain := range []*symbols.Chain{all, debug} {
+		chain.AddTypes(types)
+		chain.AddTypes(declared)
+		chain.AddTypes(moduleTypes{f.mods})
 	}
-	return all, nil
 }
 
-// insteadOf is a forced vmlinux, whose addresses are another kernel's: it is asked only if the dump's own symbols can't all
-// be read. Otherwise a name that this kernel has not would be found, and tell of structures that it has not either.
-func insteadOf(own, forced symbols.SymbolFinder) symbols.SymbolFinder {
-	return symbols.LazySymbols(forced.Name(), func() (symbols.SymbolFinder, error) {
-		if x, ok := own.(interface{ Missing() error }); ok && x.Missing() == nil {
-			return leftOut("the forced vmlinux is not asked: the dump's own symbols are all there"), nil
+func (f *finders) addRows(all, debug *symbols.Chain, opt Options) {
+	for _, chain := range []*symbols.Chain{all, debug} {
+		if opt.NoORC {
+			chain.AddRows(leftOut("the unwind tables of the dump were left out (--no-orc)"))
+			continue
 		}
-		return forced, nil
+		chain.AddRows(symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() }))
+		chain.AddRows(f.mods)
+	}
+}
+
+// insteadOf is a vmlinux: it is asked only if the dump's own symbols can't all be read, or are functions alone
+// (CONFIG_KALLSYMS_ALL=n). A name that this kernel lacks would otherwise cost the reading of its symbol table at every start
+// and, if it was forced, might be found and tell of structures that this kernel has not.
+func insteadOf(own, vmlinux symbols.SymbolFinder) symbols.SymbolFinder {
+	return symbols.LazySymbols(vmlinux.Name(), func() (symbols.SymbolFinder, error) {
+		x, ok := own.(interface{ Missing() error })
+		if _, err := own.SymbolsNamed("init_task"); err == nil && ok && x.Missing() == nil {
+			return leftOut("the vmlinux is not asked: the dump's own symbols are all there"), nil
+		}
+		return vmlinux, nil
 	})
 }
 

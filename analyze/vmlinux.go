@@ -24,31 +24,46 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s is of another kernel than the dump: its %s is %s, the dump's is %s (--force takes it all the same)", e.Path, e.What, e.InFile, e.InDump)
 }
 
-// openVmlinux opens a given kernel file and says whether it is the dump's; one that is not is an error unless it is
-// forced. own knows the kernel's own tables.
-func openVmlinux(own *kernel.Kernel, opt Options) (f symbols.SymbolFinder, matches bool, err error) {
+// openVmlinux opens a given kernel file, which must be the dump's unless it is forced. own knows the kernel's own tables.
+func openVmlinux(own *kernel.Kernel, opt Options) (symbols.SymbolFinder, error) {
 	file, err := elfsym.Open(opt.Vmlinux)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	defer file.Close()
-	linked, ok := file.Address("_stext")
-	if !ok {
-		return nil, false, fmt.Errorf("%s has no symbol _stext: it is no kernel with its symbols", opt.Vmlinux)
-	}
-	mismatch := checkVmlinux(own, file, opt.Vmlinux)
-	if mismatch != nil {
+	if mismatch := checkVmlinux(own, file, opt.Vmlinux); mismatch != nil {
 		if !opt.Force {
-			return nil, false, mismatch
+			file.Close()
+			return nil, mismatch
 		}
 		opt.Log.Warn("vmlinux is used although it does not match", "err", mismatch)
 	}
+	return symbols.LazySymbols("vmlinux", func() (symbols.SymbolFinder, error) {
+		defer file.Close()
+		shift, err := shiftOf(own, file)
+		if err != nil {
+			return nil, err
+		}
+		t, err := file.Symbols(shift)
+		if err != nil {
+			return nil, err
+		}
+		late(own, firstAddress(t.SymbolsNamed))
+		return t, nil
+	}), nil
+}
+
+// shiftOf is by how much the dump's kernel was moved from where the file says it is linked, modulo 2^64.
+func shiftOf(own *kernel.Kernel, file *elfsym.File) (uint64, error) {
 	loaded, ok := own.VMCoreInfo().Symbol("_stext")
 	if !ok {
 		offset, _ := own.Arch().KASLROffset()
-		loaded = linked + offset
+		return offset, nil
 	}
-	return file.Symbols(loaded - linked), mismatch == nil, nil
+	linked, ok := file.Address("_stext")
+	if !ok {
+		return 0, fmt.Errorf("%s has no symbol _stext: it is no kernel with its symbols", file.Path)
+	}
+	return loaded - linked, nil
 }
 
 // checkVmlinux compares build-ids, and where these differ or lack, banners: some stable kernels put garbage in
