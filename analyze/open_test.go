@@ -11,6 +11,7 @@ import (
 	"kdx/analyze/backtrace"
 	"kdx/analyze/kernel"
 	"kdx/analyze/module"
+	"kdx/analyze/printk"
 	"kdx/analyze/task"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/formats"
@@ -137,14 +138,71 @@ type headless struct {
 
 func (h *headless) Info() *dumpfmt.Info { return &h.info }
 
+// TestNoVMCoreInfo: a kernel is found without the note, by its page tables, and is the one that the note describes.
 func TestNoVMCoreInfo(t *testing.T) {
+	for _, release := range []string{"5.10", "6.1", "6.12", "7.2"} {
+		t.Run(release, func(t *testing.T) {
+			img, err := formats.Open(context.Background(), []string{filepath.Join("../testdata/dumps", release, "vmcore")}, formats.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer img.Close()
+			h := &headless{Source: img.Source(), info: *img.Info()}
+			h.info.VMCoreInfo = nil
+			k, err := Open(context.Background(), dumpfmt.NewImage(h, dumpfmt.Options{}), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			note, found := img.Info().VMCoreInfo, k.VMCoreInfo()
+			for _, key := range []string{"OSRELEASE", "PAGESIZE", "BUILD-ID", "KERNELOFFSET", "NUMBER(phys_base)", "NUMBER(pgtable_l5_enabled)", "SYMBOL(_stext)"} {
+				want, _ := note.Get(key)
+				if got, ok := found.Get(key); got != want && ok {
+					t.Errorf("%s = %s; want %s", key, got, want)
+				}
+			}
+			if found.Origin() == "" {
+				t.Error("Origin is empty; want how it was found")
+			}
+			v := k.View(context.Background())
+			with, err := task.Read(openDump(t, release, Options{}).View(context.Background()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tasks, err := task.Read(v)
+			if err != nil || len(tasks.Tasks) != len(with.Tasks) {
+				t.Fatalf("%d tasks, %v; want %d", len(tasks.Tasks), err, len(with.Tasks))
+			}
+			n := 0
+			for _, err := range printk.Records(v) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			if n < 300 {
+				t.Errorf("%d log records; want hundreds", n)
+			}
+		})
+	}
+}
+
+// empty is a source whose memory holds nothing.
+type empty struct{ headless }
+
+func (empty) State(uint64) dumpfmt.PageState { return dumpfmt.Zero }
+func (empty) ReadPage(dst []byte, _ uint64) error {
+	clear(dst)
+	return nil
+}
+
+func TestNoKernel(t *testing.T) {
 	img, err := formats.Open(context.Background(), []string{"../testdata/dumps/6.12/vmcore"}, formats.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer img.Close()
 	for name, vci := range map[string]*vmcoreinfo.Info{"none": nil, "empty": vmcoreinfo.Parse(nil)} {
-		h := &headless{Source: img.Source(), info: *img.Info()}
+		h := &empty{headless{Source: img.Source(), info: *img.Info()}}
 		h.info.VMCoreInfo = vci
 		_, err := Open(context.Background(), dumpfmt.NewImage(h, dumpfmt.Options{}), Options{})
 		if err == nil || !strings.Contains(err.Error(), "VMCOREINFO") {

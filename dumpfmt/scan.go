@@ -26,11 +26,16 @@ const scanBatch = 2048
 // Scan reads the whole dump past the cache, on all cores. Each goroutine takes batches of neighbours, so each is called
 // from several at once, and pages come in no order. It is told of unreadable and excluded pages, too, but not of absent ones.
 func (im *Image) Scan(ctx context.Context, each PageFunc) error {
+	return im.ScanRange(ctx, 0, im.info.MaxPFN, each)
+}
+
+// ScanRange is Scan of the pages [from, to).
+func (im *Image) ScanRange(ctx context.Context, from, to uint64, each PageFunc) error {
 	read := im.readRange
 	if r, ok := im.src.(RangeReader); ok {
 		read = r.ReadRange
 	}
-	batches := im.batches()
+	batches := im.batches(from, to)
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(runtime.GOMAXPROCS(0), len(batches)) {
@@ -55,17 +60,17 @@ type batch struct{ from, to uint64 }
 // maxBatches bounds the list of a machine with many TiB.
 const maxBatches = 1 << 20
 
-// batches cuts the dump's memory map into pieces that don't share a page.
-func (im *Image) batches() []batch {
+// batches cuts the dump's memory map from first to last into pieces that don't share a page.
+func (im *Image) batches(first, last uint64) []batch {
 	pages := uint64(0)
 	for _, r := range im.info.Ranges {
 		pages += uint64(r.End-r.Start)>>im.pageShift + 1
 	}
 	size := max(scanBatch, pages/maxBatches)
 	var out []batch
-	next := uint64(0)
+	next := first
 	for _, r := range im.info.Ranges {
-		end := (uint64(r.End)-1)>>im.pageShift + 1
+		end := min(last, (uint64(r.End)-1)>>im.pageShift+1)
 		for from := max(next, uint64(r.Start)>>im.pageShift); from < end; {
 			to := min(end, (from/size+1)*size)
 			out = append(out, batch{from, to})

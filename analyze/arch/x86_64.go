@@ -42,6 +42,10 @@ type x86 struct {
 	kernel *x86Space
 }
 
+// PageTableKey is an entry that kdx itself adds to a VMCOREINFO which it derived: the physical address of the page table
+// with which the kernel was found, hexadecimal, where no symbol names it.
+const PageTableKey = "KDX-PAGE-TABLE"
+
 // linear is a map of physical memory from 0 on.
 type linear struct{ base, size uint64 }
 
@@ -63,6 +67,10 @@ func newX86(env Env) (Arch, error) {
 		return nil, err
 	}
 	a.physBase = base
+	if table, ok := vci.Hex(PageTableKey); ok {
+		a.kernel = &x86Space{a: a, root: dumpfmt.Phys(table), kernel: true}
+		return a, nil
+	}
 	root, ok := uint64(0), false
 	// init_level4_pgt was renamed init_top_pgt in 4.13; VMCOREINFO carries it as swapper_pg_dir too.
 	for _, name := range []string{"init_top_pgt", "swapper_pg_dir", "init_level4_pgt"} {

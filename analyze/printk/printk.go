@@ -1,5 +1,5 @@
 // Package printk reads the kernel's log out of its memory. Two forms are known, both described by VMCOREINFO, so that
-// neither symbols nor types are needed:
+// neither symbols nor types are needed unless kdx had to derive it:
 //
 //   - since 5.10 a lockless ring: descriptors (state, position of the text) and infos (time, length, caller) in arrays of
 //     the same length, texts in a byte ring (kernel/printk/printk_ringbuffer.c);
@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
+	"kdx/analyze/arch"
 	"kdx/analyze/kernel"
 	"kdx/analyze/vmem"
 )
@@ -31,8 +33,8 @@ type Record struct {
 	Device    string
 }
 
-// ErrNoLog: VMCOREINFO describes no log buffer that kdx knows.
-var ErrNoLog = errors.New("VMCOREINFO describes neither the ring buffer of 5.10 and later nor the record log before it")
+// ErrNoLog: neither VMCOREINFO nor the kernel's symbols know a log buffer that kdx knows.
+var ErrNoLog = errors.New("neither VMCOREINFO nor the kernel's symbols have the ring buffer of 5.10 and later or the record log before it")
 
 const callerCPUBit = 1 << 31 // printk_caller_id(): set for CPU numbers
 
@@ -47,9 +49,53 @@ func Records(v *kernel.View) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) { yield(Record{}, ErrNoLog) }
 }
 
+// has reports whether VMCOREINFO names the symbol; where it had to be derived, the kernel's symbols serve.
 func has(v *kernel.View, symbol string) bool {
 	_, ok := v.VMCoreInfo().Symbol(symbol)
+	return ok || derived(v) && v.HasSymbol(symbol)
+}
+
+// derived reports whether kdx made VMCOREINFO itself: then offsets come from types.
+func derived(v *kernel.View) bool {
+	_, ok := v.VMCoreInfo().Get(arch.PageTableKey)
 	return ok
+}
+
+// offsetOf is OFFSET(tag.path).
+func offsetOf(v *kernel.View, name string) (uint64, bool) {
+	if n, ok := v.VMCoreInfo().Offset(name); ok || !derived(v) {
+		return n, ok
+	}
+	tag, path, _ := strings.Cut(name, ".")
+	return v.OffsetOf(tag, path)
+}
+
+// sizeOf is SIZE(tag).
+func sizeOf(v *kernel.View, name string) (uint64, bool) {
+	if n, ok := v.VMCoreInfo().Size(name); ok || !derived(v) {
+		return n, ok
+	}
+	t, err := v.Struct(name)
+	if err != nil {
+		return 0, false
+	}
+	return t.Size, true
+}
+
+// lengthOf is LENGTH(printk_info_MEMBER), an array in struct dev_printk_info.
+func lengthOf(v *kernel.View, member string) (uint64, bool) {
+	if n, ok := v.VMCoreInfo().Length("printk_info_" + member); ok || !derived(v) {
+		return n, ok
+	}
+	t, err := v.Struct("dev_printk_info")
+	if err != nil {
+		return 0, false
+	}
+	m, ok := t.Path(member)
+	if !ok {
+		return 0, false
+	}
+	return m.Type.Strip().Size, true
 }
 
 // reader collects the offsets that a layout needs and remembers the first that is missing.
@@ -59,19 +105,26 @@ type reader struct {
 }
 
 func (r *reader) offset(name string) uint64 {
-	n, ok := r.v.VMCoreInfo().Offset(name)
+	n, ok := offsetOf(r.v, name)
 	if !ok && r.err == nil {
-		r.err = fmt.Errorf("VMCOREINFO lacks OFFSET(%s)", name)
+		r.err = fmt.Errorf("%s lacks OFFSET(%s)", describer(r.v), name)
 	}
 	return n
 }
 
 func (r *reader) size(name string) uint64 {
-	n, ok := r.v.VMCoreInfo().Size(name)
+	n, ok := sizeOf(r.v, name)
 	if !ok && r.err == nil {
-		r.err = fmt.Errorf("VMCOREINFO lacks SIZE(%s)", name)
+		r.err = fmt.Errorf("%s lacks SIZE(%s)", describer(r.v), name)
 	}
 	return n
+}
+
+func describer(v *kernel.View) string {
+	if derived(v) {
+		return "the dump has no VMCOREINFO, and what stands for it"
+	}
+	return "VMCOREINFO"
 }
 
 func (r *reader) word(addr uint64) uint64 {
@@ -97,9 +150,16 @@ func (r *reader) uint32(addr uint64) uint32 {
 }
 
 func (r *reader) symbol(name string) uint64 {
-	a, ok := r.v.VMCoreInfo().Symbol(name)
-	if !ok && r.err == nil {
-		r.err = fmt.Errorf("VMCOREINFO lacks SYMBOL(%s)", name)
+	if a, ok := r.v.VMCoreInfo().Symbol(name); ok {
+		return a
 	}
-	return a
+	if derived(r.v) {
+		if s, err := r.v.Symbol(name); err == nil {
+			return s.Addr
+		}
+	}
+	if r.err == nil {
+		r.err = fmt.Errorf("%s lacks SYMBOL(%s)", describer(r.v), name)
+	}
+	return 0
 }

@@ -15,7 +15,7 @@ func recordLog(v *kernel.View) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		r := &reader{v: v}
 		name := "printk_log"
-		if _, ok := v.VMCoreInfo().Size(name); !ok {
+		if _, ok := sizeOf(v, name); !ok {
 			name = "log"
 		}
 		hdrSize := r.size(name)

@@ -35,7 +35,6 @@ type ringLayout struct {
 
 func readRing(v *kernel.View) (ringLayout, error) {
 	r := &reader{v: v}
-	vci := v.VMCoreInfo()
 	var l ringLayout
 	prb := r.word(r.symbol("prb"))
 	desc := prb + r.offset("printk_ringbuffer.desc_ring")
@@ -66,10 +65,10 @@ func readRing(v *kernel.View) (ringLayout, error) {
 		return l, fmt.Errorf("VMCOREINFO gives sizes of the log's records (%d, %d bytes) that don't hold their members", l.infoSize, l.descSize)
 	}
 	var ok1, ok2, ok3 bool
-	l.devOff, l.hasDev = vci.Offset("printk_info.dev_info")
-	l.deviceOff, ok1 = vci.Offset("dev_printk_info.device")
-	l.subsysLen, ok2 = vci.Length("printk_info_subsystem")
-	l.deviceLen, ok3 = vci.Length("printk_info_device")
+	l.devOff, l.hasDev = offsetOf(v, "printk_info.dev_info")
+	l.deviceOff, ok1 = offsetOf(v, "dev_printk_info.device")
+	l.subsysLen, ok2 = lengthOf(v, "subsystem")
+	l.deviceLen, ok3 = lengthOf(v, "device")
 	l.hasDev = l.hasDev && ok1 && ok2 && ok3 && l.devOff+l.deviceOff+l.deviceLen <= l.infoSize && l.devOff+l.subsysLen <= l.infoSize
 	l.buf = make([]byte, max(l.descSize, l.infoSize))
 	return l, nil

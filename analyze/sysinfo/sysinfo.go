@@ -214,7 +214,12 @@ func Memory(v *kernel.View) (uint64, error) {
 		return n * v.PageSize(), err
 	}
 	nodes, ok := v.VMCoreInfo().Length("node_data")
-	if !ok || nodes > 4096 {
+	if !ok { // a VMCOREINFO that was derived; nr_node_ids is a constant where there can be but one node
+		if nodes, err = v.UintAt("nr_node_ids", 4); err != nil {
+			nodes = 1
+		}
+	}
+	if nodes > 4096 {
 		nodes = 1
 	}
 	var pages uint64

@@ -116,15 +116,21 @@ func runOneShot(ctx context.Context, cmd *commands.Command, args []string, std s
 
 // ownFlags takes kdx's own flags, which are all long, out of a command's.
 func ownFlags(f *pflag.FlagSet, args []string) (own, rest []string) {
-	for i, a := range args {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
 		if a == "--" {
 			return own, append(rest, args[i:]...)
 		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(a, "--"), "=")
-		if strings.HasPrefix(a, "--") && f.Lookup(name) != nil {
-			own = append(own, a)
-		} else {
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(a, "--"), "=")
+		flag := f.Lookup(name)
+		if !strings.HasPrefix(a, "--") || flag == nil {
 			rest = append(rest, a)
+			continue
+		}
+		own = append(own, a)
+		if flag.NoOptDefVal == "" && !hasValue && i+1 < len(args) { // its value is the next word
+			i++
+			own = append(own, args[i])
 		}
 	}
 	return own, rest

@@ -22,6 +22,7 @@ import (
 type options struct {
 	json, force, zeroExcluded, debug, noPager bool
 	noKallsyms, noBTF, noORC                  bool
+	where
 }
 
 func (o *options) register(f *pflag.FlagSet) {
@@ -33,6 +34,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.noKallsyms, "no-kallsyms", false, "leave out the symbols of the dump itself")
 	f.BoolVar(&o.noBTF, "no-btf", false, "leave out the types of the dump itself")
 	f.BoolVar(&o.noORC, "no-orc", false, "leave out the unwind tables of the dump itself")
+	o.where.register(f)
 }
 
 // opened is a dump and its kernel.
@@ -75,13 +77,25 @@ func (o *options) open(ctx context.Context, n named, std stdio) (*opened, error)
 	if err != nil {
 		return nil, err
 	}
-	x.kernel, err = analyze.Open(ctx, x.img, analyze.Options{Vmlinux: n.vmlinux, Force: o.force, Log: x.log,
-		NoKallsyms: o.noKallsyms, NoBTF: o.noBTF, NoORC: o.noORC})
+	opt, err := o.analyze(x, n.vmlinux)
+	if err == nil {
+		x.progress.Begin("opening the kernel")
+		x.kernel, err = analyze.Open(ctx, x.img, opt)
+		x.progress.End()
+	}
 	if err != nil {
 		x.img.Close()
 		return nil, err
 	}
 	return x, nil
+}
+
+// analyze are the options with which the kernel of x is opened.
+func (o *options) analyze(x *opened, vmlinux string) (analyze.Options, error) {
+	b, err := o.where.bootstrap()
+	b.Progress = x.progress.Report
+	return analyze.Options{Vmlinux: vmlinux, Force: o.force, Log: x.log, Bootstrap: b,
+		NoKallsyms: o.noKallsyms, NoBTF: o.noBTF, NoORC: o.noORC}, err
 }
 
 // session makes a session of an open dump; x may be nil for commands that need none.

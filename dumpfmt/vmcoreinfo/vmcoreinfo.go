@@ -13,6 +13,7 @@ type Info struct {
 	text   string
 	values map[string]string
 	keys   []string
+	origin string
 }
 
 // Parse reads the note's text. It takes what it can: a line without '=' is skipped, of a repeated key the last counts,
