@@ -232,11 +232,19 @@ func (c *Chain) TypeNames() iter.Seq2[Kind, string] {
 }
 
 // RowAt returns the unwind row for pc.
-func (c *Chain) RowAt(pc uint64) (Row, error) {
+func (c *Chain) RowAt(pc uint64) (Row, error) { return c.row(pc, false) }
+
+// CompleteRowAt returns the first row for pc that knows all registers, see Row.Complete.
+func (c *Chain) CompleteRowAt(pc uint64) (Row, error) { return c.row(pc, true) }
+
+func (c *Chain) row(pc uint64, complete bool) (Row, error) {
 	var failure error
 	var none *NoTableError
 	for _, f := range c.rows {
 		r, err := f.RowAt(pc)
+		if err == nil && complete && !r.Complete {
+			continue
+		}
 		if err == nil {
 			return r, nil
 		}

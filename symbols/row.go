@@ -6,8 +6,11 @@ package symbols
 type Row struct {
 	CFA   Rule      // canonical frame address: the caller's stack pointer
 	RA    Rule      // return address
-	Saved []RegRule // other registers that the frame changed; those not listed keep their value
-	Frame FrameKind
+	Saved []RegRule // other registers that the frame changed
+	// Complete: registers that are not in Saved keep their value, so far as the calling convention lets a function change none
+	// of them. Otherwise (ORC) the row knows only those that it lists, and nothing is known of the others.
+	Complete bool
+	Frame    FrameKind
 	// Signal: what RA gives is the pc of interrupted code, not a return address. The caller's row is then that at its pc,
 	// not at pc-1.
 	Signal bool
@@ -36,6 +39,9 @@ const (
 	RuleRegPlus                   // the value is register Reg plus Off
 	RuleAtRegPlus                 // the value is in memory at register Reg plus Off
 	RuleRegDeref                  // (CFA only) the value is the word at Reg, plus Off
+	RuleCFAPlus                   // the value is CFA+Off
+	RuleExpr                      // the value is what Expr computes
+	RuleAtExpr                    // the value is in memory at the address that Expr computes
 )
 
 // Rule of one register. Off is in bytes.
@@ -43,6 +49,8 @@ type Rule struct {
 	Kind RuleKind
 	Reg  uint16
 	Off  int64
+	// Expr are the bytes of a DWARF expression. It starts with the CFA on its stack, but for the CFA's own rule.
+	Expr string
 }
 
 // RegRule is a Rule with the register it restores.

@@ -25,6 +25,7 @@ type File struct {
 
 	data     []byte
 	mapped   *mapfile.File
+	placed   map[string]uint64 // where sections of a relocatable file lie; nil before Place
 	mu       sync.Mutex
 	sections map[string]*section
 }
@@ -131,10 +132,20 @@ func (f *File) load(name string) ([]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
-	if f.ELF.Type == elf.ET_REL {
+	if f.ELF.Type != elf.ET_REL {
+		return f.contents(s)
+	}
+	if f.placed == nil {
 		return nil, errRelocatable
 	}
-	return f.contents(s)
+	b, err := f.contents(s)
+	if err != nil {
+		return nil, err
+	}
+	if s.Flags&elf.SHF_COMPRESSED == 0 {
+		b = bytes.Clone(b) // the file itself stays as it is
+	}
+	return b, f.relocate(s, b)
 }
 
 // contents are a section's bytes, decompressed.
