@@ -1,0 +1,113 @@
+package lines
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"kdx/internal/mapfile"
+	"kdx/symbols"
+	"kdx/symbols/dwarfinfo"
+)
+
+// Finder knows the source of one file's code. It implements symbols.SourceFinder.
+type Finder struct {
+	d          *dwarfinfo.Data
+	shift      uint64
+	name       string
+	kernelRoot func() string
+
+	units  unitCache
+	names  cache[dwarfinfo.Ref, string]
+	places cache[uint64, []symbols.Place]
+}
+
+// New makes a finder of what d says, where shift is to be added to the addresses in d to get those of the running kernel. name is
+// the finder's.
+func New(d *dwarfinfo.Data, shift uint64, name string) *Finder {
+	return &Finder{d: d, shift: shift, name: name, kernelRoot: sync.OnceValue(func() string { return kernelRoot(d) })}
+}
+
+// Name is the finder's name.
+func (f *Finder) Name() string { return f.name }
+
+// PlacesAt returns where the instruction at pc comes from, see symbols.SourceFinder.
+func (f *Finder) PlacesAt(pc uint64) ([]symbols.Place, error) {
+	if p, ok := f.places.get(pc); ok {
+		return slices.Clone(p), nil
+	}
+	var out []symbols.Place
+	err := mapfile.Guard(f.d.Name, func() (err error) {
+		out, err = f.placesAt(pc - f.shift)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.places.put(pc, out)
+	return slices.Clone(out), nil
+}
+
+func (f *Finder) placesAt(pc uint64) ([]symbols.Place, error) {
+	u := f.d.UnitAt(pc)
+	if u == nil {
+		return nil, symbols.ErrNotFound
+	}
+	t := f.units.get(u)
+	var r row
+	if found := find(t.seqs, pc); found != nil {
+		r = *found
+	} else if t.lineErr != nil && !errors.Is(t.lineErr, errNoProgram) {
+		return nil, fmt.Errorf("%s: line program of %s: %w", f.d.Name, u.Name(), t.lineErr)
+	}
+	at := symbols.Place{Dir: u.CompDir(), Line: int(r.line), Column: int(r.column)}
+	if r.line != 0 {
+		at.File = f.file(t, uint64(r.file))
+	}
+	fn := findFunction(t.functions, pc)
+	if fn == nil {
+		switch {
+		case t.functionsErr != nil:
+			return nil, fmt.Errorf("%s: functions of %s: %w", f.d.Name, u.Name(), t.functionsErr)
+		case r.line == 0:
+			return nil, symbols.ErrNotFound
+		}
+		return []symbols.Place{at}, nil
+	}
+	name, calls, err := f.inlined(u, fn.entry, pc)
+	if err != nil {
+		return nil, fmt.Errorf("%s: inlined functions in the one at %#x of .debug_info: %w", f.d.Name, fn.entry, err)
+	}
+	out := make([]symbols.Place, 0, len(calls)+1)
+	for _, c := range calls {
+		at.Function, at.Inlined = c.name, true
+		out = append(out, at)
+		at = symbols.Place{Dir: u.CompDir(), Line: int(fit(c.line)), Column: int(fit(c.column))}
+		if c.line != 0 {
+			at.File = f.file(t, c.file)
+		}
+	}
+	at.Function = name
+	return append(out, at), nil
+}
+
+// file is the path of a file of t, relative to the source tree's root where that can be told.
+func (f *Finder) file(t *unitTable, index uint64) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p, ok := t.paths[index]; ok {
+		return p
+	}
+	p := ""
+	if t.header != nil {
+		if p = t.header.pathOf(t.unit, index); p != "" {
+			p = f.relative(t.unit, t.root, p)
+		}
+	}
+	if t.paths == nil {
+		t.paths = make(map[uint64]string)
+	}
+	t.paths[index] = p
+	return p
+}
