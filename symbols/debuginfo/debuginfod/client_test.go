@@ -147,7 +147,9 @@ func TestAbsent(t *testing.T) {
 		t.Errorf("after the miss expired: %v, %d requests", err, len(no.requests()))
 	}
 	// A server that fails is no proof of absence, and the next one is asked.
-	broken := serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "out of disk", http.StatusInternalServerError) })
+	broken := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "out of disk", http.StatusInternalServerError)
+	})
 	c = client(t, nil, no.URL, broken.URL)
 	_, err := c.Find(context.Background(), Debuginfo, id, nil)
 	if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "500 Internal Server Error (out of disk)") || !strings.Contains(err.Error(), "404") {
