@@ -82,6 +82,33 @@ func (d *Data) parseAbbrevs(off uint64) *abbrevTable {
 	return t
 }
 
+// findAbbrev reads the one declaration with that code, and steps over those before it.
+func (d *Data) findAbbrev(off, code uint64) (a Abbrev, ok bool) {
+	b := d.buf(d.Abbrev, off, uint64(len(d.Abbrev)), 0)
+	for b.err == nil {
+		at := b.off
+		switch b.uleb() {
+		case 0:
+			return a, false
+		case code:
+			b.off = at
+			return parseAbbrev(&b)
+		}
+		b.uleb()
+		b.u8()
+		for b.err == nil {
+			attr, form := b.uleb(), b.uleb()
+			if attr == 0 && form == 0 {
+				break
+			}
+			if Form(form) == FormImplicitConst {
+				b.sleb()
+			}
+		}
+	}
+	return a, false
+}
+
 // parseAbbrev reads one declaration; ok is false at the end of the table.
 func parseAbbrev(b *buf) (a Abbrev, ok bool) {
 	a.Code = b.uleb()

@@ -107,6 +107,10 @@ func (b *buf) offset() uint64 {
 func (b *buf) addr() uint64 { return b.uint(b.size) }
 
 func (b *buf) uleb() uint64 {
+	if b.err == nil && b.off < b.end && b.data[b.off] < 0x80 { // as most are
+		b.off++
+		return uint64(b.data[b.off-1])
+	}
 	var v uint64
 	for shift := 0; ; shift += 7 {
 		c := b.u8()

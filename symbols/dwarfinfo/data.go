@@ -16,7 +16,7 @@ type Data struct {
 	Name  string // of the file, for messages
 	Order binary.ByteOrder
 	// The sections, nil where the file has none.
-	Info, Abbrev, Str, LineStr, StrOffsets, Addr, Line, Ranges, RngLists, Loc, LocLists []byte
+	Info, Abbrev, Str, LineStr, StrOffsets, Addr, Line, Ranges, RngLists, Loc, LocLists, Aranges []byte
 	// Alt is the file that dwz moved common entries and strings to (.gnu_debugaltlink); nil without.
 	Alt *Data
 	// File is where the sections come from; nil for Data that was made of bytes.
@@ -26,6 +26,7 @@ type Data struct {
 	signatures map[uint64]uint64 // type signature → offset of the type's entry
 	abbrevs    sync.Map          // offset in Abbrev → *abbrevTable
 	spans      func() []span
+	aranges    func() []arange
 }
 
 // ErrNoDWARF is the cause when a file has no debug information.
@@ -43,7 +44,7 @@ func Open(f *objfile.File, alt *Data) (*Data, error) {
 	}
 	for name, into := range map[string]*[]byte{".debug_info": &d.Info, ".debug_abbrev": &d.Abbrev, ".debug_str": &d.Str,
 		".debug_line_str": &d.LineStr, ".debug_str_offsets": &d.StrOffsets, ".debug_addr": &d.Addr, ".debug_line": &d.Line,
-		".debug_ranges": &d.Ranges, ".debug_rnglists": &d.RngLists, ".debug_loc": &d.Loc, ".debug_loclists": &d.LocLists} {
+		".debug_ranges": &d.Ranges, ".debug_rnglists": &d.RngLists, ".debug_loc": &d.Loc, ".debug_loclists": &d.LocLists, ".debug_aranges": &d.Aranges} {
 		b, err := f.Section(name)
 		if err != nil {
 			return nil, err
@@ -57,6 +58,7 @@ func Open(f *objfile.File, alt *Data) (*Data, error) {
 // units, with an error if there are none before it.
 func (d *Data) Init() error {
 	d.spans = sync.OnceValue(d.readSpans)
+	d.aranges = sync.OnceValue(d.readAranges)
 	d.signatures = make(map[uint64]uint64)
 	return mapfile.Guard(d.Name, d.readUnits)
 }
@@ -243,6 +245,9 @@ func (d *Data) readSpans() []span {
 
 // UnitAt is the unit whose code holds pc, an address as linked; nil if there is none.
 func (d *Data) UnitAt(pc uint64) *Unit {
+	if u := d.unitByAranges(pc); u != nil {
+		return u
+	}
 	s := d.spans()
 	i := sort.Search(len(s), func(i int) bool { return s[i].lo > pc })
 	// Ranges of different units don't overlap but in damaged or discarded code; a few steps back suffice.

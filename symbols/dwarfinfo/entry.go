@@ -266,19 +266,14 @@ func (r *Reader) rootOf(u *Unit) (*Entry, error) {
 	b := r.d.buf(r.d.Info, u.First, u.End, u.AddrSize)
 	b.dwarf64 = u.Dwarf64
 	code := b.uleb()
-	ab := r.d.buf(r.d.Abbrev, u.abbrev, uint64(len(r.d.Abbrev)), 0)
-	for {
-		a, ok := parseAbbrev(&ab)
-		if !ok {
-			return nil, fmt.Errorf("%s: the unit at %#x of .debug_info begins with abbreviation %d, which does not exist", r.d.Name, u.Off, code)
-		}
-		if a.Code == code {
-			r.unit = u
-			e, err := r.decode(&a, u.First, &b)
-			r.unit = nil // the reader has no table for it
-			return e, err
-		}
+	a, ok := r.d.findAbbrev(u.abbrev, code)
+	if !ok {
+		return nil, fmt.Errorf("%s: the unit at %#x of .debug_info begins with abbreviation %d, which does not exist", r.d.Name, u.Off, code)
 	}
+	r.unit = u
+	e, err := r.decode(&a, u.First, &b)
+	r.unit = nil // the reader has no table for it
+	return e, err
 }
 
 // Skip goes behind e and all below it. e must be what Next returned last.
