@@ -11,7 +11,6 @@ import (
 type unitTable struct {
 	unit         *dwarfinfo.Unit
 	header       *header // nil if it can't be read
-	root         string  // of the source tree, by this unit
 	seqs         []sequence
 	lineErr      error
 	functions    []function
@@ -32,7 +31,6 @@ func (t *unitTable) fill() (cost int) {
 		if t.header, err = readHeader(t.unit); err != nil {
 			return err
 		}
-		t.root = t.header.treeRoot(t.unit)
 		t.seqs, err = t.header.table()
 		return err
 	})

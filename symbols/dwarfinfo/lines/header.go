@@ -9,18 +9,16 @@ import (
 // header is what precedes a line program: how it is encoded, and its tables of directories and files. Names are bytes of
 // sections, which may be mapped.
 type header struct {
-	addrSize    uint64
-	minInst     uint64
-	maxOps      uint64
-	defaultStmt bool
-	lineBase    int64
-	lineRange   uint64
-	opcodeBase  uint8
-	operands    []byte // of standard opcodes, from 1
-	dirs        [][]byte
-	files       []file
-	version     int
-	program     cursor
+	version    int
+	minInst    uint64
+	maxOps     uint64
+	lineBase   int64
+	lineRange  uint64
+	opcodeBase uint8
+	operands   []byte // of standard opcodes, from 1
+	dirs       [][]byte
+	files      []file
+	program    cursor
 }
 
 // file is an entry of a table of files; dir is an index of the table of directories.
@@ -53,14 +51,12 @@ func readHeader(u *dwarfinfo.Unit) (*header, error) {
 		return nil, fmt.Errorf("at %#x of .debug_line it claims %#x bytes, and the section ends before", off, length)
 	}
 	c.data = c.data[:c.off+int(length)]
-	h := &header{addrSize: uint64(u.AddrSize), maxOps: 1}
-	h.version = int(c.uint(2))
+	h := &header{version: int(c.uint(2)), maxOps: 1}
 	if h.version < 2 || h.version > 5 {
 		return nil, fmt.Errorf("at %#x of .debug_line: version %d; kdx reads 2 to 5", off, h.version)
 	}
 	if h.version >= 5 {
-		h.addrSize = uint64(c.u8())
-		c.u8() // size of segment selectors
+		c.take(2) // sizes of addresses, which the opcodes repeat, and of segment selectors
 	}
 	headerLength := c.offset()
 	if c.err == nil && headerLength > uint64(len(c.data)-c.off) {
@@ -72,7 +68,7 @@ func readHeader(u *dwarfinfo.Unit) (*header, error) {
 	if h.version >= 4 {
 		h.maxOps = max(1, uint64(c.u8()))
 	}
-	h.defaultStmt = c.u8() != 0
+	c.u8() // whether lines begin as statements, which only breakpoints ask
 	h.lineBase = int64(int8(c.u8()))
 	h.lineRange = uint64(c.u8())
 	h.opcodeBase = c.u8()

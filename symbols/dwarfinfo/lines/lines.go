@@ -13,10 +13,10 @@ import (
 
 // Finder knows the source of one file's code. It implements symbols.SourceFinder.
 type Finder struct {
-	d          *dwarfinfo.Data
-	shift      uint64
-	name       string
-	kernelRoot func() string
+	d     *dwarfinfo.Data
+	shift uint64
+	name  string
+	root  func() string // of the source tree
 
 	units  unitCache
 	names  cache[dwarfinfo.Ref, string]
@@ -26,7 +26,7 @@ type Finder struct {
 // New makes a finder of what d says, where shift is to be added to the addresses in d to get those of the running kernel. name is
 // the finder's.
 func New(d *dwarfinfo.Data, shift uint64, name string) *Finder {
-	return &Finder{d: d, shift: shift, name: name, kernelRoot: sync.OnceValue(func() string { return kernelRoot(d) })}
+	return &Finder{d: d, shift: shift, name: name, root: sync.OnceValue(func() string { return treeRoot(d) })}
 }
 
 // Name is the finder's name.
@@ -102,7 +102,7 @@ func (f *Finder) file(t *unitTable, index uint64) string {
 	p := ""
 	if t.header != nil {
 		if p = t.header.pathOf(t.unit, index); p != "" {
-			p = f.relative(t.unit, t.root, p)
+			p = f.relative(t.unit, p)
 		}
 	}
 	if t.paths == nil {

@@ -27,38 +27,49 @@ func (h *header) pathOf(u *dwarfinfo.Unit, index uint64) string {
 	return path.Clean(string(h.dirs[f.dir]) + "/" + name)
 }
 
-// treeRoot is where the source tree of u lay when it was compiled: "/build/linux-6.1/"; "" if that can't be told. Assemblers give
-// absolute paths to what the unit calls by a relative name.
-func (h *header) treeRoot(u *dwarfinfo.Unit) string {
-	name := path.Clean(u.Name())
-	if name == "." || path.IsAbs(name) || strings.HasPrefix(name, "../") {
-		return ""
-	}
-	for i := range min(2, len(h.files)) {
-		p := h.pathOf(u, uint64(i))
-		if root, ok := strings.CutSuffix(p, "/"+name); ok && path.IsAbs(p) {
-			return root + "/"
+// treeRoot is where d's source tree lay when it was compiled, "/build/linux-6.1/"; "" if that can't be told. Units whose names are
+// relative to the tree tell it of those, assembled ones mostly, whose names are not.
+func treeRoot(d *dwarfinfo.Data) string {
+	const mainFile = "/init/main.c" // in every kernel
+	dirs := make(map[string]bool)
+	var absolute []string
+	for _, u := range d.Units() {
+		name := path.Clean(u.Name())
+		dir := path.Dir(name)
+		switch {
+		case strings.HasSuffix(name, mainFile) && path.IsAbs(name):
+			return strings.TrimSuffix(name, mainFile) + "/"
+		case path.IsAbs(name) && len(absolute) < maxAbsolute:
+			absolute = append(absolute, name)
+		case path.IsAbs(name), dirs[dir], !strings.Contains(dir, "/"), strings.HasPrefix(dir, "../"):
+			continue // "kernel" alone would be found in arch/x86/kernel
+		default:
+			dirs[dir] = true
+		}
+		for _, a := range absolute {
+			if root, ok := rootOf(a, dirs); ok {
+				return root
+			}
 		}
 	}
 	return ""
 }
 
-// mainFile is in every kernel; its absolute name tells where the tree lay.
-const mainFile = "/init/main.c"
+const maxAbsolute = 4 // names that treeRoot tries to explain
 
-// kernelRoot is where the kernel's tree lay, told by the unit of init/main.c; "" if that is not absolute, or not there.
-func kernelRoot(d *dwarfinfo.Data) string {
-	for _, u := range d.Units() {
-		name := path.Clean(u.Name())
-		if root, ok := strings.CutSuffix(name, mainFile); ok && path.IsAbs(name) {
-			return root + "/"
+// rootOf is what precedes one of dirs in the absolute path of a file in it.
+func rootOf(file string, dirs map[string]bool) (string, bool) {
+	dir := path.Dir(file)
+	for i, c := range dir {
+		if c == '/' && dirs[dir[i+1:]] {
+			return dir[:i+1], true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // relative makes a compiled path relative to the tree's root: "kernel/sched/core.c". What lies elsewhere stays as it is.
-func (f *Finder) relative(u *dwarfinfo.Unit, root, p string) string {
+func (f *Finder) relative(u *dwarfinfo.Unit, p string) string {
 	if !path.IsAbs(p) {
 		for strings.HasPrefix(p, "../") { // the kernel was built in a directory of its own below its tree
 			p = p[len("../"):]
@@ -70,10 +81,8 @@ func (f *Finder) relative(u *dwarfinfo.Unit, root, p string) string {
 			return rest
 		}
 	}
-	for _, r := range []string{root, f.kernelRoot()} {
-		if rest, ok := strings.CutPrefix(p, r); ok && r != "" {
-			return rest
-		}
+	if root := f.root(); root != "" {
+		return strings.TrimPrefix(p, root)
 	}
 	return p
 }

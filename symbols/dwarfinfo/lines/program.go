@@ -17,7 +17,6 @@ type state struct {
 	file    uint64
 	line    uint64
 	column  uint64
-	stmt    bool
 	started bool // the sequence has rows
 }
 
@@ -29,7 +28,6 @@ const (
 	opAdvanceLine    = 3
 	opSetFile        = 4
 	opSetColumn      = 5
-	opNegateStmt     = 6
 	opConstAddPC     = 8
 	opFixedAdvancePC = 9
 
@@ -41,7 +39,7 @@ const (
 // run executes the program. emit gets each row; end marks the first address behind a sequence. An error of emit ends it.
 func (h *header) run(emit func(s *state, end bool) error) error {
 	c := h.program
-	fresh := state{file: 1, line: 1, stmt: h.defaultStmt}
+	fresh := state{file: 1, line: 1}
 	s := fresh
 	for c.err == nil && c.off < len(c.data) {
 		op := c.u8()
@@ -100,8 +98,6 @@ func (h *header) standard(c *cursor, s *state, op uint8) {
 		s.file = c.uleb()
 	case opSetColumn:
 		s.column = c.uleb()
-	case opNegateStmt:
-		s.stmt = !s.stmt
 	case opConstAddPC:
 		h.advance(s, uint64(255-h.opcodeBase)/h.lineRange)
 	case opFixedAdvancePC:
