@@ -2,6 +2,7 @@ package types
 
 import (
 	"debug/dwarf"
+	"fmt"
 
 	"kdx/symbols"
 	"kdx/symbols/dwarfinfo"
@@ -61,11 +62,13 @@ func (b *Builder) takes(ref dwarfinfo.Ref) bool {
 	return found
 }
 
-// variable is the type of the variable at ref.
-func (b *Builder) variable(ref dwarfinfo.Ref) *symbols.Type {
-	t := b.bad()
-	_ = b.entry(ref, func(e *dwarfinfo.Entry) {
+// variable is the type of the variable at ref. One that only refers to its declaration has that one's.
+func (b *Builder) variable(ref dwarfinfo.Ref) (t *symbols.Type, err error) {
+	err = b.entry(ref, func(e *dwarfinfo.Entry) {
 		t = b.typeOf(b.origin(e.Clone(), func(e *dwarfinfo.Entry) bool { return e.Field(dwarf.AttrType) != nil }), 0)
 	})
-	return t
+	if err == nil && t == nil {
+		err = fmt.Errorf("there is no entry at %#x of .debug_info", ref.Off)
+	}
+	return t, err
 }
