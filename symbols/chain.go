@@ -1,11 +1,13 @@
 package symbols
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -137,6 +139,12 @@ func (e *NoTableError) Error() string { return ErrNotFound.Error() + " (" + e.Wh
 // Is makes it an ErrNotFound.
 func (e *NoTableError) Is(target error) bool { return target == ErrNotFound }
 
+// Absent reports whether err says that the kernel has no such name: somebody who knows its names was asked.
+func Absent(err error) bool {
+	var none *NoTableError
+	return errors.Is(err, ErrNotFound) && !errors.As(err, &none)
+}
+
 // SymbolsNamed returns the symbols of that name from the first finder that knows it.
 func (c *Chain) SymbolsNamed(name string) ([]Symbol, error) {
 	return ask(c, c.syms, "symbol "+name, func(f SymbolFinder) ([]Symbol, error) { return f.SymbolsNamed(name) })
@@ -264,14 +272,40 @@ func (c *Chain) row(pc uint64, complete bool) (Row, error) {
 	return Row{}, ErrNotFound
 }
 
+// errNoSources is the answer of a Chain without a SourceFinder.
+var errNoSources = &NoTableError{Why: "no file with debug information is open"}
+
 // PlacesAt returns where the instruction at pc comes from, see SourceFinder.
 func (c *Chain) PlacesAt(pc uint64) ([]Place, error) {
+	if len(c.lines) == 0 {
+		return nil, errNoSources
+	}
 	return ask(c, c.lines, fmt.Sprintf("source of %#x", pc), func(f SourceFinder) ([]Place, error) { return f.PlacesAt(pc) })
 }
 
-// LineAddrs returns the addresses of a source line, see SourceFinder.
-func (c *Chain) LineAddrs(file string, line int) ([]uint64, error) {
-	return ask(c, c.lines, fmt.Sprintf("code of %s:%d", file, line), func(f SourceFinder) ([]uint64, error) { return f.LineAddrs(file, line) })
+// LineCode returns the code of a source line, as all finders know it; see SourceFinder. Modules have files of the same names
+// as the kernel.
+func (c *Chain) LineCode(file string, line int) ([]LineCode, error) {
+	if len(c.lines) == 0 {
+		return nil, errNoSources
+	}
+	what := fmt.Sprintf("code of %s:%d", file, line)
+	var out []LineCode
+	_, failure := ask(c, c.lines, what, func(f SourceFinder) (struct{}, error) {
+		found, err := f.LineCode(file, line)
+		if err == nil {
+			out = append(out, found...)
+			err = ErrNotFound // the others are asked, too
+		}
+		return struct{}{}, err
+	})
+	if len(out) == 0 {
+		return nil, failure
+	}
+	slices.SortStableFunc(out, func(a, b LineCode) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Addr, b.Addr))
+	})
+	return out, nil
 }
 
 // ScopesAt returns the variables of the functions that the instruction at pc is in, see VariableFinder.

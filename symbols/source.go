@@ -16,7 +16,17 @@ type SourceFinder interface {
 	// PlacesAt returns where the instruction at pc comes from: the innermost inlined function first, the function that
 	// has code of its own last. For return addresses the caller passes pc-1. ErrNotFound where nothing is known.
 	PlacesAt(pc uint64) ([]Place, error)
-	// LineAddrs returns the addresses, sorted, at which code of that line begins. file is the end of a path:
-	// "core.c", "sched/core.c". ErrNotFound if no such file is known or the line has no code.
-	LineAddrs(file string, line int) ([]uint64, error)
+	// LineCode returns the code of a source line, sorted by file and address. file is a path as in Place, or the
+	// end of one: "core.c", "sched/core.c"; more than one may end so. Where the line has no code, that of the next line of the file that has
+	// some is taken, as debuggers do: LineCode says of which. ErrNotFound if no such file is known, or it has no code there
+	// or behind.
+	LineCode(file string, line int) ([]LineCode, error)
+}
+
+// LineCode is code that comes from one line, without a gap: [Addr, End).
+type LineCode struct {
+	File string // as in Place
+	Line int
+	Addr uint64
+	End  uint64
 }
