@@ -151,3 +151,22 @@ func FuzzNotes(f *testing.F) {
 		}
 	})
 }
+
+func TestBuildID(t *testing.T) {
+	le := binary.LittleEndian
+	other := Append(Append(nil, le, "Linux", 3, []byte{9}), le, "GNU", 1, []byte{8})
+	for name, test := range map[string]struct {
+		notes []byte
+		want  string
+	}{
+		"none":  {other, ""},
+		"found": {Append(other, le, "GNU", 3, []byte{1, 0xab}), "01ab"},
+		"empty": {Append(nil, le, "GNU", 3, nil), ""},
+		"long":  {Append(nil, le, "GNU", 3, make([]byte, 65)), ""},
+		"cut":   {Append(nil, le, "GNU", 3, make([]byte, 20))[:30], ""},
+	} {
+		if got := BuildID(test.notes, le); got != test.want {
+			t.Errorf("%s: %q; want %q", name, got, test.want)
+		}
+	}
+}

@@ -31,6 +31,8 @@ type Want struct {
 
 // Options of a Finder. The zero value looks at the host's usual places.
 type Options struct {
+	// Files are looked at first, whatever they are called.
+	Files []string
 	// Dirs are searched before all other places, as KDX_DEBUG_PATH names them.
 	Dirs []string
 	// Root is where the host's own places are; "" for "/".
@@ -380,7 +382,7 @@ func (s *search) finish() (*Result, error) {
 		return nil, err
 	}
 	if b := s.res.Best; b != nil && b.Found.Alt != "" {
-		b.AltPath, b.AltErr = s.alternate(b)
+		b.AltPath, b.AltErr = s.alternate(b.Path, b.Found)
 	}
 	return &s.res, nil
 }

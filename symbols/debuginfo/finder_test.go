@@ -156,6 +156,9 @@ func TestOutcomes(t *testing.T) {
 	if r.Best == nil || r.Best.Outcome != Match {
 		t.Fatalf("best: %+v", r.Best)
 	}
+	if g := h.find(h.want(), Options{Files: []string{h.path("case/vmlinux"), h.path("gone")}}); g.Candidates[0].Outcome != OtherBuild || g.Candidates[1].Outcome != Absent {
+		t.Errorf("files that are named: %+v", g.Candidates[:2])
+	}
 	first := h.find(h.want(), Options{})
 	if n := len(first.Candidates); n >= len(r.Candidates) || first.Candidates[n-1].Outcome != Match {
 		t.Errorf("the search does not end at the match: %d of %d", n, len(r.Candidates))
@@ -266,6 +269,10 @@ func TestAlternate(t *testing.T) {
 		r := h.find(h.want(), Options{Dirs: []string{h.path("given")}})
 		if r.Best == nil {
 			t.Fatalf("%s: nothing found", name)
+		}
+		again, err := New(h.want(), Options{Root: h.root, Dirs: []string{h.path("given")}}).Alt(context.Background(), r.Best.Path, r.Best.Found)
+		if again != r.Best.AltPath || (err != nil) != (r.Best.AltErr != nil) {
+			t.Errorf("%s: Alt() = %q, %v", name, again, err)
 		}
 		if test.id == idB {
 			if r.Best.AltPath != path || r.Best.AltErr != nil {

@@ -161,7 +161,7 @@ func (e elfFile) buildID() string {
 		if s.Type != elf.SHT_NOTE {
 			continue
 		}
-		if id := noteID(e.bytes(s, maxNotes), e.ByteOrder); id != "" {
+		if id := elfnote.BuildID(e.bytes(s, maxNotes), e.ByteOrder); id != "" {
 			return id
 		}
 	}
@@ -171,24 +171,11 @@ func (e elfFile) buildID() string {
 		}
 		b := make([]byte, p.Filesz)
 		n, _ := p.ReadAt(b, 0) // what a truncated file still has
-		if id := noteID(b[:max(n, 0)], e.ByteOrder); id != "" {
+		if id := elfnote.BuildID(b[:max(n, 0)], e.ByteOrder); id != "" {
 			return id
 		}
 	}
 	return ""
-}
-
-// noteID is the build-id in a run of notes, "" if there is none.
-func noteID(notes []byte, order binary.ByteOrder) string {
-	const ntGNUBuildID = 3
-	id := ""
-	_ = elfnote.Scan(bytes.NewReader(notes), int64(len(notes)), order, func(n elfnote.Record) bool {
-		if n.Name == "GNU" && n.Type == ntGNUBuildID && n.Size > 0 && n.Size <= maxBuildID {
-			id = hex.EncodeToString(notes[n.Offset : n.Offset+n.Size])
-		}
-		return id == ""
-	}) // notes that make no sense end the search, as there is nothing behind them that could be found
-	return id
 }
 
 // link reads .gnu_debuglink: a name, zeros up to a multiple of four, a CRC-32.
@@ -271,7 +258,7 @@ func TrueBuildID(mem symbols.Memory, order binary.ByteOrder, start, stop uint64)
 	}
 	b := make([]byte, stop-start)
 	n, err := mem.ReadMemory(b, start)
-	if id := noteID(b[:n], order); id != "" {
+	if id := elfnote.BuildID(b[:n], order); id != "" {
 		return id, nil
 	}
 	if err != nil {

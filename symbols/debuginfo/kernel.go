@@ -8,6 +8,11 @@ import (
 // Kernel looks for the kernel's own file (vmlinux). The error is of a cancelled context; that nothing was found is no error.
 func (f *Finder) Kernel(ctx context.Context) (*Result, error) {
 	s := f.search(ctx)
+	for _, file := range s.opt.Files {
+		if !s.done() && !s.one(file) {
+			s.add(Candidate{Path: file, Outcome: Absent})
+		}
+	}
 	for _, dir := range s.opt.Dirs {
 		s.byID(dir, filepath.Join(dir, "usr/lib/debug"))
 		s.names(dir, "vmlinux-REL", "vmlinux-REL.debug")

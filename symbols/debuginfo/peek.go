@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kdx/internal/elfnote"
 	"kdx/internal/unpack"
 )
 
@@ -89,7 +90,7 @@ func peekID(in io.Reader) (machine elf.Machine, id string, err error) {
 		if _, err := io.ReadFull(r, notes); err != nil {
 			return machine, "", err
 		}
-		return machine, noteID(notes, order), nil
+		return machine, elfnote.BuildID(notes, order), nil
 	}
 	return machine, "", nil
 }

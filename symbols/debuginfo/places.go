@@ -1,6 +1,7 @@
 package debuginfo
 
 import (
+	"context"
 	"hash/crc32"
 	"io"
 	"os"
@@ -102,10 +103,23 @@ func checksum(path string) (uint32, error) {
 	return h.Sum32(), err
 }
 
-// alternate finds the file that dwz put into .gnu_debugaltlink: as its path is, from the file that names it, under each
-// debug directory's .dwz, and by its build-id.
-func (s *search) alternate(b *File) (string, error) {
-	path, id := b.Found.Alt, b.Found.AltID
+// Alt finds the file of dwz that goes with a file, which was identified before; "" if it needs none. The error is an
+// *AltError, or of a cancelled context.
+func (f *Finder) Alt(ctx context.Context, path string, id Identity) (string, error) {
+	if id.Alt == "" {
+		return "", nil
+	}
+	alt, err := f.search(ctx).alternate(path, id)
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	return alt, err
+}
+
+// alternate finds the file that dwz put into .gnu_debugaltlink of the file at from: as its path is, from the file that names
+// it, under each debug directory's .dwz, and by its build-id.
+func (s *search) alternate(from string, found Identity) (string, error) {
+	path, id := found.Alt, found.AltID
 	var places []string
 	if filepath.IsAbs(path) {
 		places = append(places, path)
@@ -113,8 +127,8 @@ func (s *search) alternate(b *File) (string, error) {
 			places = append(places, filepath.Join(s.opt.Root, path))
 		}
 	} else {
-		real := b.Path
-		if r, err := filepath.EvalSymlinks(b.Path); err == nil {
+		real := from
+		if r, err := filepath.EvalSymlinks(from); err == nil {
 			real = r
 		}
 		places = append(places, filepath.Join(filepath.Dir(real), path))
