@@ -127,9 +127,16 @@ func (t *Tracer) inactive(v *kernel.View, x *task.Task) (Start, error) {
 	return Start{Regs: r, At: x.SP + bind.Size() - 8, Exact: err == nil && first.Addr == f.Ret}, nil
 }
 
+// Option changes how a stack is unwound.
+type Option func(*unwind.Config)
+
+// WithRegisters recovers every register that can be, for those who want the variables of frames. It costs reading the call frame
+// information of the kernel's debug file, if there is one; without, frames above the first have no more than RBP, RSP and RIP.
+func WithRegisters(c *unwind.Config) { c.Registers = true }
+
 // Trace unwinds x's kernel stack. The error says that there is nowhere to start; a trace that stops early says so in its
 // End.
-func (t *Tracer) Trace(v *kernel.View, x *task.Task) (*unwind.Trace, error) {
+func (t *Tracer) Trace(v *kernel.View, x *task.Task, opts ...Option) (*unwind.Trace, error) {
 	s, err := t.Start(v, x)
 	if err != nil {
 		return nil, err
@@ -137,12 +144,12 @@ func (t *Tracer) Trace(v *kernel.View, x *task.Task) (*unwind.Trace, error) {
 	if s.User != nil {
 		return &unwind.Trace{User: s.User}, nil
 	}
-	return t.From(v, x, s), nil
+	return t.From(v, x, s, opts...), nil
 }
 
 // From unwinds x's stacks from given registers.
-func (t *Tracer) From(v *kernel.View, x *task.Task, s Start) *unwind.Trace {
-	c := unwind.Config{Mem: v, Rows: t, IsText: t.IsText, FramePointer: t.framePointer, Word: t.k.ByteOrder().Uint64}
+func (t *Tracer) From(v *kernel.View, x *task.Task, s Start, opts ...Option) *unwind.Trace {
+	c := unwind.Config{Mem: v, Rows: t, Complete: t.completeRowAt, IsText: t.IsText, FramePointer: t.framePointer, Order: t.k.ByteOrder()}
 	c.Function = func(pc uint64) (uint64, uint64, bool) {
 		s, err := t.k.SymbolAt(vmem.Addr(pc))
 		return s.Addr, s.Size, err == nil && s.IsText()
@@ -152,6 +159,9 @@ func (t *Tracer) From(v *kernel.View, x *task.Task, s Start) *unwind.Trace {
 		c.Stacks = append(c.Stacks, t.CPUStacks(v, x.CPU)...)
 	}
 	c.Stacks = append(c.Stacks, unwind.Stack{Name: "task", Lo: uint64(x.Stack), Hi: uint64(x.Stack) + t.size})
+	for _, o := range opts {
+		o(&c)
+	}
 	return c.Run(s.Regs, s.Exact, s.At)
 }
 

@@ -247,8 +247,15 @@ func readTrampolines(k *kernel.Kernel) (trampolines, error) {
 func (t *Tracer) Name() string { return "backtrace" }
 
 // RowAt is the kernel's row for pc, or for a trampoline that of the code it copies.
-func (t *Tracer) RowAt(pc uint64) (symbols.Row, error) {
-	row, err := t.k.Symbols().RowAt(pc)
+func (t *Tracer) RowAt(pc uint64) (symbols.Row, error) { return t.row(pc, t.k.Symbols().RowAt) }
+
+// completeRowAt is RowAt from those who know all registers.
+func (t *Tracer) completeRowAt(pc uint64) (symbols.Row, error) {
+	return t.row(pc, t.k.Debug().CompleteRowAt)
+}
+
+func (t *Tracer) row(pc uint64, find func(uint64) (symbols.Row, error)) (symbols.Row, error) {
+	row, err := find(pc)
 	if err == nil {
 		return row, nil
 	}
@@ -258,7 +265,7 @@ func (t *Tracer) RowAt(pc uint64) (symbols.Row, error) {
 	}
 	i := sort.Search(len(tramps), func(i int) bool { return tramps[i].hi > pc })
 	if i < len(tramps) && pc >= tramps[i].lo {
-		return t.k.Symbols().RowAt(tramps[i].original + pc - tramps[i].lo)
+		return find(tramps[i].original + pc - tramps[i].lo)
 	}
 	return row, err
 }

@@ -162,54 +162,37 @@ func next(s pathState, inst *x86asm.Inst, saved map[uint16]int64) []pathState {
 	return []pathState{n}
 }
 
-// byCode unwinds a frame whose function has no rows.
-func (u *unwinder) byCode(f *Frame, sp uint64, why error) bool {
-	if u.c.Function == nil {
-		u.end(f, "%w", why)
-		return false
-	}
-	start, size, ok := u.c.Function(f.Lookup())
-	if !ok || size == 0 || f.PC < start {
-		u.end(f, "%w", why)
-		return false
-	}
+// byCode unwinds a frame whose function has no rows. The error says why its code does not lead to the caller.
+func (u *unwinder) byCode(f *Frame, start, size, sp uint64) (caller, error) {
 	code := make([]byte, min(size, maxCode))
 	if n, err := u.c.Mem.ReadMemory(code, start); err != nil {
 		code = code[:n]
 	}
 	frame, err := followCode(code, int64(f.PC-start))
 	if err != nil {
-		u.end(f, "%w, and %w", why, err)
-		return false
+		return caller{}, err
 	}
 	at := sp + uint64(frame.depth)
 	ra, err := u.word(at)
 	if err != nil {
-		u.end(f, "%w, and its return address can't be read: %w", why, err)
-		return false
+		return caller{}, fmt.Errorf("its return address can't be read: %w", err)
 	}
 	called, direct, err := u.calledFrom(ra, start)
 	if err != nil {
-		u.end(f, "%w, and the code before its return address %#x can't be read: %w", why, ra, err)
-		return false
+		return caller{}, fmt.Errorf("the code before its return address %#x can't be read: %w", ra, err)
 	}
 	if !called {
-		u.end(f, "%w, and what should be its return address at %#x, %#x, is behind no call", why, at, ra)
-		return false
+		return caller{}, fmt.Errorf("what should be its return address at %#x, %#x, is behind no call", at, ra)
 	}
-	if !direct {
-		u.sure = Guessed
-	}
-	f.CFA = at + 8
-	regs := u.regs
+	c := caller{ra: ra, at: at, cfa: at + 8, regs: u.regs, sure: direct}
 	for _, s := range frame.saved {
-		if v, err := u.rule(s.Rule, f.CFA); err == nil {
-			regs.Set(int(s.Reg), v)
+		if v, err := u.rule(s.Rule, c.cfa); err == nil {
+			c.regs.Set(int(s.Reg), v)
 		} else {
-			regs.Forget(int(s.Reg))
+			c.regs.Forget(int(s.Reg))
 		}
 	}
-	return u.returnTo(f, regs, ra, at, f.CFA, sp)
+	return c, nil
 }
 
 // calledFrom reports whether the instruction before ra is a call, and whether it calls the function at start.

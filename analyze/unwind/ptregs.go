@@ -19,9 +19,9 @@ func (u *unwinder) readPtRegs(at uint64, partial bool) (*PtRegs, error) {
 	}
 	p := &PtRegs{Partial: partial}
 	if partial {
-		p.decode(u.c.Word, b, p.iret())
+		p.decode(u.c.Order.Uint64, b, p.iret())
 	} else {
-		p.decode(u.c.Word, b, p.all())
+		p.decode(u.c.Order.Uint64, b, p.all())
 	}
 	p.CS &= 0xffff // with FRED (6.9) the upper bits hold other things
 	p.SS &= 0xffff

@@ -5,6 +5,7 @@
 package unwind
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-delve/delve/pkg/dwarf/regnum"
 
 	"kdx/symbols"
+	"kdx/symbols/dwarfinfo/cfi"
 )
 
 // DWARF register numbers of x86-64 (System V ABI, figure 3.36).
@@ -50,14 +52,27 @@ func (r *Regs) Get(n int) (v uint64, ok bool) {
 	return r.val[n], r.known>>n&1 != 0
 }
 
-// Set makes a register known.
+// Set makes a register known. Others than the general ones (vector registers) are not kept.
 func (r *Regs) Set(n int, v uint64) {
+	if n < 0 || n >= numRegs {
+		return
+	}
 	r.val[n] = v
 	r.known |= 1 << n
 }
 
 // Forget makes a register unknown.
-func (r *Regs) Forget(n int) { r.known &^= 1 << n }
+func (r *Regs) Forget(n int) {
+	if n >= 0 && n < numRegs {
+		r.known &^= 1 << n
+	}
+}
+
+// What a call keeps and what it may change (System V ABI, 3.2.1). RBP, which is kept too, and RSP stand apart: all rows know them.
+var (
+	kept    = []int{RBX, R12, R13, R14, R15}
+	scratch = []int{RAX, RDX, RCX, RSI, RDI, R8, R9, R10, R11}
+)
 
 // PtRegs is a struct pt_regs of x86-64: what an entry from user mode, an interrupt or an exception saved.
 type PtRegs struct {
@@ -75,7 +90,8 @@ type Confidence uint8
 const (
 	// Sure: by the kernel's unwind rows from a sure frame.
 	Sure Confidence = iota
-	// Guessed: no row covers the code of the frame below; its frame pointer or the word at the stack pointer was taken.
+	// Guessed: no row covers the code of a frame below. Its frame pointer was taken, or a word of the stack that looks like a
+	// return address.
 	Guessed
 )
 
@@ -93,8 +109,10 @@ type Frame struct {
 	// before it.
 	Exact bool
 	// At is the stack address at which PC was found; 0 if it comes from registers.
-	At    uint64
-	CFA   uint64 // the caller's stack pointer; 0 if the frame could not be unwound
+	At  uint64
+	CFA uint64 // the caller's stack pointer; 0 if the frame could not be unwound
+	// Regs are the registers as this function had them, so far as they can be recovered. Those that calls keep, other than RBP,
+	// are known above a call only with Config.Registers, and if Config.Complete knows the functions below.
 	Regs  Regs
 	Sure  Confidence
 	Stack string // name of the stack that the frame lies on, see Stack
@@ -137,9 +155,13 @@ type Recoverer func(pc, at uint64) (orig uint64, ok bool, err error)
 
 // Config is what unwinding one stack needs.
 type Config struct {
-	Mem    symbols.Memory
-	Rows   symbols.RowFinder
-	Stacks []Stack
+	Mem  symbols.Memory
+	Rows symbols.RowFinder
+	// Complete finds rows that know all registers. ORC's know no more than where the caller is; Complete is asked where that does
+	// not suffice, and for all frames if Registers is set. It may be nil.
+	Complete  func(pc uint64) (symbols.Row, error)
+	Registers bool
+	Stacks    []Stack
 	// IsText reports whether pc can be kernel code.
 	IsText func(pc uint64) bool
 	// Recover may be nil.
@@ -148,7 +170,7 @@ type Config struct {
 	FramePointer func(pc uint64) bool
 	// Function is the start and size in bytes of the function that pc lies in; nil or !ok if unknown.
 	Function func(pc uint64) (start, size uint64, ok bool)
-	Word     func(p []byte) uint64
+	Order    binary.ByteOrder
 }
 
 // maxFrames bounds a trace: a 16 KiB stack holds at most 2,048 return addresses, several stacks can be chained.
@@ -163,9 +185,15 @@ var (
 // Run unwinds from regs. exact says that the first PC is where the CPU was (registers of a running task), not a return
 // address. at is where the first PC was found, 0 for registers.
 func (c *Config) Run(regs Regs, exact bool, at uint64) *Trace {
-	u := &unwinder{c: c, t: &Trace{}, regs: regs, exact: exact, at: at}
+	u := &unwinder{c: c, t: &Trace{}, regs: regs, exact: exact, at: at, full: c.Registers && c.Complete != nil}
 	u.run()
-	return u.t
+	if !u.wanting || u.full || c.Complete == nil {
+		return u.t
+	}
+	// A row leads to the caller by a register that was not followed (a realigned stack, say).
+	again := &unwinder{c: c, t: &Trace{}, regs: regs, exact: exact, at: at, full: true}
+	again.run()
+	return again.t
 }
 
 type unwinder struct {
@@ -178,6 +206,10 @@ type unwinder struct {
 	trace bool // PC was recovered from a tracer
 	left  []Stack
 	cur   Stack
+	words int  // that scans looked at
+	full  bool // all registers are followed
+	// wanting: the trace ended for want of a register that full might have known.
+	wanting bool
 }
 
 func (u *unwinder) end(f *Frame, format string, args ...any) {
@@ -262,7 +294,7 @@ func (u *unwinder) word(addr uint64) (uint64, error) {
 	if _, err := u.c.Mem.ReadMemory(b[:], addr); err != nil {
 		return 0, err
 	}
-	return u.c.Word(b[:]), nil
+	return u.c.Order.Uint64(b[:]), nil
 }
 
 // step recovers the caller of f into u.regs. It returns false at the end of the trace.
@@ -279,10 +311,14 @@ func (u *unwinder) step(f *Frame, sp uint64) bool {
 	case symbols.FrameEnd:
 		return false
 	case symbols.FrameUndefined:
-		return u.byCode(f, sp, errUndefined)
+		return u.withoutRow(f, sp, errUndefined)
+	}
+	if row.Complete {
+		sp = u.switchedFrom(sp)
 	}
 	cfa, err := u.rule(row.CFA, 0)
 	if err != nil {
+		u.wanting = errors.As(err, new(*unknownError))
 		u.end(f, "%w", err)
 		return false
 	}
@@ -293,9 +329,34 @@ func (u *unwinder) step(f *Frame, sp uint64) bool {
 	return u.call(f, &row, cfa, sp)
 }
 
+// complete is a row for f that knows all registers and agrees with row about the caller.
+func (u *unwinder) complete(f *Frame, row *symbols.Row, cfa uint64) (symbols.Row, bool) {
+	if row.Complete {
+		return *row, true
+	}
+	if !u.full {
+		return *row, false
+	}
+	full, err := u.c.Complete(f.Lookup())
+	if err != nil || full.Frame != symbols.FrameCall || full.RA != row.RA {
+		return *row, false
+	}
+	if at, err := u.rule(full.CFA, 0); err != nil || at != cfa {
+		return *row, false
+	}
+	return full, true
+}
+
 func (u *unwinder) call(f *Frame, row *symbols.Row, cfa, sp uint64) bool {
 	next := u.regs
-	for _, s := range row.Saved {
+	next.Set(RSP, cfa)
+	full, ok := u.complete(f, row, cfa)
+	if !ok {
+		for _, r := range kept {
+			next.Forget(r) // the function may have saved and changed them
+		}
+	}
+	for _, s := range full.Saved {
 		v, err := u.rule(s.Rule, cfa)
 		if err != nil {
 			next.Forget(int(s.Reg))
@@ -312,10 +373,17 @@ func (u *unwinder) call(f *Frame, row *symbols.Row, cfa, sp uint64) bool {
 	if row.RA.Kind == symbols.RuleAtCFA {
 		at = uint64(int64(cfa) + row.RA.Off)
 	}
+	interrupted := next
 	if !u.returnTo(f, next, ra, at, cfa, sp) {
 		return false
 	}
-	u.exact = row.Signal
+	if u.exact = row.Signal; u.exact {
+		for _, r := range scratch { // no call was made
+			if v, ok := interrupted.Get(r); ok {
+				u.regs.Set(r, v)
+			}
+		}
+	}
 	return true
 }
 
@@ -337,9 +405,8 @@ func (u *unwinder) returnTo(f *Frame, next Regs, ra, at, cfa, sp uint64) bool {
 		}
 	}
 	next.Set(RIP, ra)
-	next.Set(RSP, cfa)
-	for _, scratch := range []int{RAX, RDX, RCX, RSI, RDI, R8, R9, R10, R11} {
-		next.Forget(scratch) // a call may change them
+	for _, r := range scratch {
+		next.Forget(r)
 	}
 	u.regs, u.exact, u.at = next, false, at
 	return true
@@ -370,46 +437,19 @@ func (u *unwinder) exception(f *Frame, at uint64, partial bool) bool {
 	return true
 }
 
-// withoutRow unwinds code that no row covers: BPF programs keep a frame pointer; else the trace ends.
-func (u *unwinder) withoutRow(f *Frame, sp uint64, cause error) bool {
-	why := errNoRow
-	var none *symbols.NoTableError
-	if errors.As(cause, &none) {
-		why = fmt.Errorf("%w (%s)", errNoRow, none.Why)
-	}
-	bp, ok := u.regs.Get(RBP)
-	if !ok || u.c.FramePointer == nil || !u.c.FramePointer(f.Lookup()) {
-		return u.byCode(f, sp, why)
-	}
-	if bp < sp || bp+16 > u.cur.Hi {
-		u.end(f, "%w, and its frame pointer %#x lies outside its stack", why, bp)
-		return false
-	}
-	old, err := u.word(bp)
-	if err != nil {
-		u.end(f, "frame pointer: %w", err)
-		return false
-	}
-	ra, err := u.word(bp + 8)
-	if err != nil {
-		u.end(f, "return address: %w", err)
-		return false
-	}
-	f.CFA = bp + 16
-	next := u.regs
-	next.Set(RBP, old)
-	return u.returnTo(f, next, ra, bp+8, bp+16, sp)
-}
-
 func (u *unwinder) rule(r symbols.Rule, cfa uint64) (uint64, error) {
 	off := uint64(r.Off)
 	switch r.Kind {
 	case symbols.RuleAtCFA:
 		return u.word(cfa + off)
+	case symbols.RuleCFAPlus:
+		return cfa + off, nil
+	case symbols.RuleExpr, symbols.RuleAtExpr:
+		return u.expression(r, cfa)
 	case symbols.RuleRegPlus, symbols.RuleAtRegPlus, symbols.RuleRegDeref:
 		v, ok := u.regs.Get(int(r.Reg))
 		if !ok {
-			return 0, fmt.Errorf("register %s, on which it depends, is not known", RegName(int(r.Reg)))
+			return 0, &unknownError{int(r.Reg)}
 		}
 		switch r.Kind {
 		case symbols.RuleRegPlus:
@@ -421,6 +461,30 @@ func (u *unwinder) rule(r symbols.Rule, cfa uint64) (uint64, error) {
 		return w + off, err
 	}
 	return 0, errors.New("it was not saved")
+}
+
+// unknownError: a rule depends on a register that was not recovered.
+type unknownError struct{ reg int }
+
+func (e *unknownError) Error() string {
+	return fmt.Sprintf("register %s, on which it depends, is not known", RegName(e.reg))
+}
+
+// expression computes a rule that is a DWARF expression; cfa is 0 for that of the CFA itself.
+func (u *unwinder) expression(r symbols.Rule, cfa uint64) (uint64, error) {
+	env := cfi.Env{Order: u.c.Order, Reg: u.regs.Get, Memory: func(p []byte, addr uint64) error {
+		_, err := u.c.Mem.ReadMemory(p, addr)
+		return err
+	}}
+	var initial []uint64
+	if cfa != 0 {
+		initial = []uint64{cfa}
+	}
+	v, err := cfi.Evaluate(r.Expr, env, initial...)
+	if err != nil || r.Kind == symbols.RuleExpr {
+		return v, err
+	}
+	return u.word(v)
 }
 
 // RegName is the name of a DWARF register.

@@ -63,7 +63,7 @@ func plain(size int64) symbols.Row {
 }
 
 func testConfig(m *memory, r rows) *Config {
-	return &Config{Mem: m, Rows: r, Word: binary.LittleEndian.Uint64,
+	return &Config{Mem: m, Rows: r, Order: binary.LittleEndian,
 		IsText: func(pc uint64) bool { return pc >= 0xffffffff81000000 && pc < 0xffffffff82000000 },
 		Stacks: []Stack{{"IRQ", irqLo, irqHi}, {"task", stackLo, stackHi}}}
 }
