@@ -1,6 +1,8 @@
 package symbols
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -9,7 +11,28 @@ import (
 // LazySymbols is a finder that is opened by the first question put to it, so that commands which ask nothing pay
 // nothing. A failure to open is the answer to every question.
 func LazySymbols(name string, open func() (SymbolFinder, error)) SymbolFinder {
-	return &lazySymbols{name, sync.OnceValues(guard(name, open))}
+	return &lazySymbols{name, Once(guard(name, open))}
+}
+
+// Once calls open when its result is first asked for, and keeps the result. What was cancelled is tried again.
+func Once[T any](open func() (T, error)) func() (T, error) {
+	var mu sync.Mutex
+	var done bool
+	var value T
+	var failure error
+	return func() (T, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done {
+			return value, failure
+		}
+		v, err := open()
+		if errors.Is(err, context.Canceled) {
+			return v, err
+		}
+		done, value, failure = true, v, err
+		return v, err
+	}
 }
 
 // guard makes an error of a panic: decoders, some of them not ours, run on damaged tables, and one broken finder must not
@@ -70,7 +93,7 @@ func (l *lazySymbols) Missing() error {
 
 // LazyTypes is LazySymbols for types.
 func LazyTypes(name string, open func() (TypeFinder, error)) TypeFinder {
-	return &lazyTypes{name, sync.OnceValues(guard(name, open))}
+	return &lazyTypes{name, Once(guard(name, open))}
 }
 
 type lazyTypes struct {
@@ -122,7 +145,7 @@ func (l *lazyTypes) TypeNames() iter.Seq2[Kind, string] {
 
 // LazyRows is LazySymbols for unwind rows.
 func LazyRows(name string, open func() (RowFinder, error)) RowFinder {
-	return &lazyRows{name, sync.OnceValues(guard(name, open))}
+	return &lazyRows{name, Once(guard(name, open))}
 }
 
 type lazyRows struct {
@@ -138,4 +161,52 @@ func (l *lazyRows) RowAt(pc uint64) (Row, error) {
 		return Row{}, err
 	}
 	return f.RowAt(pc)
+}
+
+// LazySources is LazySymbols for source lines.
+func LazySources(name string, open func() (SourceFinder, error)) SourceFinder {
+	return &lazySources{name, Once(guard(name, open))}
+}
+
+type lazySources struct {
+	name string
+	open func() (SourceFinder, error)
+}
+
+func (l *lazySources) Name() string { return l.name }
+
+func (l *lazySources) PlacesAt(pc uint64) ([]Place, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.PlacesAt(pc)
+}
+
+func (l *lazySources) LineCode(file string, line int) ([]LineCode, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.LineCode(file, line)
+}
+
+// LazyVariables is LazySymbols for variables of functions.
+func LazyVariables(name string, open func() (VariableFinder, error)) VariableFinder {
+	return &lazyVariables{name, Once(guard(name, open))}
+}
+
+type lazyVariables struct {
+	name string
+	open func() (VariableFinder, error)
+}
+
+func (l *lazyVariables) Name() string { return l.name }
+
+func (l *lazyVariables) ScopesAt(pc uint64) ([]Scope, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.ScopesAt(pc)
 }
