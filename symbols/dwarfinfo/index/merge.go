@@ -1,0 +1,209 @@
+package index
+
+import (
+	"cmp"
+	"slices"
+)
+
+// maxHits bounds the definitions of one name and kind that are kept.
+const maxHits = 256
+
+// merger puts what the workers found together.
+type merger struct {
+	seed  uint64
+	blob  []byte   // all names, one behind the other
+	ends  []uint32 // where each name ends in blob
+	slots []uint32 // id+1 of names by their hash
+	recs  []record
+	owner []uint32 // name of each record
+}
+
+// record is a definition as the index keeps it.
+type record struct {
+	off   uint64 // in .debug_info
+	aux   uint64 // types: size; functions and variables: address; enumerators: offset of the enum
+	count uint32
+	line  uint32 // of the declaration; the index does not keep it
+	kind  Kind
+	flags flags
+}
+
+func (m *merger) name(id uint32) []byte {
+	start := uint32(0)
+	if id > 0 {
+		start = m.ends[id-1]
+	}
+	return m.blob[start:m.ends[id]]
+}
+
+// id is the number of a name, which is added if it is new.
+func (m *merger) id(text []byte) uint32 {
+	if 2*len(m.ends) >= len(m.slots) {
+		m.grow()
+	}
+	mask := uint64(len(m.slots) - 1)
+	for k := hashName(text, m.seed) & mask; ; k = (k + 1) & mask {
+		s := m.slots[k]
+		if s == 0 {
+			m.blob = append(m.blob, text...)
+			m.ends = append(m.ends, uint32(len(m.blob)))
+			m.slots[k] = uint32(len(m.ends))
+			return uint32(len(m.ends) - 1)
+		}
+		if string(m.name(s-1)) == string(text) {
+			return s - 1
+		}
+	}
+}
+
+func (m *merger) grow() {
+	m.slots = make([]uint32, max(1<<12, 2*len(m.slots)))
+	mask := uint64(len(m.slots) - 1)
+	for i := range m.ends {
+		k := hashName(m.name(uint32(i)), m.seed) & mask
+		for m.slots[k] != 0 {
+			k = (k + 1) & mask
+		}
+		m.slots[k] = uint32(i + 1)
+	}
+}
+
+// hashName is a name's hash; eight bytes at a time.
+func hashName[T string | []byte](text T, seed uint64) uint64 {
+	h := seed ^ uint64(len(text))
+	for len(text) > 8 {
+		h = mix(uint64(text[0])|uint64(text[1])<<8|uint64(text[2])<<16|uint64(text[3])<<24|
+			uint64(text[4])<<32|uint64(text[5])<<40|uint64(text[6])<<48|uint64(text[7])<<56, h, seed)
+		text = text[8:]
+	}
+	v := uint64(0)
+	for i := range len(text) {
+		v |= uint64(text[i]) << (8 * i)
+	}
+	return mix(v, h, seed)
+}
+
+type internKey struct {
+	id   uint32
+	kind Kind
+	sig  uint64
+}
+
+// untaggedEnum marks enums without a tag while the workers' findings are put together.
+const untaggedEnum Kind = 15
+
+// add takes over what a worker found. first holds, for definitions that units share, the record that stands for all.
+func (m *merger) add(w *worker, first map[internKey]uint32) {
+	ids := make(map[name]uint32, len(w.entries)/2)
+	kept := make([]bool, len(w.entries))
+	var buf [maxInPlace]byte
+	for i := range w.entries {
+		e := &w.entries[i]
+		if e.kind == Enumerator && !kept[e.aux] {
+			continue // of an enum that another worker met before
+		}
+		id, ok := ids[e.name]
+		if !ok {
+			text := w.secs.text(e.name, &w.names, &buf)
+			if len(text) == 0 {
+				continue
+			}
+			id = m.id(text)
+			ids[e.name] = id
+		}
+		shared := e.kind != Enumerator && e.flags&flagPlaced == 0
+		if shared {
+			key := internKey{id, e.kind, e.sig}
+			if r, ok := first[key]; ok {
+				m.recs[r].count += e.count
+				m.recs[r].flags &^= flagLocal &^ e.flags
+				continue
+			}
+			first[key] = uint32(len(m.recs))
+		}
+		kept[i] = true
+		r := record{off: e.off &^ (1 << altShift), aux: e.aux, count: e.count, line: uint32(e.sig & lineMask), kind: e.kind, flags: e.flags}
+		if e.off>>altShift != 0 {
+			r.flags |= flagAlt
+		}
+		if e.kind == Enumerator {
+			r.aux = w.entries[e.aux].off &^ (1 << altShift)
+		}
+		m.recs = append(m.recs, r)
+		m.owner = append(m.owner, id)
+	}
+}
+
+// group orders the records by name, and those of one name by kind and by how good an answer they are. starts[i] is where those of
+// name i begin.
+func (m *merger) group() (starts []uint32) {
+	starts = make([]uint32, len(m.ends)+1)
+	n := 0
+	for i := range m.recs {
+		if m.recs[i].kind != untaggedEnum {
+			starts[m.owner[i]+1]++
+			n++
+		}
+	}
+	for i := range m.ends {
+		starts[i+1] += starts[i]
+	}
+	at := slices.Clone(starts)
+	out := make([]record, n)
+	for i := range m.recs {
+		if m.recs[i].kind != untaggedEnum {
+			out[at[m.owner[i]]] = m.recs[i]
+			at[m.owner[i]]++
+		}
+	}
+	m.recs, m.owner = out, nil
+	end := uint32(0)
+	for i := range m.ends {
+		all := m.recs[starts[i]:starts[i+1]]
+		if len(all) > 1 {
+			slices.SortFunc(all, better)
+		}
+		starts[i] = end
+		end += uint32(bound(m.recs[end:], all))
+	}
+	starts[len(m.ends)] = end
+	m.recs = m.recs[:end]
+	return starts
+}
+
+// better orders records of one name.
+func better(a, b record) int {
+	return cmp.Or(cmp.Compare(a.kind, b.kind),
+		cmp.Compare(b.flags&flagPlaced, a.flags&flagPlaced),
+		cmp.Compare(b.flags&flagExternal, a.flags&flagExternal),
+		cmp.Compare(a.flags&flagLocal, b.flags&flagLocal),
+		cmp.Compare(b.count, a.count),
+		cmp.Compare(a.flags&flagAlt, b.flags&flagAlt),
+		cmp.Compare(a.off, b.off))
+}
+
+// bound copies the records of one name to out, at most maxHits of a kind, and without functions' abstract instances whose code is
+// there, too. It returns how many there are.
+func bound(out, all []record) int {
+	n, first := 0, 0
+	for i := range all {
+		r := all[i]
+		if i > 0 && all[i-1].kind != r.kind {
+			first = n
+		}
+		if n-first == maxHits || placedBefore(out[first:n], r) {
+			continue
+		}
+		out[n] = r
+		n++
+	}
+	return n
+}
+
+// placedBefore reports whether r is an abstract instance of one of those.
+func placedBefore(those []record, r record) bool {
+	if r.kind != Function && r.kind != Variable || r.flags&flagPlaced != 0 {
+		return false
+	}
+	return slices.ContainsFunc(those, func(o record) bool { return o.flags&flagPlaced != 0 && o.line == r.line })
+}

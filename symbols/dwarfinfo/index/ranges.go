@@ -1,0 +1,95 @@
+package index
+
+import "kdx/symbols/dwarfinfo"
+
+// Kinds of entries of .debug_rnglists, DW_RLE_*.
+const (
+	rleEnd          = 0
+	rleBaseAddrx    = 1
+	rleStartxEndx   = 2
+	rleStartxLength = 3
+	rleOffsetPair   = 4
+	rleBaseAddr     = 5
+	rleStartEnd     = 6
+	rleStartLength  = 7
+)
+
+// maxBases bounds the entries of a list of ranges before the first that is a range.
+const maxBases = 16
+
+// firstRange is where the first range of a list begins, which of a function is its entry. 0 if it can't be read.
+func (u *unit) firstRange(v uint64, form dwarfinfo.Form) uint64 {
+	if u.Version < 5 {
+		return u.firstRange4(v)
+	}
+	d := u.space.d
+	off := v
+	if form == dwarfinfo.FormRnglistx {
+		if v > uint64(len(d.RngLists)) {
+			return 0
+		}
+		rel, ok := u.sectionNumber(d.RngLists, u.rngBase+v*uint64(u.offSize), u.offSize)
+		if !ok {
+			return 0
+		}
+		off = u.rngBase + rel
+	}
+	if off >= uint64(len(d.RngLists)) {
+		return 0
+	}
+	b, pos, base := d.RngLists, int(off), u.low
+	for range maxBases {
+		if pos < 0 || pos >= len(b) {
+			return 0
+		}
+		kind := b[pos]
+		pos++
+		var x uint64
+		switch kind {
+		case rleBaseAddrx, rleStartxEndx, rleStartxLength:
+			if x, pos = uleb(b, pos); pos < 0 {
+				return 0
+			}
+			x = u.address(x)
+			if kind != rleBaseAddrx {
+				return x
+			}
+			base = x
+		case rleOffsetPair:
+			if x, pos = uleb(b, pos); pos < 0 {
+				return 0
+			}
+			return base + x
+		case rleBaseAddr, rleStartEnd, rleStartLength:
+			x, ok := u.sectionNumber(b, uint64(pos), u.AddrSize)
+			if !ok || kind != rleBaseAddr {
+				return x
+			}
+			pos += u.AddrSize
+			base = x
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+func (u *unit) firstRange4(off uint64) uint64 {
+	b, base := u.space.d.Ranges, u.low
+	size := u.AddrSize
+	highest := ^uint64(0) >> (64 - 8*size)
+	for range maxBases {
+		lo, ok1 := u.sectionNumber(b, off, size)
+		hi, ok2 := u.sectionNumber(b, off+uint64(size), size)
+		switch {
+		case !ok1 || !ok2 || lo == 0 && hi == 0:
+			return 0
+		case lo == highest:
+			base = hi
+		case lo < hi:
+			return base + lo
+		}
+		off += 2 * uint64(size)
+	}
+	return 0
+}
