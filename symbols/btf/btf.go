@@ -18,6 +18,9 @@ const maxBTF = 256 << 20
 // Options say what kind of machine the BTF is from.
 type Options struct {
 	PointerSize uint64 // bytes; 0 means 8
+	// SignedChar: char is signed where BTF does not say. So it is on x86 in kernels before 6.2, which made it unsigned
+	// everywhere; pahole says which since 1.19.
+	SignedChar bool
 }
 
 // Finder knows the types of the kernel or of one module. It implements symbols.TypeFinder and is safe for many
@@ -38,6 +41,7 @@ type Finder struct {
 	funcs     typeIndex
 	constants constantIndex
 	oldEnums  bool // no enum says that it is signed: pahole before 1.24 could not
+	signChar  bool // char is signed, though BTF does not say so
 }
 
 var _ symbols.TypeFinder = (*Finder)(nil)
@@ -131,6 +135,7 @@ func parse(data []byte, base *Finder, name string, opt Options) (f *Finder, err 
 	}
 	f.types = make(map[btf.TypeID]*symbols.Type)
 	f.oldEnums = f.oldEnums || (base == nil && !f.raw.signedEnums)
+	f.signChar = opt.SignedChar && f.raw.plainChars
 	return f, nil
 }
 

@@ -207,6 +207,32 @@ func TestOldEnums(t *testing.T) {
 	}
 }
 
+// Before pahole 1.19 no character said that it is signed.
+func TestOldChars(t *testing.T) {
+	for _, says := range []btf.IntEncoding{0, btf.Signed} {
+		data := marshal(t, binary.LittleEndian, &btf.Int{Name: "char", Size: 1}, &btf.Int{Name: "signed char", Size: 1, Encoding: says}, &btf.Int{Name: "unsigned char", Size: 1})
+		f, err := Parse(data, nil, "btf", Options{SignedChar: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]bool{"char": says == 0, "signed char": true, "unsigned char": false} {
+			if c, err := f.TypeNamed(symbols.Int, name); err != nil || c.Signed != want || !c.Char {
+				t.Errorf("where signed char says %v, %s is signed: %v, %v; want %v", says, name, c.Signed, err, want)
+			}
+		}
+	}
+}
+
+// What is made of a declared type has the size of the defined one.
+func TestForwardSize(t *testing.T) {
+	def := &btf.Struct{Name: "s", Size: 4, Members: []btf.Member{{Name: "x", Type: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}}}}
+	proto := &btf.FuncProto{Return: (*btf.Void)(nil), Params: []btf.FuncParam{{Name: "s", Type: &btf.Const{Type: &btf.Fwd{Name: "s", Kind: btf.FwdStruct}}}}}
+	f := mustRead(t, marshal(t, binary.LittleEndian, def, &btf.Func{Name: "f", Type: proto}))
+	if fn, err := f.FunctionType("f"); err != nil || fn.Params()[0].Type.Size != 4 {
+		t.Errorf("f is %v, %v; want a parameter of 4 bytes", fn, err)
+	}
+}
+
 // Up to pahole 1.11 a bit-field was an int with an offset and a width of its own.
 func TestLegacyBitfields(t *testing.T) {
 	data := marshal(t, binary.LittleEndian, &btf.Struct{Name: "s", Size: 4, Members: []btf.Member{{Name: "b", Type: &btf.Int{Name: "unsigned int", Size: 4}, Offset: 8}}})

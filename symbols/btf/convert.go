@@ -127,7 +127,12 @@ func (f *Finder) integer(t *btf.Int) *symbols.Type {
 		out.Signed = true
 	}
 	switch t.Name {
-	case "char", "signed char", "unsigned char":
+	case "char":
+		out.Char = true
+		out.Signed = out.Signed || f.signChar
+	case "signed char":
+		out.Char, out.Signed = true, true // pahole before 1.19 does not say so
+	case "unsigned char":
 		out.Char = true
 	}
 	out.Char = out.Char || t.Encoding == btf.Char
@@ -243,6 +248,8 @@ func (f *Finder) sizeof(t btf.Type, depth int) uint64 {
 		return f.sizeof(t.Type, depth+1)
 	case *btf.TypeTag:
 		return f.sizeof(t.Type, depth+1)
+	case *btf.Fwd:
+		return f.forward(t).Size
 	}
 	return 0
 }

@@ -49,6 +49,7 @@ type rawTypes struct {
 	pointers    []uint32 // numbers of pointer types, rising
 	targets     []uint32 // what they point to
 	signedEnums bool     // an enum says that it is signed
+	plainChars  bool     // "signed char" does not say that it is signed
 
 	seen []uint64 // bits of the types whose depth was checked
 }
@@ -107,6 +108,9 @@ func (r *rawTypes) record(at int) (int, error) {
 		r.pointers = append(r.pointers, r.first+uint32(len(r.offsets)))
 		r.targets = append(r.targets, r.order.Uint32(to))
 		r.order.PutUint32(to, 0)
+	case kindInt:
+		name, encoding := r.str(r.order.Uint32(r.types[at:])), r.order.Uint32(r.types[at+recordSize:])>>24
+		r.plainChars = r.plainChars || encoding&uint32(btf.Signed) == 0 && string(name) == "signed char"
 	case kindEnum, kindEnum64:
 		r.signedEnums = r.signedEnums || info>>31 != 0
 	}
