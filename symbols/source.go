@@ -4,7 +4,8 @@ package symbols
 type Place struct {
 	Function string // as the source names it; "" if unknown
 	File     string // as compiled, relative to the source tree's root where it can be told: "kernel/sched/core.c"
-	Dir      string // directory that a relative File refers to; "" if unknown
+	Path     string // of File where it was compiled; absolute if the compiler said in which directory it ran
+	BuildID  string // of the file that says so; "" if it has none
 	Line     int    // from 1; 0 if the code belongs to no line
 	Column   int    // from 1; 0 if unknown
 	Inlined  bool   // Function's body was put into the function of the next Place

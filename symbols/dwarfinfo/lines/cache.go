@@ -17,7 +17,7 @@ type unitTable struct {
 	functionsErr error
 
 	mu    sync.Mutex
-	paths map[uint64]string // by index of the table of files
+	names map[uint64]fileName // by index of the table of files
 
 	once sync.Once
 	used uint64

@@ -3,6 +3,7 @@ package lines
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sync"
 
@@ -17,6 +18,7 @@ type Finder struct {
 	shift uint64
 	name  string
 	root  func() string // of the source tree
+	id    func() string // build-id
 
 	units  unitCache
 	names  cache[dwarfinfo.Ref, string]
@@ -26,7 +28,13 @@ type Finder struct {
 // New makes a finder of what d says, where shift is to be added to the addresses in d to get those of the running kernel. name is
 // the finder's.
 func New(d *dwarfinfo.Data, shift uint64, name string) *Finder {
-	return &Finder{d: d, shift: shift, name: name, root: sync.OnceValue(func() string { return treeRoot(d) })}
+	return &Finder{d: d, shift: shift, name: name, root: sync.OnceValue(func() string { return treeRoot(d) }),
+		id: sync.OnceValue(func() string {
+			if d.File == nil {
+				return ""
+			}
+			return d.File.BuildID()
+		})}
 }
 
 // Name is the finder's name.
@@ -61,10 +69,7 @@ func (f *Finder) placesAt(pc uint64) ([]symbols.Place, error) {
 	} else if t.lineErr != nil && !errors.Is(t.lineErr, errNoProgram) {
 		return nil, fmt.Errorf("%s: line program of %s: %w", f.d.Name, u.Name(), t.lineErr)
 	}
-	at := symbols.Place{Dir: u.CompDir(), Line: int(r.line), Column: int(r.column)}
-	if r.line != 0 {
-		at.File = f.file(t, uint64(r.file))
-	}
+	at := f.place(t, uint64(r.file), r.line, uint32(r.column))
 	fn := findFunction(t.functions, pc)
 	if fn == nil {
 		switch {
@@ -83,31 +88,43 @@ func (f *Finder) placesAt(pc uint64) ([]symbols.Place, error) {
 	for _, c := range calls {
 		at.Function, at.Inlined = c.name, true
 		out = append(out, at)
-		at = symbols.Place{Dir: u.CompDir(), Line: int(fit(c.line)), Column: int(fit(c.column))}
-		if c.line != 0 {
-			at.File = f.file(t, c.file)
-		}
+		at = f.place(t, c.file, fit(c.line), fit(c.column))
 	}
 	at.Function = name
 	return append(out, at), nil
 }
 
-// file is the path of a file of t, relative to the source tree's root where that can be told.
-func (f *Finder) file(t *unitTable, index uint64) string {
+// place is a line of a file of t's table.
+func (f *Finder) place(t *unitTable, file uint64, line, column uint32) symbols.Place {
+	p := symbols.Place{BuildID: f.id(), Line: int(line), Column: int(column)}
+	if line != 0 {
+		names := f.file(t, file)
+		p.File, p.Path = names.relative, names.compiled
+	}
+	return p
+}
+
+// fileName is a file's path relative to the source tree's root, where that can be told, and as it was compiled.
+type fileName struct{ relative, compiled string }
+
+func (f *Finder) file(t *unitTable, index uint64) fileName {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p, ok := t.paths[index]; ok {
-		return p
+	if n, ok := t.names[index]; ok {
+		return n
 	}
-	p := ""
+	var n fileName
 	if t.header != nil {
-		if p = t.header.pathOf(t.unit, index); p != "" {
-			p = f.relative(t.unit, p)
+		if p := t.header.pathOf(t.unit, index); p != "" {
+			n = fileName{f.relative(t.unit, p), p}
+			if !path.IsAbs(p) {
+				n.compiled = path.Join(t.unit.CompDir(), p)
+			}
 		}
 	}
-	if t.paths == nil {
-		t.paths = make(map[uint64]string)
+	if t.names == nil {
+		t.names = make(map[uint64]fileName)
 	}
-	t.paths[index] = p
-	return p
+	t.names[index] = n
+	return n
 }
