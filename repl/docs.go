@@ -28,6 +28,7 @@ func CommandsDoc(all []*commands.Command) string {
 		}
 		b.WriteString(".\n")
 	}
+	needsDoc(&b, all)
 	for _, g := range list {
 		for _, e := range g.Commands {
 			commandDoc(&b, commands.NewHelpPage(byName[e.Name]))
@@ -35,6 +36,42 @@ func CommandsDoc(all []*commands.Command) string {
 	}
 	return b.String()
 }
+
+// needsDoc lists what each command needs, and those of its flags that need something else.
+func needsDoc(b *strings.Builder, all []*commands.Command) {
+	b.WriteString("\n## <a id=\"needs\"></a>What they need\n\n| needs | |\n|---|---|\n")
+	for _, n := range commands.AllNeeds() {
+		var names []string
+		for _, c := range all {
+			if c.Needs == n {
+				names = append(names, fmt.Sprintf("[%s](#%s)", markdown(c.Name), anchor(c.Name)))
+			}
+		}
+		for _, c := range all {
+			for _, f := range c.Flags {
+				if f.Needs == n {
+					name, _, _ := strings.Cut(f.String(), " ")
+					names = append(names, fmt.Sprintf("`%s %s`", c.Name, name))
+				}
+			}
+		}
+		if len(names) > 0 {
+			fmt.Fprintf(b, "| %s | %s |\n", n, strings.Join(names, ", "))
+		}
+	}
+	b.WriteString(needsText)
+}
+
+// needsText tells how answers depend on who gives symbols, types and unwind rows. cmd/kdx-lab holds the commands against it.
+const needsText = `
+The name of a symbol needs symbols, and STRUCT.MEMBER types, whatever the command. A command that lacks what it needs fails and says what is missing and what to try.
+
+The dump's own memory has symbols (kallsyms), types (BTF) and unwind rows (ORC); a vmlinux with debug information has all three, too. Where both have an answer the
+dump's own comes first. ` + "`--no-kallsyms --no-btf --no-orc`" + ` leave the dump's out, and then every command works with the vmlinux alone. Symbols of modules and BPF programs
+always come from their own tables in the dump. What differs:
+
+- BTF has the types of functions and per-CPU variables, and kdx knows those of some other variables; DWARF has those of all.
+`
 
 func anchor(name string) string {
 	if name == "*" {

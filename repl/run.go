@@ -29,6 +29,7 @@ type report struct {
 	err     error
 	gaps    []kernel.Gap
 	dropped int
+	need    string // what it lacked for a whole answer
 	unsure  uint64 // reads that gave zeros for what may have been left out
 	exit    bool
 	stopped bool // no further call makes sense
@@ -141,6 +142,9 @@ func (s *Session) run(ctx context.Context, c call, out io.Writer, asJSON bool) r
 		r.exit = true
 		return r
 	}
+	if need := lacking(v, c, err, nil); need != "" {
+		err = &needError{err, need}
+	}
 	if asJSON {
 		err = s.writeJSON(v, c, res, err, out)
 	} else if res != nil {
@@ -149,6 +153,9 @@ func (s *Session) run(ctx context.Context, c call, out io.Writer, asJSON bool) r
 	if v != nil {
 		r.gaps, r.dropped = v.Gaps()
 		r.unsure = v.UnsureReads()
+		if err == nil && ctx.Err() == nil {
+			r.need = lacking(v, c, nil, r.gaps)
+		}
 	}
 	if ctx.Err() != nil {
 		r.stopped = true

@@ -200,6 +200,9 @@ func (s *Session) tellGaps(r report) {
 		}
 		s.complain(g.String())
 	}
+	if r.need != "" {
+		s.complain(r.need)
+	}
 	if r.unsure > 0 {
 		s.complain(fmt.Sprintf("%s: zeros were read for pages that the dump left out, or may have left out (reads: %d)", r.name, r.unsure))
 	}

@@ -6,7 +6,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -183,7 +182,7 @@ func (k *Kernel) readPerCPUOffsets() ([]uint64, error) {
 		n = sets.Possible[len(sets.Possible)-1] + 1
 	}
 	sym, err := k.Symbol("__per_cpu_offset")
-	if errors.Is(err, symbols.ErrNotFound) {
+	if symbols.Absent(err) {
 		return make([]uint64, n), nil // a kernel without SMP has one area, at the symbols themselves
 	}
 	if err != nil {
@@ -250,7 +249,7 @@ func (k *Kernel) readCPUs() (cpuSets, error) {
 
 func (k *Kernel) cpuMask(symbol string, nr uint64) ([]int, error) {
 	sym, err := k.Symbol(symbol)
-	if errors.Is(err, symbols.ErrNotFound) {
+	if symbols.Absent(err) {
 		return []int{0}, nil // no SMP
 	}
 	if err != nil {

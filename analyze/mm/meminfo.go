@@ -292,7 +292,7 @@ type Hstate struct {
 // Hstates are the sizes of huge pages; none if the kernel knows no hugetlbfs.
 func Hstates(v *kernel.View) ([]Hstate, error) {
 	sym, err := v.Symbol("hstates")
-	if errors.Is(err, symbols.ErrNotFound) {
+	if symbols.Absent(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -304,7 +304,7 @@ func Hstates(v *kernel.View) ([]Hstate, error) {
 		Free  uint64 `k:"free_huge_pages"`
 		Name  string `k:"name"`
 	}](v.Kernel, "hstate")
-	if errors.Is(err, symbols.ErrNotFound) {
+	if symbols.Absent(err) {
 		return nil, nil
 	}
 	if err != nil {

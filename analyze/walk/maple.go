@@ -112,7 +112,7 @@ func newMaple(v *kernel.View) (*mapleWalk, error) {
 	}
 	var ok bool
 	if w.rootOff, ok = v.OffsetOf("maple_tree", "ma_root"); !ok {
-		return nil, noMember("maple_tree", "ma_root")
+		return nil, noMember(v, "maple_tree", "ma_root")
 	}
 	var err error
 	if w.ranges, err = w.shape("maple_range_64", "pivot", "slot"); err != nil {
@@ -134,7 +134,7 @@ func (w *mapleWalk) shape(tag, pivot, slot string) (mapleShape, error) {
 	array := func(name string, off, n *uint64) error {
 		m, ok := t.Path(name)
 		if !ok || m.Type.Strip().Kind != symbols.Array {
-			return noMember(tag, name)
+			return noMember(w.v, tag, name)
 		}
 		*off, *n = m.Offset(), uint64(max(m.Type.Strip().Len, 0))
 		s.size = max(s.size, *off+*n*w.ws)

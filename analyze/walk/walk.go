@@ -14,6 +14,7 @@ import (
 
 	"kdx/analyze/kernel"
 	"kdx/analyze/vmem"
+	"kdx/symbols"
 )
 
 // ErrLoop ends a walk that came back to where it had been.
@@ -58,6 +59,10 @@ func (r *reader) stop(err error) bool {
 	return errors.Is(err, kernel.ErrBudget) || r.v.Context().Err() != nil
 }
 
-func noMember(tag, member string) error {
+// noMember is why a structure has no member that every such one has: types may be missing altogether.
+func noMember(v *kernel.View, tag, member string) error {
+	if _, err := v.Struct(tag); err != nil && !symbols.Absent(err) {
+		return err
+	}
 	return fmt.Errorf("struct %s of this kernel has no member %s", tag, member)
 }

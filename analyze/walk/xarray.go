@@ -82,7 +82,7 @@ func IDR(v *kernel.View, idr vmem.Addr) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		rt, ok := v.OffsetOf("idr", "idr_rt")
 		if !ok {
-			yield(Entry{}, noMember("idr", "idr_rt (kernels before 4.11 have another IDR)"))
+			yield(Entry{}, noMember(v, "idr", "idr_rt (kernels before 4.11 have another IDR)"))
 			return
 		}
 		base := uint64(0)
@@ -145,7 +145,7 @@ func newSlotTree(v *kernel.View) (*slotTree, error) {
 	}
 	var ok bool
 	if t.rootOff, ok = v.OffsetOf(rootTag, head); !ok {
-		return nil, noMember(rootTag, head)
+		return nil, noMember(v, rootTag, head)
 	}
 	node, err := v.Struct(nodeTag)
 	if err != nil {
@@ -153,12 +153,12 @@ func newSlotTree(v *kernel.View) (*slotTree, error) {
 	}
 	for name, off := range map[string]*uint64{"shift": &t.shift, "offset": &t.offset, "parent": &t.parent} {
 		if *off, ok = node.OffsetOf(name); !ok {
-			return nil, noMember(nodeTag, name)
+			return nil, noMember(v, nodeTag, name)
 		}
 	}
 	slots, ok := node.Path("slots")
 	if !ok || slots.Type.Strip().Kind != symbols.Array {
-		return nil, noMember(nodeTag, "slots")
+		return nil, noMember(v, nodeTag, "slots")
 	}
 	t.slots, t.perNode = slots.Offset(), uint64(max(slots.Type.Strip().Len, 0))
 	for 1<<t.chunkShift < t.perNode {

@@ -124,7 +124,7 @@ func typeByTag(v *kernel.View, tag string) (*symbols.Type, error) {
 		if err == nil {
 			return t, nil
 		}
-		if !errors.Is(err, symbols.ErrNotFound) {
+		if !symbols.Absent(err) {
 			return nil, err
 		}
 	}

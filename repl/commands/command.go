@@ -8,15 +8,6 @@ import (
 	"kdx/analyze/vmem"
 )
 
-// Needs says what a command cannot do without.
-type Needs string
-
-const (
-	NeedsNothing Needs = "nothing but the dump" // VMCOREINFO or the headers suffice
-	NeedsSymbols Needs = "symbols (kallsyms or a vmlinux)"
-	NeedsTypes   Needs = "symbols and types (BTF or DWARF)"
-)
-
 // Command is a row of the table. Help, documentation and completion are made from it.
 type Command struct {
 	Name     string
@@ -48,6 +39,8 @@ type Flag struct {
 	Name string // "a", or a word for a long flag ("json")
 	Arg  string // placeholder of its argument; "" if it takes none
 	Help string
+	// Needs is what the command needs with this flag, if that is not what it needs without.
+	Needs Needs
 }
 
 // Example is a real command line and what it is for.

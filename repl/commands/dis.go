@@ -17,7 +17,7 @@ func disCommand() *Command {
 		Flags: []Flag{
 			{Name: "r", Help: "from the start of the function up to and including the address; with a count, the last of those"},
 			{Name: "f", Help: "from the address to the end of the function"},
-			{Name: "u", Help: "the address is one of user space, of the current task"},
+			{Name: "u", Help: "the address is one of user space, of the current task", Needs: NeedsTypes},
 			{Name: "b", Arg: "SKIP", Help: "bytes to skip behind each ud2 (kernels before 2.6.20 kept data there)"},
 			{Name: "x", Help: "offsets in hexadecimal"},
 			{Name: "d", Help: "offsets in decimal"},

@@ -159,7 +159,12 @@ func NewHelpPage(c *Command) *HelpPage {
 		p.Usage = append(p.Usage, strings.TrimSpace(c.Name+" "+u))
 	}
 	for i := range c.Flags {
-		p.Flags = append(p.Flags, HelpFlag{c.Flags[i].String(), c.Flags[i].Help})
+		f := &c.Flags[i]
+		help := f.Help
+		if f.Needs != "" {
+			help += " (needs " + f.Needs.Short() + ")"
+		}
+		p.Flags = append(p.Flags, HelpFlag{f.String(), help})
 	}
 	for _, e := range c.Examples {
 		p.Examples = append(p.Examples, HelpExample(e))

@@ -25,7 +25,7 @@ func kmemCommand() *Command {
 			{Name: "V", Help: "the counters of /proc/vmstat: zones, nodes, events"},
 			{Name: "z", Help: "zones: size, watermarks, counters"},
 			{Name: "h", Help: "huge pages of each size"},
-			{Name: "o", Help: "the offsets of the CPUs' per-CPU areas"},
+			{Name: "o", Help: "the offsets of the CPUs' per-CPU areas", Needs: NeedsSymbols},
 			{Name: "g", Help: "the names of page flags, or of those that are set in FLAGS (hexadecimal)"},
 			{Name: "P", Help: "addresses are physical"},
 		},

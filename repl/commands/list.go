@@ -21,8 +21,8 @@ func listCommand() *Command {
 		Flags: []Flag{
 			{Name: "o", Arg: "OFFSET", Help: "of the pointer or list_head in a structure: struct.member, or bytes; struct.member needs no -o"},
 			{Name: "e", Arg: "END", Help: "stop at this address"},
-			{Name: "s", Arg: "STRUCT", Help: "show each entry as this struct, or some of its members"},
-			{Name: "S", Arg: "STRUCT", Help: "as -s, members as plain values"},
+			{Name: "s", Arg: "STRUCT", Help: "show each entry as this struct, or some of its members", Needs: NeedsTypes},
+			{Name: "S", Arg: "STRUCT", Help: "as -s, members as plain values", Needs: NeedsTypes},
 			{Name: "l", Arg: "OFFSET", Help: "with -s: the addresses are those of links at this offset"},
 			{Name: "h", Help: "START is a structure of the list, with a list_head in it"},
 			{Name: "O", Arg: "OFFSET", Help: "with -h: the list_head in START is at this offset, as START is of another kind than the entries; it is not shown"},

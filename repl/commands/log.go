@@ -12,10 +12,10 @@ func logCommand() *Command {
 		Usage: []string{"[-tTmcd]", "-a"},
 		Flags: []Flag{
 			{Name: "t", Help: "leave out the time stamps"},
-			{Name: "T", Help: "time stamps as wall-clock time (needs types); like dmesg -T it does not know of suspends"},
+			{Name: "T", Help: "time stamps as wall-clock time; like dmesg -T it does not know of suspends", Needs: NeedsTypes},
 			{Name: "m", Help: "each message's level, as <6>"},
 			{Name: "c", Help: "who logged each message: T and a thread id, or C and a CPU (kernels with CONFIG_PRINTK_CALLER)"},
-			{Name: "a", Help: "the audit messages that user space had not yet fetched (needs types)"},
+			{Name: "a", Help: "the audit messages that user space had not yet fetched", Needs: NeedsTypes},
 			{Name: "d", Help: "the device that a message is about"},
 		},
 		Help: "Shows the log as dmesg would have. Its place and layout come from VMCOREINFO, so that it needs neither symbols nor types, " +

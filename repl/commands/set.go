@@ -16,8 +16,8 @@ func setCommand() *Command {
 		Name: "set", Group: "session", Prompt: true, Summary: "the task that commands take by default, and the variables of the session", Complete: "task", Tasks: true,
 		Usage: []string{"", "pid | task | name", "-c CPU", "-p", "-v", "VARIABLE [VALUE]"},
 		Flags: []Flag{
-			{Name: "c", Arg: "CPU", Help: "take the task that was running on this CPU"},
-			{Name: "p", Help: "take the task that crashed"},
+			{Name: "c", Arg: "CPU", Help: "take the task that was running on this CPU", Needs: NeedsTypes},
+			{Name: "p", Help: "take the task that crashed", Needs: NeedsTypes},
 			{Name: "v", Help: "list the variables and their values"},
 		},
 		Help: "Without arguments it shows the context: the task that bt, task, vtop and others take when none is named. At the start that is the task that " +

@@ -18,8 +18,8 @@ func symCommand() *Command {
 		Usage: []string{"[-p] [-n] {SYMBOL | ADDRESS}…", "-l | -M | -m MODULE | -q TEXT"},
 		Flags: []Flag{
 			{Name: "l", Help: "all symbols"},
-			{Name: "M", Help: "all symbols of modules"},
-			{Name: "m", Arg: "MODULE", Help: "all symbols of one module"},
+			{Name: "M", Help: "all symbols of modules", Needs: NeedsTypes},
+			{Name: "m", Arg: "MODULE", Help: "all symbols of one module", Needs: NeedsTypes},
 			{Name: "p", Help: "and the symbol before"},
 			{Name: "n", Help: "and the symbol behind"},
 			{Name: "q", Arg: "TEXT", Help: "all symbols whose name has TEXT in it"},
@@ -37,6 +37,9 @@ func runSym(c *Call) (view.Result, error) {
 	if c.Flags.Has("l") || c.Flags.Has("q") || c.Flags.Has("M") || c.Flags.Has("m") {
 		for _, err := range c.View.Symbols().Missing() {
 			c.View.Gap("", err)
+		}
+		if err := c.anySymbols(); err != nil {
+			return nil, err
 		}
 	}
 	switch {
@@ -59,6 +62,15 @@ func runSym(c *Call) (view.Result, error) {
 		out = append(out, found...)
 	}
 	return view.SymbolLines(slices.Values(out)), nil
+}
+
+// anySymbols is the error of a kernel whose symbols nobody knows: a list of none would look like an answer.
+func (c *Call) anySymbols() error {
+	for range c.View.Symbols().All() {
+		return nil
+	}
+	_, err := c.View.Symbols().SymbolsNamed("_stext")
+	return err
 }
 
 func symbolLines(all iter.Seq[symbols.Symbol], want func(symbols.Symbol) bool) view.SymbolLines {

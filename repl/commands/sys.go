@@ -18,9 +18,9 @@ func sysCommand() *Command {
 		Name: "sys", Group: "kernel", Summary: "the machine, the kernel and the crash", Needs: NeedsTypes,
 		Usage: []string{"[-t | -i]", "-c [name | number]", "config"},
 		Flags: []Flag{
-			{Name: "t", Help: "what tainted the kernel"},
+			{Name: "t", Help: "what tainted the kernel", Needs: NeedsSymbols},
 			{Name: "i", Help: "what the firmware says of the machine (DMI)"},
-			{Name: "c", Help: "the system call table, or the calls with this name or number"},
+			{Name: "c", Help: "the system call table, or the calls with this name or number", Needs: NeedsSymbols},
 		},
 		Help: "Without a flag, what the prompt starts with: UPTIME and the rest come from the kernel's own variables (its tick length is tick_nsec), DATE is the " +
 			"time of the crash. `sys config` shows the kernel's configuration if it carries it (CONFIG_IKCONFIG).",

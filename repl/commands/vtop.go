@@ -18,8 +18,8 @@ func vtopCommand() *Command {
 		Usage: []string{"[-k | -u] [-c TASK] ADDRESS…"},
 		Flags: []Flag{
 			{Name: "k", Help: "the address is the kernel's, whatever it looks like"},
-			{Name: "u", Help: "the address is one of user space"},
-			{Name: "c", Arg: "TASK", Help: "of this task (pid or task_struct address), not the current one"},
+			{Name: "u", Help: "the address is one of user space", Needs: NeedsTypes},
+			{Name: "c", Arg: "TASK", Help: "of this task (pid or task_struct address), not the current one", Needs: NeedsTypes},
 		},
 		Help: "Shows each entry of the page tables on the way, `TABLE: where it lies => what it holds`, the flags of the last, and the page. " +
 			"An address of user space also shows its mapping, and a page that is in swap the device and the offset there, in pages.",

@@ -174,6 +174,11 @@ func (c *Call) searchTypes() (view.Result, error) {
 		}
 		res.List = append(res.List, view.TypeListRow{Size: t.Size, Kind: kind.String(), Name: name})
 	}
+	if len(seen) == 0 { // nobody knows any type: a list of none would look like an answer
+		if _, err := c.View.Debug().TypeNamed(symbols.Struct, "list_head"); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(res.List, func(a, b view.TypeListRow) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Name, b.Name))
 	})
