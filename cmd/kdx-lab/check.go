@@ -21,7 +21,7 @@ type subject struct {
 	way            way
 }
 
-// checkLegs are the legs of one dump; full adds those that compare with other readers, forms those that compare its other forms.
+// checkLegs are the legs of one dump; full adds those that compare with other readers, forms those that compare its other forms and other sources of knowledge.
 func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	s := &subject{kdx: kdx, name: name, dir: dir, dump: filepath.Join(dir, "vmcore")}
 	var legs []leg
@@ -58,6 +58,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	}
 	if forms {
 		add("forms", l.checkForms)
+		add("DWARF alone", l.checkDWARF)
 	}
 	return legs
 }

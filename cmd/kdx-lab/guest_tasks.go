@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -131,12 +133,24 @@ func guestThreads([]string) error {
 	})
 	thread("t-iouring", func() { waitRing() })
 	thread("odd\x1b[1m\nname", func() { _ = unix.Pause() })
-	for i := range 40 {
+	for i := range workers(readText("/proc/cmdline")) {
 		thread(fmt.Sprintf("worker-%02d", i), func() { _ = unix.Nanosleep(&unix.Timespec{Sec: 6000}, nil) })
 	}
 	time.Sleep(time.Second) // let each of them fall asleep
 	s.ready()
 	return hold()
+}
+
+// workers is how many threads sleep alike: as many as the kernel's command line says, else 40.
+func workers(cmdline string) int {
+	for word := range strings.FieldsSeq(cmdline) {
+		if text, ok := strings.CutPrefix(word, "kdxlab.workers="); ok {
+			if n, err := strconv.Atoi(text); err == nil && n >= 0 && n <= 4000 {
+				return n
+			}
+		}
+	}
+	return 40
 }
 
 // waitRing waits for an io_uring completion that never comes.

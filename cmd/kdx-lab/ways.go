@@ -52,6 +52,7 @@ func variants() []variant {
 		{name: "nopti", params: "nopti"},
 		{name: "slub-debug", params: "slub_debug=FZPU page_poison=1"},
 		{name: "qemu-dump", qemu: true},
+		{name: "many", params: "kdxlab.workers=320"},
 	}
 }
 
