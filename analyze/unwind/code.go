@@ -17,7 +17,8 @@ import (
 
 // codeFrame is a frame as the code says.
 type codeFrame struct {
-	depth int64 // bytes from the stack pointer up to the return address
+	depth int64 // bytes from the stack pointer, or if byRBP from RBP, up to the return address
+	byRBP bool
 	saved []symbols.RegRule
 }
 
@@ -35,13 +36,14 @@ type pathState struct {
 	at    int64 // offset in the code
 	depth int64
 	frame int64 // depth at which RBP points; -1 if RBP is no frame pointer
+	lost  bool  // the stack pointer was moved by an amount that the code does not show; RBP still counts
 }
 
 // followCode walks all paths from the function's entry until one reaches target; code starts at the entry.
 func followCode(code []byte, target int64) (codeFrame, error) {
 	saved := make(map[uint16]int64)
 	seen := make(map[int64]bool)
-	work := []pathState{{0, 0, -1}}
+	work := []pathState{{frame: -1}}
 	for steps := 0; len(work) > 0 && steps < maxSteps; steps++ {
 		s := work[len(work)-1]
 		work = work[:len(work)-1]
@@ -78,8 +80,20 @@ func unknownLen(code []byte) int64 {
 	return 0
 }
 
+// lose is the state once the stack pointer can't be followed.
+func (s pathState) lose() []pathState {
+	if s.frame < 0 {
+		return nil
+	}
+	s.lost = true
+	return []pathState{s}
+}
+
 func finish(s pathState, saved map[uint16]int64) codeFrame {
 	f := codeFrame{depth: s.depth}
+	if s.lost {
+		f.depth, f.byRBP = s.frame, true
+	}
 	for reg, depth := range saved {
 		if depth <= s.depth {
 			f.saved = append(f.saved, symbols.RegRule{Reg: reg, Rule: symbols.Rule{Kind: symbols.RuleAtCFA, Off: -8 - depth}})
@@ -112,22 +126,29 @@ func next(s pathState, inst *x86asm.Inst, saved map[uint16]int64) []pathState {
 	case x86asm.POP, x86asm.POPF, x86asm.POPFQ:
 		n.depth -= 8
 		if reg0 == x86asm.RBP {
-			n.frame = -1
+			if n.frame = -1; s.lost {
+				return nil
+			}
 		}
 	case x86asm.SUB, x86asm.ADD:
-		if imm, ok := inst.Args[1].(x86asm.Imm); ok && reg0 == x86asm.RSP {
-			if inst.Op == x86asm.ADD {
-				imm = -imm
-			}
-			n.depth += int64(imm)
+		if reg0 != x86asm.RSP {
+			break
 		}
+		imm, ok := inst.Args[1].(x86asm.Imm)
+		if !ok { // a variable amount of room: the random offset of system calls' stacks (5.13), arrays of variable length
+			return n.lose()
+		}
+		if inst.Op == x86asm.ADD {
+			imm = -imm
+		}
+		n.depth += int64(imm)
 	case x86asm.LEA:
 		if m, ok := inst.Args[1].(x86asm.Mem); ok && reg0 == x86asm.RSP && m.Index == 0 {
 			switch {
 			case m.Base == x86asm.RSP:
 				n.depth -= m.Disp
 			case m.Base == x86asm.RBP && s.frame >= 0:
-				n.depth = s.frame - m.Disp
+				n.depth, n.lost = s.frame-m.Disp, false
 			default:
 				return nil
 			}
@@ -136,9 +157,12 @@ func next(s pathState, inst *x86asm.Inst, saved map[uint16]int64) []pathState {
 		src, _ := inst.Args[1].(x86asm.Reg)
 		switch {
 		case reg0 == x86asm.RBP && src == x86asm.RSP:
+			if s.lost {
+				return nil
+			}
 			n.frame = s.depth
 		case reg0 == x86asm.RSP && src == x86asm.RBP && s.frame >= 0:
-			n.depth = s.frame
+			n.depth, n.lost = s.frame, false
 		case reg0 == x86asm.RSP:
 			return nil // a switch to another stack
 		}
@@ -146,10 +170,10 @@ func next(s pathState, inst *x86asm.Inst, saved map[uint16]int64) []pathState {
 		if s.frame < 0 {
 			return nil
 		}
-		n.depth, n.frame = s.frame-8, -1
+		n.depth, n.frame, n.lost = s.frame-8, -1, false
 	case x86asm.AND:
 		if reg0 == x86asm.RSP {
-			return nil // aligned by an amount that the code does not show
+			return n.lose() // aligned
 		}
 	case x86asm.CALL:
 	default:
@@ -172,12 +196,19 @@ func (u *unwinder) byCode(f *Frame, start, size, sp uint64) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
+	if frame.byRBP {
+		bp, ok := u.regs.Get(RBP)
+		if !ok || bp < sp || bp > u.cur.Hi {
+			return caller{}, errors.New("the frame pointer that its code keeps lies outside its stack")
+		}
+		sp = bp
+	}
 	at := sp + uint64(frame.depth)
 	ra, err := u.word(at)
 	if err != nil {
 		return caller{}, fmt.Errorf("its return address can't be read: %w", err)
 	}
-	called, direct, err := u.calledFrom(ra, start)
+	called, direct, err := u.calledFrom(u.original(ra, at), start)
 	if err != nil {
 		return caller{}, fmt.Errorf("the code before its return address %#x can't be read: %w", ra, err)
 	}

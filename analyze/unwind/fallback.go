@@ -39,6 +39,9 @@ func (u *unwinder) withoutRow(f *Frame, sp uint64, cause error) bool {
 		c.sure = true
 		return u.leave(f, c, sp)
 	}
+	if u.outermost(sp) {
+		return false
+	}
 	if u.entered(f, sp) {
 		u.sure = Guessed
 		return u.exception(f, sp, false)
@@ -100,7 +103,7 @@ func (u *unwinder) guess(f *Frame, sp uint64) (caller, error) {
 		start = 0
 	}
 	if c, err := u.byFramePointer(sp); err == nil {
-		if called, direct, err := u.calledFrom(c.ra, start); err == nil && called && (direct || u.chained(c)) {
+		if called, direct, err := u.calledFrom(u.original(c.ra, c.at), start); err == nil && called && (direct || u.chained(c)) {
 			return c, nil
 		}
 	}
@@ -146,7 +149,7 @@ func (u *unwinder) chained(c caller) bool {
 	if err != nil {
 		return false
 	}
-	called, _, err := u.calledFrom(ra, 0)
+	called, _, err := u.calledFrom(u.original(ra, bp+8), 0)
 	return err == nil && called
 }
 
@@ -164,14 +167,15 @@ func (u *unwinder) byScan(sp, start uint64) (caller, bool) {
 		if err != nil {
 			continue // a page that was left out
 		}
-		called, direct, err := u.calledFrom(w, start)
+		ra := u.original(w, at)
+		called, direct, err := u.calledFrom(ra, start)
 		if err != nil || !called {
 			continue
 		}
 		if direct {
 			return scanned(w, at), true
 		}
-		if known := u.callsElsewhere(w); !known && indirect == 0 {
+		if known := u.callsElsewhere(ra); !known && indirect == 0 {
 			indirect = at
 		} else if known && other == 0 {
 			other = at
@@ -186,6 +190,17 @@ func (u *unwinder) byScan(sp, start uint64) (caller, bool) {
 		}
 	}
 	return caller{}, false
+}
+
+// original is the return address at at, or what a tracer put ra in place of.
+func (u *unwinder) original(ra, at uint64) uint64 {
+	if u.c.Recover == nil {
+		return ra
+	}
+	if orig, ok, err := u.c.Recover(ra, at); err == nil && ok {
+		return orig
+	}
+	return ra
 }
 
 func scanned(ra, at uint64) caller { return caller{ra: ra, at: at, cfa: at + 8} }
@@ -221,6 +236,22 @@ func (u *unwinder) switchedFrom(sp uint64) uint64 {
 	return sp
 }
 
+// atTop reports whether sp is where the registers at the top of a task's stack begin. Above them lie 16 bytes with FRED (6.9,
+// TOP_OF_KERNEL_STACK_PADDING), else nothing.
+func (u *unwinder) atTop(sp uint64) bool {
+	return sp == u.cur.Hi-PtRegsSize || sp == u.cur.Hi-PtRegsSize-16
+}
+
+// outermost reports whether sp is where the stacks of kernel threads and idle tasks begin: below room for registers, at the very
+// top, that no entry ever filled.
+func (u *unwinder) outermost(sp uint64) bool {
+	if !u.atTop(sp) {
+		return false
+	}
+	p, err := u.readPtRegs(sp, false)
+	return err == nil && p.CS == 0 && p.RIP == 0 && p.RSP == 0 && p.SS == 0
+}
+
 // entered reports whether registers lie at sp that an entry stub saved before it called its handler.
 func (u *unwinder) entered(f *Frame, sp uint64) bool {
 	if f.Exact {
@@ -231,11 +262,7 @@ func (u *unwinder) entered(f *Frame, sp uint64) bool {
 		return false
 	}
 	if p.User() {
-		const slack = 64 // FRED leaves some bytes above (6.9)
-		if end := sp + PtRegsSize; end > u.cur.Hi || u.cur.Hi-end > slack {
-			return false
-		}
-		return true
+		return u.atTop(sp)
 	}
 	if p.SS != 0 && p.SS != 0x18 || !u.c.IsText(p.RIP) {
 		return false
@@ -257,7 +284,7 @@ func (p *PtRegs) flagsMakeSense() bool {
 // userRegs are the registers at the very top of a task's stack, with which it came from user mode. What lies between them and sp
 // can't be told.
 func (u *unwinder) userRegs(sp uint64) (at uint64, ok bool) {
-	for _, above := range []uint64{0, 16} { // TOP_OF_KERNEL_STACK_PADDING with FRED
+	for _, above := range []uint64{0, 16} {
 		at := u.cur.Hi - PtRegsSize - above
 		if at < sp || u.cur.Hi < PtRegsSize+above {
 			continue
