@@ -1,67 +1,16 @@
 package types
 
 import (
-	"debug/dwarf"
-	"iter"
-	"maps"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/index"
 	"kdx/symbols/objfile"
 )
-
-// scanned is an index made by walking all entries.
-type scanned map[Kind]map[string][]Hit
-
-func (x scanned) Find(kind Kind, name string) []Hit { return x[kind][name] }
-
-func (x scanned) Names(kind Kind) iter.Seq[string] { return maps.Keys(x[kind]) }
-
-var scannedTags = map[dwarf.Tag]Kind{dwarf.TagStructType: Struct, dwarf.TagClassType: Struct, dwarf.TagUnionType: Union, dwarf.TagEnumerationType: Enum,
-	dwarf.TagTypedef: Typedef, dwarf.TagBaseType: Base, dwarf.TagSubprogram: Function, dwarf.TagVariable: Variable, dwarf.TagEnumerator: Enumerator}
-
-func scan(d *dwarfinfo.Data) (Index, error) {
-	x := make(scanned)
-	b := NewBuilder(d, nil, "")
-	r := d.Reader()
-	for _, u := range d.Units() {
-		if err := r.Seek(u.First); err != nil {
-			return nil, err
-		}
-		parents, depth := []uint64{0}, 0
-		for {
-			e, err := r.Next()
-			if err != nil {
-				return nil, err
-			}
-			if e == nil {
-				if depth--; depth <= 0 {
-					break
-				}
-				continue
-			}
-			if kind, ok := scannedTags[e.Tag]; ok && !e.Flag(dwarf.AttrDeclaration) {
-				e := e.Clone()
-				named := b.origin(e, func(e *dwarfinfo.Entry) bool { return e.Field(dwarf.AttrName) != nil })
-				if name := b.nameOf(named); name != "" {
-					size, _ := e.Uint(dwarf.AttrByteSize)
-					if x[kind] == nil {
-						x[kind] = make(map[string][]Hit)
-					}
-					x[kind][name] = append(x[kind][name], Hit{Off: e.Off, Parent: parents[depth], Size: size})
-				}
-			}
-			if e.Children {
-				depth++
-				parents = append(parents[:depth], e.Off)
-			}
-		}
-	}
-	return x, nil
-}
 
 // compile makes an ELF file of C or another language's source, with its debug information.
 func compile(t *testing.T, file, source string, command ...string) *dwarfinfo.Data {
@@ -96,5 +45,5 @@ func open(t *testing.T, path string) *dwarfinfo.Data {
 }
 
 func newFinder(d *dwarfinfo.Data) *Finder {
-	return New(d, func() (Index, error) { return scan(d) }, "test")
+	return New(d, func() (Index, error) { return index.Open(context.Background(), d, index.Options{}) }, "test")
 }

@@ -2,12 +2,20 @@ package types
 
 import (
 	"debug/dwarf"
+	"iter"
 	"sync"
 
 	"kdx/internal/mapfile"
 	"kdx/symbols"
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/index"
 )
+
+// Index knows where the definitions of a name are. It is an *index.Index.
+type Index interface {
+	Find(kind index.Kind, name string) []index.Hit
+	Names(kind index.Kind) iter.Seq[string]
+}
 
 // Builder makes the neutral types of entries of one file and its Alt. It is safe for many goroutines.
 //
@@ -32,9 +40,10 @@ const maxTypes = 1 << 17
 // long.
 const maxChain = 48
 
-// NewBuilder makes a builder for d. index opens the index of d when it is first needed; name tells where the types are from.
-func NewBuilder(d *dwarfinfo.Data, index func() (Index, error), name string) *Builder {
-	b := &Builder{name: name, data: d, index: index, types: make(map[dwarfinfo.Ref]*symbols.Type)}
+// NewBuilder makes a builder for d. open opens the index of d, by the first question that needs it. name tells where the types
+// are from.
+func NewBuilder(d *dwarfinfo.Data, open func() (Index, error), name string) *Builder {
+	b := &Builder{name: name, data: d, index: symbols.Once(open), types: make(map[dwarfinfo.Ref]*symbols.Type)}
 	b.readers.New = func() any { return d.Reader() }
 	return b
 }
@@ -48,6 +57,15 @@ func (b *Builder) TypeAt(ref dwarfinfo.Ref) *symbols.Type {
 		return nil
 	})
 	return t
+}
+
+// find asks the index, which it opens.
+func (b *Builder) find(kind index.Kind, name string) ([]index.Hit, error) {
+	ix, err := b.index()
+	if err != nil {
+		return nil, err
+	}
+	return ix.Find(kind, name), nil
 }
 
 // bad stands for what can't be read.
@@ -68,6 +86,9 @@ func (b *Builder) at(ref dwarfinfo.Ref, depth int) *symbols.Type {
 	}
 	t = b.bad()
 	_ = b.entry(ref, func(e *dwarfinfo.Entry) { t = b.convert(e.Clone(), depth) })
+	if t.Incomplete {
+		return t // for now: who cancels the opening of the index may ask again
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if earlier, ok := b.types[ref]; ok {

@@ -7,6 +7,7 @@ import (
 
 	"kdx/symbols"
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/index"
 )
 
 // composite makes a struct or union.
@@ -39,20 +40,17 @@ func (b *Builder) defined(kind symbols.Kind, e *dwarfinfo.Entry, depth int) *sym
 	return &symbols.Type{Kind: kind, Name: name, Incomplete: true, From: b.name}
 }
 
-var indexKinds = map[symbols.Kind]Kind{symbols.Struct: Struct, symbols.Union: Union, symbols.Enum: Enum, symbols.Typedef: Typedef}
+var indexKinds = map[symbols.Kind]index.Kind{symbols.Struct: index.Struct, symbols.Union: index.Union, symbols.Enum: index.Enum,
+	symbols.Typedef: index.Typedef}
 
 // definition is where the type of that name is defined. Drivers have types of one name that differ: which of them a
 // declaration means, DWARF does not say.
 func (b *Builder) definition(kind symbols.Kind, name string) (dwarfinfo.Ref, bool) {
-	if name == "" || b.index == nil {
+	if name == "" {
 		return dwarfinfo.Ref{}, false
 	}
-	ix, err := b.index()
-	if err != nil {
-		return dwarfinfo.Ref{}, false
-	}
-	hits := ix.Find(indexKinds[kind], name)
-	if len(hits) == 0 {
+	hits, err := b.find(indexKinds[kind], name)
+	if err != nil || len(hits) == 0 {
 		return dwarfinfo.Ref{}, false
 	}
 	for _, h := range hits {
@@ -60,7 +58,7 @@ func (b *Builder) definition(kind symbols.Kind, name string) (dwarfinfo.Ref, boo
 			return dwarfinfo.Ref{}, false
 		}
 	}
-	return dwarfinfo.Ref{Data: b.data, Off: hits[0].Off}, true
+	return hits[0].Ref(b.data), true
 }
 
 // members of the struct or union at ref, which has size bytes. Those that don't lie in it are damaged, and left out.

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"iter"
 	"strings"
-	"sync"
 
 	"kdx/internal/mapfile"
 	"kdx/symbols"
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/index"
 )
 
 // Finder answers for the types of one file. It implements symbols.TypeFinder and is safe for many goroutines.
@@ -18,36 +18,33 @@ type Finder struct {
 
 var _ symbols.TypeFinder = (*Finder)(nil)
 
-// New makes a finder for d. index opens the index of d; it is called once, by the first question that needs it.
-func New(d *dwarfinfo.Data, index func() (Index, error), name string) *Finder {
-	return &Finder{NewBuilder(d, sync.OnceValues(index), name)}
+// New makes a finder for d. See NewBuilder.
+func New(d *dwarfinfo.Data, open func() (Index, error), name string) *Finder {
+	return &Finder{NewBuilder(d, open, name)}
 }
 
 // Name is what New was given.
 func (f *Finder) Name() string { return f.name }
 
-// find returns the entries of that name, which are in the file itself; ErrNotFound if there are none.
-func (f *Finder) find(kind Kind, name string) ([]Hit, error) {
+// named returns the definitions of a name; ErrNotFound if there is none.
+func (f *Finder) named(kind index.Kind, name string) ([]index.Hit, error) {
 	if name == "" {
 		return nil, symbols.ErrNotFound
 	}
-	ix, err := f.index()
+	hits, err := f.find(kind, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.name, err)
 	}
-	hits := ix.Find(kind, name)
 	if len(hits) == 0 {
 		return nil, symbols.ErrNotFound
 	}
 	return hits, nil
 }
 
-func (f *Finder) ref(off uint64) dwarfinfo.Ref { return dwarfinfo.Ref{Data: f.data, Off: off} }
-
 // TypeNamed finds a struct, union or enum by tag, a typedef or a base type by name. In C++ and Rust names have namespaces:
 // "core::option::Option<u32>".
 func (f *Finder) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error) {
-	spellings, in := []string{name}, Base
+	spellings, in := []string{name}, index.Base
 	switch kind {
 	case symbols.Struct, symbols.Union, symbols.Enum, symbols.Typedef:
 		in = indexKinds[kind]
@@ -57,7 +54,7 @@ func (f *Finder) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error
 		return nil, symbols.ErrNotFound
 	}
 	for _, s := range spellings {
-		hits, err := f.find(in, s)
+		hits, err := f.named(in, s)
 		if err == symbols.ErrNotFound {
 			continue
 		}
@@ -73,12 +70,15 @@ func (f *Finder) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error
 
 // first is the first type of that kind. C's come before those of languages that may mean something else by the name: Rust's
 // char has four bytes.
-func (f *Finder) first(hits []Hit, kind symbols.Kind) *symbols.Type {
+func (f *Finder) first(hits []index.Hit, kind symbols.Kind) *symbols.Type {
 	var other *symbols.Type
 	for _, h := range hits {
-		t := f.TypeAt(f.ref(h.Off))
+		t := f.TypeAt(h.Ref(f.data))
 		if t.Kind != kind || t.Incomplete {
 			continue
+		}
+		if h.Alt {
+			return t // dwz moves what C has
 		}
 		if u := f.data.UnitOf(h.Off); u != nil && !nests(u.Language()) {
 			return t
@@ -92,13 +92,13 @@ func (f *Finder) first(hits []Hit, kind symbols.Kind) *symbols.Type {
 
 // VariableType is the type of a global or static variable; where files have variables of one name, that of the first.
 func (f *Finder) VariableType(name string) (*symbols.Type, error) {
-	hits, err := f.find(Variable, name)
+	hits, err := f.named(index.Variable, name)
 	if err != nil {
 		return nil, err
 	}
 	t := f.bad()
 	err = mapfile.Guard(f.data.Name, func() error {
-		t, err = f.variable(f.ref(hits[0].Off))
+		t, err = f.variable(hits[0].Ref(f.data))
 		return err
 	})
 	if err != nil {
@@ -109,11 +109,11 @@ func (f *Finder) VariableType(name string) (*symbols.Type, error) {
 
 // FunctionType is the prototype of a function; where files have functions of one name, that of the first.
 func (f *Finder) FunctionType(name string) (*symbols.Type, error) {
-	hits, err := f.find(Function, name)
+	hits, err := f.named(index.Function, name)
 	if err != nil {
 		return nil, err
 	}
-	if t := f.TypeAt(f.ref(hits[0].Off)); t.Kind == symbols.Func {
+	if t := f.TypeAt(hits[0].Ref(f.data)); t.Kind == symbols.Func {
 		return t, nil
 	}
 	return nil, fmt.Errorf("%s: the prototype of %s, at %#x of .debug_info, can't be read", f.name, name, hits[0].Off)
@@ -121,13 +121,14 @@ func (f *Finder) FunctionType(name string) (*symbols.Type, error) {
 
 // Enumerator finds an enumeration constant and its enum.
 func (f *Finder) Enumerator(name string) (int64, *symbols.Type, error) {
-	hits, err := f.find(Enumerator, name)
+	hits, err := f.named(index.Enumerator, name)
 	if err != nil {
 		return 0, nil, err
 	}
 	last := name[strings.LastIndex(name, ":")+1:]
 	for _, h := range hits {
-		t := f.TypeAt(f.ref(h.Parent))
+		h.Off = h.Parent
+		t := f.TypeAt(h.Ref(f.data))
 		for _, e := range t.Enumerators() {
 			if e.Name == last {
 				return e.Value, t, nil
@@ -151,9 +152,9 @@ func (f *Finder) TypeNames() iter.Seq2[symbols.Kind, string] {
 				}
 			}
 		}
-		for name := range ix.Names(Base) {
-			for _, h := range ix.Find(Base, name) {
-				t := f.TypeAt(f.ref(h.Off))
+		for name := range ix.Names(index.Base) {
+			for _, h := range ix.Find(index.Base, name) {
+				t := f.TypeAt(h.Ref(f.data))
 				if t.Kind != symbols.Struct && !yield(t.Kind, t.Name) {
 					return
 				}

@@ -43,7 +43,7 @@ func TestCPlusPlus(t *testing.T) {
 	if _, ok := d.Member("shared"); ok {
 		t.Error("a static member is one of the object")
 	}
-	if v, e, err := f.Enumerator("a::b::Last"); err != nil || v != 255 || e.Name != "a::b::Scoped" {
+	if v, e, err := f.Enumerator("a::b::Scoped::Last"); err != nil || v != 255 || e.Name != "a::b::Scoped" {
 		t.Errorf("Last = %d, %v, %v", v, e, err)
 	}
 	if v, err := f.VariableType("d"); err != nil || v.String() != "struct a::b::Derived *" {
