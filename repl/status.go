@@ -16,6 +16,7 @@ const (
 	Mismatch    Status = 4
 	Gaps        Status = 5
 	NoKernel    Status = 6
+	NoDebugInfo Status = 7
 	Interrupted Status = 130
 )
 
@@ -35,6 +36,7 @@ var statusTable = []statusRow{
 	{Mismatch, "the vmlinux is of another kernel than the dump (--force takes it all the same)", 5},
 	{Gaps, "answered, but something that the answer needed is missing from the dump", 1},
 	{NoKernel, "it is a dump, but its kernel can't be opened: no VMCOREINFO, or an architecture that kdx does not know", 5},
+	{NoDebugInfo, "kdx debuginfo: the debug information of the dump's kernel is not found", 2},
 	{Interrupted, "Ctrl-C ended a script", 4},
 }
 

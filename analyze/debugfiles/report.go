@@ -3,7 +3,7 @@ package debugfiles
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 
@@ -31,8 +31,8 @@ type Report struct {
 	// ModulesError is why the modules can't be listed.
 	ModulesError *string          `json:"modules_error"`
 	Hints        []debuginfo.Hint `json:"hints"`
-	// Missing are what of the dump could not be read.
-	Missing []string `json:"-"`
+	// Missing is what of the dump could not be read.
+	Missing []kernel.Gap `json:"-"`
 }
 
 // Search is for one file.
@@ -108,7 +108,7 @@ func (r *Report) identify(w debuginfo.Want, id BuildID) {
 		r.BuildIDFrom = known("vmcoreinfo")
 	}
 	if id.NotesErr != nil {
-		r.Missing = append(r.Missing, id.NotesErr.Error())
+		r.Missing = append(r.Missing, kernel.Gap{What: "build-id", Err: id.NotesErr})
 	}
 }
 
@@ -148,14 +148,14 @@ func (r *Report) modules(ctx context.Context, k *kernel.Kernel, finder *debuginf
 			return ctx.Err()
 		}
 		r.ModulesError = known(err.Error())
-		r.Missing = append(r.Missing, fmt.Sprintf("list of modules: %v", err))
+		r.Missing = append(r.Missing, kernel.Gap{What: "list of modules", Err: err})
 		return nil
 	}
 	slices.SortFunc(mods, func(a, b *module.Module) int { return cmp.Compare(a.Name, b.Name) })
 	for _, m := range mods {
 		id, err := module.BuildID(v, m)
-		if err != nil {
-			v.Gap("build-id of module "+m.Name, err)
+		if err != nil && !errors.Is(err, module.ErrNoBuildID) {
+			v.Gap("build-id", err)
 		}
 		res, err := finder.Module(ctx, m.Name, id)
 		if err != nil {
@@ -164,8 +164,6 @@ func (r *Report) modules(ctx context.Context, k *kernel.Kernel, finder *debuginf
 		r.Modules = append(r.Modules, Module{m.Name, known(id), search(res)})
 	}
 	gaps, _ := v.Gaps()
-	for _, g := range gaps {
-		r.Missing = append(r.Missing, g.String())
-	}
+	r.Missing = append(r.Missing, gaps...)
 	return nil
 }

@@ -10,8 +10,10 @@ import (
 	"kdx/symbols/debuginfo"
 )
 
-// labelWidth aligns the labels at their right end, as kdx info does.
-const labelWidth = 14
+const (
+	labelWidth   = 14 // aligns the labels at their right end, as kdx info does
+	outcomeWidth = 17 // of all but the longest, which are rare
+)
 
 type printer struct{ w *bufio.Writer }
 
@@ -24,7 +26,7 @@ func (p printer) place(indent string, c Place) {
 	if c.Why != nil {
 		why = ": " + *c.Why
 	}
-	fmt.Fprintf(p.w, "%s%s\n", indent, describe.Safe(c.Path+"  "+c.Outcome+why))
+	fmt.Fprintf(p.w, "%s%s\n", indent, describe.Safe(fmt.Sprintf("%-*s %s%s", outcomeWidth, c.Outcome, c.Path, why)))
 }
 
 // Text writes the report for people. The error is w's.
@@ -33,7 +35,7 @@ func (r *Report) Text(w io.Writer) error {
 	p.line("RELEASE", "%s", orUnknown(r.Release))
 	p.line("MACHINE", "%s", orUnknown(r.Machine))
 	p.line("BUILD-ID", "%s", r.idText())
-	fmt.Fprintln(p.w, "\nLooked for the kernel's file, first places first:")
+	fmt.Fprintln(p.w, "\nLooked for the kernel's file at (each also as .xz, .zst, .gz, .bz2 and .lz4):")
 	for _, c := range r.Kernel.Looked {
 		p.place("  ", c)
 	}
@@ -101,7 +103,12 @@ func (p printer) modules(r *Report) {
 		}
 	}
 	p.line("MODULES", "%d of %d loaded have debug information", complete, len(r.Modules))
+	var nothing []string
 	for _, m := range r.Modules {
+		if m.bare() {
+			nothing = append(nothing, m.Name)
+			continue
+		}
 		fmt.Fprintf(p.w, "  %-24s %s\n", describe.Safe(m.Name), describe.Safe(m.text()))
 		if m.Found != nil && m.Found.DWARF {
 			continue
@@ -115,6 +122,22 @@ func (p printer) modules(r *Report) {
 			fmt.Fprintf(p.w, "%27s%s\n", "", describe.Safe(*m.Server))
 		}
 	}
+	if len(nothing) > 0 {
+		fmt.Fprintf(p.w, "  nothing found for: %s\n", describe.Safe(strings.Join(nothing, " ")))
+	}
+}
+
+// bare reports whether there is nothing to say of a module but that nothing was found.
+func (m *Module) bare() bool {
+	if m.Found != nil || m.Server != nil {
+		return false
+	}
+	for _, c := range m.Looked {
+		if c.Outcome != string(debuginfo.Absent) {
+			return false
+		}
+	}
+	return true
 }
 
 func (p printer) advice(r *Report) {

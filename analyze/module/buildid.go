@@ -5,14 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"kdx/analyze/kernel"
 	"kdx/internal/elfnote"
 )
 
 // ErrNoBuildID: the kernel keeps none for the module.
-var ErrNoBuildID = errors.New("the kernel keeps no build-id of this module (CONFIG_SYSFS and the linker's --build-id make it)")
+var ErrNoBuildID = errors.New("the kernel keeps no build-id of this module")
 
 const maxNotes = 64 << 10 // bytes of a module's note section; a build-id's has 36
 
@@ -41,44 +40,49 @@ func BuildID(v *kernel.View, m *Module) (string, error) {
 	if p == 0 {
 		return "", ErrNoBuildID
 	}
-	for i := range noteCount(notes) {
+	count, err := noteCount(notes)
+	if err != nil {
+		return "", fmt.Errorf("module %s: notes: %w", m.Name, err)
+	}
+	var failure error
+	for i := range count {
 		a := notes.Field("attrs").Index(int64(i))
 		name, err := a.Field("attr.name").CString(256)
 		if err != nil {
 			return "", fmt.Errorf("module %s: notes: %w", m.Name, err)
 		}
-		if !strings.HasPrefix(name, ".note") {
-			continue
-		}
 		id, err := noteBuildID(v, a)
-		if err != nil {
-			return "", fmt.Errorf("module %s: %s: %w", m.Name, name, err)
-		}
 		if id != "" {
 			return id, nil
 		}
+		if err != nil && failure == nil { // it may be in another of the sections
+			failure = fmt.Errorf("module %s: %s: %w", m.Name, name, err)
+		}
+	}
+	if failure != nil {
+		return "", failure
 	}
 	return "", ErrNoBuildID
 }
 
 // noteCount is how many note sections there are.
-func noteCount(notes kernel.Value) int {
+func noteCount(notes kernel.Value) (int, error) {
 	const limit = 64
 	if notes.Has("notes") {
 		n, err := notes.Field("notes").Uint()
-		if err != nil {
-			return 0
-		}
-		return int(min(n, limit))
+		return int(min(n, limit)), err
 	}
 	list := notes.Field("grp.bin_attrs") // 6.14: an attribute group, whose list ends with a null pointer
 	for i := range limit {
 		p, err := list.Index(int64(i)).Pointer()
-		if err != nil || p == 0 {
-			return i
+		if err != nil {
+			return 0, err
+		}
+		if p == 0 {
+			return i, nil
 		}
 	}
-	return limit
+	return limit, nil
 }
 
 func noteBuildID(v *kernel.View, attr kernel.Value) (string, error) {
