@@ -77,6 +77,18 @@ func (im *Image) UnsureReads() uint64 { return im.unsure.Load() }
 // Close releases the dump's files. Pages that were handed out stay valid.
 func (im *Image) Close() error { return im.src.Close() }
 
+// Forget empties the cache, so that the memory of a running kernel is read anew. Pages that were handed out stay as they
+// are.
+func (im *Image) Forget() {
+	for i := range im.shards {
+		sh := &im.shards[i]
+		sh.mu.Lock()
+		clear(sh.index)
+		sh.slots, sh.hand = sh.slots[:0], 0
+		sh.mu.Unlock()
+	}
+}
+
 // Page returns the decoded page. The slice is shared: it must not be written to, and stays valid for as long as it is
 // referenced. The error is a *PageError.
 func (im *Image) Page(pfn uint64) ([]byte, error) {

@@ -33,7 +33,8 @@ const (
 // Info is what a dump says of itself in headers and notes. What the headers don't say is left at the documented
 // "unknown" value; nothing in it was guessed.
 type Info struct {
-	Format    string           // "elf", "kdump", "diskdump"
+	Format    string           // "elf", "kdump", "diskdump", "kcore"
+	Live      bool             // the memory of the running kernel: it changes while it is read
 	Flattened bool             // wrapped in makedumpfile's flattened format
 	Files     []string         // the files given, in the order of their pages
 	PageSize  uint64           // bytes

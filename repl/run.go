@@ -135,6 +135,7 @@ func (s *Session) run(ctx context.Context, c call, out io.Writer, asJSON bool) r
 	r := report{name: c.cmd.Name}
 	var v *kernel.View
 	if s.cfg.Kernel != nil {
+		s.state.Refresh()
 		v = s.cfg.Kernel.View(ctx)
 	}
 	res, err := s.answer(v, c)

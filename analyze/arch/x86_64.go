@@ -106,6 +106,9 @@ func x86PhysBase(env Env) (uint64, error) {
 func (a *x86) Machine() dumpfmt.Machine { return dumpfmt.MachineX86_64 }
 func (a *x86) Kernel() vmem.Space       { return a.kernel }
 
+// Forget drops what was remembered of page tables, which a running kernel changes.
+func (a *x86) Forget() { a.kernel.tlb.Forget() }
+
 func (a *x86) User(pgd dumpfmt.Phys) vmem.Space {
 	return &x86Space{a: a, root: pgd &^ 0xfff} // with PTI, mm.pgd is the kernel's half of a pair, which maps user space too
 }

@@ -61,6 +61,9 @@ var ErrNoRegisters = errors.New("it was running, and the dump has no registers o
 // ErrExited: the task has ended, and the kernel took its stack away. Nothing is missing from the dump.
 var ErrExited = errors.New("it has exited, and its stack is freed")
 
+// ErrRunning: the task runs on a CPU of the live system at this moment. Nothing is missing.
+var ErrRunning = errors.New("it is running: what is on its stack changes while it is read, and only its CPU knows its registers")
+
 // Start is where unwinding of a task begins.
 type Start struct {
 	Regs  unwind.Regs
@@ -73,6 +76,9 @@ type Start struct {
 // Start finds the registers from which x unwinds: those of its CPU if it was running, else those that its last switch
 // left on its stack.
 func (t *Tracer) Start(v *kernel.View, x *task.Task) (Start, error) {
+	if x.OnCPU && v.Live() {
+		return Start{}, ErrRunning
+	}
 	if x.OnCPU {
 		all, err := t.regs()
 		if err != nil {

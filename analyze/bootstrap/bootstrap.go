@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"kdx/dumpfmt"
@@ -85,7 +86,7 @@ func (f *finder) find(ctx context.Context) error {
 	if note := info.VMCoreInfo; note != nil {
 		return f.note(note, running)
 	}
-	for _, c := range running {
+	for _, c := range captureFirst(running) {
 		if f.accept(c) {
 			return nil
 		}
@@ -105,8 +106,8 @@ func (f *finder) find(ctx context.Context) error {
 	if len(f.tried) == 0 {
 		f.tried = append(f.tried, "no CPU's page tables are in the dump's notes, and memory holds neither the text of a VMCOREINFO nor a kernel's page tables")
 	}
-	return fmt.Errorf("%w. %s. --vmcoreinfo FILE supplies it (a guest has it in /sys/kernel/vmcoreinfo and its memory); "+
-		"--kaslr and --phys-base say where the kernel is", ErrNone, strings.Join(f.tried, "; "))
+	slices.Sort(f.tried)
+	return fmt.Errorf("%w: %s (--vmcoreinfo FILE supplies it; --kaslr and --phys-base say where the kernel is)", ErrNone, strings.Join(slices.Compact(f.tried), "; "))
 }
 
 // supplied takes what a person gave, if it fits.
@@ -134,20 +135,16 @@ func (f *finder) note(note *vmcoreinfo.Info, running []*candidate) error {
 	if !ok {
 		return nil
 	}
-	for _, c := range running {
-		if c.image.Virt == image.Virt && c.image.Phys == image.Phys {
-			return nil
-		}
-	}
-	for _, c := range running {
-		if c.image.Root == 0 || !c.verify() { // a program header tells nothing of CPUs
+	for _, c := range captureFirst(running) {
+		// A program header tells nothing of CPUs.
+		if c.image.Root == 0 || c.image.Virt == image.Virt && c.image.Phys == image.Phys || !c.verify() {
 			continue
 		}
 		if f.CaptureKernel {
 			f.take(c)
 			return nil
 		}
-		f.warn("the CPUs ran another kernel (%s at %#x) when the dump was made than the one that the dump's VMCOREINFO describes, which is shown here: "+
+		f.warn("a CPU ran another kernel (%s at %#x) when the dump was made than the one that the dump's VMCOREINFO describes, which is shown here: "+
 			"the guest was in its capture kernel. --capture-kernel shows that one", c.release, uint64(c.image.Phys))
 		return nil
 	}

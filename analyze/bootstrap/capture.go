@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,32 @@ func (f *finder) crashed(c *candidate) bool {
 	f.warn("%s. The kernel that crashed before, %s, is shown; --capture-kernel shows the capture kernel", what, release)
 	f.Log.Info("VMCOREINFO " + f.res.VMCoreInfo.Origin())
 	return true
+}
+
+// captureFirst puts a capture kernel before the one that crashed. Of a single kernel it need not be known here.
+func captureFirst(all []*candidate) []*candidate {
+	if len(all) < 2 {
+		return all
+	}
+	out := slices.Clone(all)
+	slices.SortStableFunc(out, func(a, b *candidate) int {
+		switch x, y := a.isCapture(), b.isCapture(); {
+		case x && !y:
+			return -1
+		case y && !x:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+func (c *candidate) isCapture() bool {
+	if !c.verify() {
+		return false
+	}
+	_, ok := c.elfcorehdr()
+	return ok
 }
 
 // elfcorehdr is where the header of the crashed kernel's dump lies; ok is false if c is no capture kernel.

@@ -143,7 +143,9 @@ func (f *finder) weigh(hits []hit, texts, tables *int) []*candidate {
 		out = append(out, c)
 	}
 	if len(out) > 1 {
-		f.choose(out)
+		if out = captureFirst(out); !out[0].isCapture() {
+			f.choose(out)
+		}
 	}
 	for _, h := range hits {
 		if h.text != nil || len(out) >= maxCandidates {

@@ -13,6 +13,7 @@ import (
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/kdump"
+	"kdx/dumpfmt/vmcoreinfo"
 )
 
 // Options of Distill.
@@ -25,6 +26,9 @@ type Options struct {
 	Origin string
 	// Tables are recorded for the next open, see Record.
 	Tables map[string]uint64
+	// VMCoreInfo is written into the small dump; nil means the dump's own. One that had to be found in memory must be given: the
+	// small dump does not hold what led to it.
+	VMCoreInfo *vmcoreinfo.Info
 	// Ask reads from the image all that the small dump shall answer.
 	Ask func(ctx context.Context, img *dumpfmt.Image) error
 }
@@ -70,7 +74,11 @@ type Report struct {
 
 // Distill asks the questions and writes the dump to out. It does not close src.
 func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Options) (Report, error) {
-	rec := &recorder{Source: src}
+	info := *src.Info()
+	if opt.VMCoreInfo != nil {
+		info.VMCoreInfo = opt.VMCoreInfo
+	}
+	rec := &recorder{Source: src, info: &info}
 	if err := opt.Ask(ctx, dumpfmt.NewImage(rec, dumpfmt.Options{})); err != nil {
 		return Report{}, err
 	}
@@ -90,7 +98,7 @@ func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Op
 	}
 	text := string(note)
 	const zeroPages, everything = 1, 31 // a reader must take what is not there as excluded
-	w, err := kdump.NewWriter(out, kdump.WriterConfig{Info: src.Info(), Pages: &rec.pages, Compression: opt.Compression, Level: opt.Level,
+	w, err := kdump.NewWriter(out, kdump.WriterConfig{Info: &info, Pages: &rec.pages, Compression: opt.Compression, Level: opt.Level,
 		DumpLevel: zeroPages | everything, Distilled: &text})
 	if err != nil {
 		return Report{}, err
@@ -107,6 +115,7 @@ func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Op
 // recorder remembers which pages gave bytes. Pages of zeros, which Image does not ask for, count by their state.
 type recorder struct {
 	dumpfmt.Source
+	info  *dumpfmt.Info
 	mu    sync.Mutex
 	pages dumpfmt.PageSet
 }
@@ -116,6 +125,9 @@ func (r *recorder) add(pfn uint64) {
 	r.pages.Add(pfn)
 	r.mu.Unlock()
 }
+
+// Info is the dump's, with the VMCOREINFO that was found.
+func (r *recorder) Info() *dumpfmt.Info { return r.info }
 
 // State records pages of zeros: their state is all that is asked of them.
 func (r *recorder) State(pfn uint64) dumpfmt.PageState {

@@ -18,7 +18,9 @@ type System struct {
 	Format      string      `json:"format"`
 	Partial     bool        `json:"partial"`    // pages were left out
 	Incomplete  bool        `json:"incomplete"` // the dump was cut short
+	Live        bool        `json:"live,omitempty"` // the running kernel
 	Distilled   string      `json:"distilled,omitempty"`
+	VMCoreInfo  string      `json:"vmcoreinfo,omitempty"` // how it was found, if not as the dump's note
 	CPUs        *int        `json:"cpus"`
 	Offline     []int       `json:"offline_cpus"`
 	Date        *time.Time  `json:"date"`
@@ -63,7 +65,13 @@ func (s *System) Text(w io.Writer, _ Options) error {
 	if s.Incomplete {
 		dump += "  [INCOMPLETE]"
 	}
+	if s.Live {
+		dump += "  [LIVE SYSTEM]"
+	}
 	label(bw, "DUMPFILE", dump)
+	if s.VMCoreInfo != "" {
+		label(bw, "VMCOREINFO", Printable(s.VMCoreInfo))
+	}
 	if s.Distilled != "" {
 		label(bw, "DISTILLED", Printable(s.Distilled))
 	}
@@ -103,9 +111,12 @@ func (s *System) Text(w io.Writer, _ Options) error {
 	if s.Taint != nil && *s.Taint != "" {
 		label(bw, "TAINT", *s.Taint)
 	}
-	if s.Panic != "" {
+	switch {
+	case s.Panic != "":
 		label(bw, "PANIC", `"`+Printable(s.Panic)+`"`)
-	} else {
+	case s.Live:
+		label(bw, "PANIC", "- (the system is running)")
+	default:
 		label(bw, "PANIC", "- (the log has no line that says)")
 	}
 	if s.Context != nil {

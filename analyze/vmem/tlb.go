@@ -37,3 +37,10 @@ func (t *TLB) Put(va, size uint64, f Frame) {
 	start := va &^ (size - 1)
 	t.slots[va>>tlbShift%tlbSlots].Store(&tlbEntry{start, size, f.Phys - dumpfmt.Phys(va-start)})
 }
+
+// Forget drops all translations.
+func (t *TLB) Forget() {
+	for i := range t.slots {
+		t.slots[i].Store(nil)
+	}
+}

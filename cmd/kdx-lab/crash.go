@@ -176,21 +176,31 @@ func (l *lab) drive(ctx context.Context, v *vm, w way, va variant, dir string) e
 		if _, _, err := v.wait(ctx, at, dieLimit, "end Kernel panic"); err != nil {
 			return err
 		}
-		if err := v.monitor("stop", nil); err != nil {
-			return err
-		}
-		// paging false: physical memory as it is.
-		err := v.monitor("dump-guest-memory", map[string]any{"paging": false, "protocol": "file:" + filepath.Join(dir, "vmcore")})
-		v.stop()
-		return err
+		return v.save(filepath.Join(dir, "vmcore"))
 	}
 	if _, at, err = v.wait(ctx, at, dieLimit, "kdx-lab: capture kernel"); err != nil {
 		return err
+	}
+	if va.inside {
+		return v.save(filepath.Join(dir, "vmcore"))
 	}
 	if _, _, err = v.wait(ctx, at, saveLimit, "kdx-lab: saved"); err != nil {
 		return err
 	}
 	return v.finish(ctx, time.Minute)
+}
+
+// save stops the machine, has QEMU write its memory down, and ends it.
+func (v *vm) save(vmcore string) error {
+	if err := v.monitor("stop", nil); err != nil {
+		return err
+	}
+	// paging false: physical memory as it is.
+	if err := v.monitor("dump-guest-memory", map[string]any{"paging": false, "protocol": "file:" + vmcore}); err != nil {
+		return err
+	}
+	v.stop()
+	return nil
 }
 
 // makeDisk makes a sparse disk with an empty file system.
@@ -209,7 +219,7 @@ func makeDisk(ctx context.Context, path string, size int64) error {
 // collect takes the files off the disk and tidies up.
 func (l *lab) collect(ctx context.Context, k kernel, dir, disk, initrd string, va variant) error {
 	files := []string{"truth.json"}
-	if va.qemu {
+	if va.qemu || va.inside {
 		// Nobody has mounted the disk since the crash: replay its journal. Status 1 means that there was something to mend.
 		var exit *exec.ExitError
 		if _, err := output(ctx, "", "e2fsck", "-fp", disk); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {

@@ -43,6 +43,7 @@ type variant struct {
 	cpu    string // QEMU -cpu
 	params string // kernel command line
 	qemu   bool   // QEMU saves the dump from outside instead of a capture kernel
+	inside bool   // the capture kernel boots, and QEMU saves the dump in its middle
 }
 
 func variants() []variant {
@@ -52,6 +53,8 @@ func variants() []variant {
 		{name: "nopti", params: "nopti"},
 		{name: "slub-debug", params: "slub_debug=FZPU page_poison=1"},
 		{name: "qemu-dump", qemu: true},
+		{name: "qemu-5level", qemu: true, cpu: "max"},
+		{name: "in-capture", inside: true},
 		{name: "many", params: "kdxlab.workers=320"},
 	}
 }

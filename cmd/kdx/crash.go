@@ -47,6 +47,27 @@ var crashOptions = []crashOption{
 	{[]string{"-f"}, "", "take a vmlinux although it is of another build", flag(func(c *crashLine) { c.o.force = true })},
 	{[]string{"--zero_excluded"}, "", "read pages that were left out of the dump as zeros", flag(func(c *crashLine) { c.o.zeroExcluded = true })},
 	{[]string{"--no_kallsyms"}, "", "leave out the symbols of the dump itself", flag(func(c *crashLine) { c.o.noKallsyms = true })},
+	{[]string{"--kaslr"}, "OFFSET", "the kernel was moved by OFFSET bytes; auto finds it out, off is 0", func(c *crashLine, v string) error {
+		switch v {
+		case "auto":
+			return nil
+		case "off":
+			v = "0"
+		}
+		return c.o.kaslr.Set(v)
+	}},
+	{[]string{"--machdep", "-m"}, "PARAMETERS", "phys_base=N, the kernel's phys_base; the rest is found in the dump", func(c *crashLine, v string) error {
+		for p := range strings.SplitSeq(v, ",") {
+			n, ok := strings.CutPrefix(p, "phys_base=")
+			if !ok {
+				return fmt.Errorf("--machdep: of crash's machine parameters only phys_base= is taken, not %q; the others are found in the dump", p)
+			}
+			if err := c.o.phys.Set(n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
 	{[]string{"--no_scroll"}, "", "no paging", flag(func(c *crashLine) { c.noScroll = true })},
 	{[]string{"--no_crashrc"}, "", "do not run ~/.crashrc and ./.crashrc", flag(func(c *crashLine) { c.noRC = true })},
 	{[]string{"--hex"}, "", "integers in hexadecimal", flag(func(c *crashLine) { c.hex = true })},
@@ -91,11 +112,9 @@ var crashRefused = map[string]string{
 	"-p":               "the page size is the dump's",
 	"-o":               "use kdx's other subcommands to convert dumps",
 	"-e":               "set edit vi chooses the editor's keys, also in ~/.crashrc",
-	"-m":               "machine parameters are found in the dump, not given",
-	"--machdep":        "machine parameters are found in the dump, not given",
-	"--active":         "live systems are not looked at",
-	"--memory_module":  "live systems are not looked at",
-	"--memory_device":  "live systems are not looked at",
+	"--active":         "live systems are looked at with kdx open --live",
+	"--memory_module":  "live systems are looked at with kdx open --live, through /proc/kcore",
+	"--memory_device":  "live systems are looked at with kdx open --live, through /proc/kcore",
 	"--buildinfo":      "kdx version says what there is to say",
 	"--no_modules":     "modules can't be left out; they are read when a command asks",
 	"--no_elf_notes":   "the registers in the dump's notes can't be left out",
@@ -106,7 +125,6 @@ var crashRefused = map[string]string{
 	"--mod":            "modules' files are not read; the dump's own symbols serve",
 	"--src":            "sources are not shown",
 	"--reloc":          "the relocation is the dump's",
-	"--kaslr":          "the relocation is the dump's",
 	"--kvmhost":        "migration streams are not read; use dump-guest-memory",
 	"--kvmio":          "migration streams are not read; use dump-guest-memory",
 	"--offline":        "offline CPUs are always shown",
@@ -214,6 +232,9 @@ func say(std stdio, err error) repl.Status {
 
 func (c *crashLine) session(ctx context.Context, std stdio) error {
 	n, err := sortFiles(c.files)
+	if errors.Is(err, errNoDump) {
+		err = fmt.Errorf("%w. crash would look at the running kernel; kdx does that only when asked to: kdx open --live", err)
+	}
 	if err != nil {
 		return sortStatus(err)
 	}

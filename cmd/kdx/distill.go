@@ -44,7 +44,7 @@ func distillCommand(std stdio) *cobra.Command {
 			}
 			defer x.Close()
 			x.progress.Begin("distilling")
-			rep, st, err := runDistill(c.Context(), x, distill.Options{Compression: codec, Commands: lines, Origin: origin}, output, n.vmlinux, o.force, std)
+			rep, st, err := o.distill(c.Context(), x, distill.Options{Compression: codec, Commands: lines, Origin: origin}, output, n.vmlinux, std)
 			x.progress.End()
 			if err != nil {
 				return err
@@ -60,16 +60,21 @@ func distillCommand(std stdio) *cobra.Command {
 	f.StringVar(&origin, "origin", "", "a note on where the dump comes from, kept in it (kdx info shows it)")
 	f.BoolVar(&o.force, "force", false, "take a vmlinux although it is of another build")
 	f.BoolVar(&o.debug, "debug", false, "say on stderr what is tried")
+	o.where.register(f)
 	return c
 }
 
-func runDistill(ctx context.Context, x *opened, opt distill.Options, output, vmlinux string, force bool, std stdio) (distill.Report, repl.Status, error) {
+func (o *options) distill(ctx context.Context, x *opened, opt distill.Options, output, vmlinux string, std stdio) (distill.Report, repl.Status, error) {
 	out, err := atomicfile.Create(output, 0o644)
 	if err != nil {
 		return distill.Report{}, 0, &statusError{repl.Failed, err}
 	}
 	defer out.Close()
-	whole, err := analyze.Open(ctx, x.img, analyze.Options{Vmlinux: vmlinux, Force: force, Log: x.log})
+	how, err := o.analyze(x, vmlinux)
+	if err != nil {
+		return distill.Report{}, 0, openStatus(err)
+	}
+	whole, err := analyze.Open(ctx, x.img, how)
 	if err != nil {
 		return distill.Report{}, 0, openStatus(err)
 	}
@@ -77,10 +82,10 @@ func runDistill(ctx context.Context, x *opened, opt distill.Options, output, vml
 	if err != nil {
 		x.log.Warn(err.Error())
 	}
-	opt.Tables = tables
+	opt.Tables, opt.VMCoreInfo = tables, whole.VMCoreInfo()
 	var status repl.Status
 	opt.Ask = func(ctx context.Context, img *dumpfmt.Image) error {
-		k, err := analyze.Open(ctx, img, analyze.Options{Vmlinux: vmlinux, Force: force, Log: x.log, Tables: tables})
+		k, err := analyze.Open(ctx, img, analyze.Options{Vmlinux: vmlinux, Force: o.force, Log: x.log, Tables: tables})
 		if err != nil {
 			return openStatus(err)
 		}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"kdx/analyze"
 	"kdx/dumpfmt/describe"
 	"kdx/repl"
 )
@@ -30,6 +32,9 @@ func infoCommand(std stdio) *cobra.Command {
 			defer x.Close()
 			x.progress.Begin("looking at the dump")
 			d, err := describe.Describe(c.Context(), x.img)
+			if err == nil {
+				err = o.lookForKernel(c.Context(), x, d)
+			}
 			x.progress.End()
 			if err != nil {
 				return &statusError{repl.Failed, err}
@@ -50,9 +55,32 @@ func infoCommand(std stdio) *cobra.Command {
 	}
 	f := c.Flags()
 	f.BoolVar(&o.json, "json", false, "answer in JSON")
-	f.BoolVar(&vmcoreinfo, "vmcoreinfo", false, "show the VMCOREINFO note as it is")
+	f.BoolVar(&vmcoreinfo, "vmcoreinfo", false, "show VMCOREINFO as it is")
 	f.BoolVar(&o.debug, "debug", false, "say on stderr what is tried")
+	o.where.registerNumbers(f)
 	return c
+}
+
+// lookForKernel finds what a dump without VMCOREINFO does not say, and whether CPUs ran another kernel. That there is no
+// kernel to be found is no error here: the rest is described.
+func (o *options) lookForKernel(ctx context.Context, x *opened, d *describe.Description) error {
+	opt, err := o.analyze(x, "")
+	if err != nil {
+		return err
+	}
+	found, err := analyze.FindVMCoreInfo(ctx, x.img, opt)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	d.Warnings = append(d.Warnings, found.Warnings...)
+	if err != nil {
+		x.log.Debug(err.Error())
+		return nil
+	}
+	if found.VMCoreInfo != x.img.Info().VMCoreInfo {
+		d.Found(found.VMCoreInfo)
+	}
+	return nil
 }
 
 // writeStatus is the exit code for an error of stdout. A reader that went away is none.

@@ -102,7 +102,7 @@ func runOneShot(ctx context.Context, cmd *commands.Command, args []string, std s
 		return usagef("%v", err)
 	}
 	files, words := splitFiles(rest)
-	n, err := sortFiles(files)
+	n, err := o.files(files)
 	if err != nil {
 		return sortStatus(whyNoDump(cmd, words, err))
 	}

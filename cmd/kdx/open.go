@@ -40,10 +40,11 @@ func openCommand(std stdio) *cobra.Command {
 		Use:   "open [VMLINUX] DUMP…",
 		Short: "a prompt on a dump, or a script of commands",
 		Long: "Opens a dump; several files are the parts of one split dump. With -c or -i it runs these commands and exits; otherwise it reads commands from " +
-			"stdin, with a prompt if that is a terminal. Files and flags come in any order. ~/.kdxrc and ./.kdxrc are run first.",
+			"stdin, with a prompt if that is a terminal. Files and flags come in any order. ~/.kdxrc and ./.kdxrc are run first. " +
+			"--live opens the running kernel instead of a dump.",
 		Example: "  kdx open vmcore\n  kdx open -c 'foreach UN bt -S' -c 'log | tail' vmcore\n  kdx open --json -c ps vmcore | jq .",
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := sortFiles(args)
+			n, err := o.files(args)
 			if err != nil {
 				return sortStatus(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/formats"
+	"kdx/dumpfmt/kcore"
 	"kdx/repl"
 	"kdx/repl/commands"
 )
@@ -22,6 +23,7 @@ import (
 type options struct {
 	json, force, zeroExcluded, debug, noPager bool
 	noKallsyms, noBTF, noORC                  bool
+	live                                      bool
 	where
 }
 
@@ -34,6 +36,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.noKallsyms, "no-kallsyms", false, "leave out the symbols of the dump itself")
 	f.BoolVar(&o.noBTF, "no-btf", false, "leave out the types of the dump itself")
 	f.BoolVar(&o.noORC, "no-orc", false, "leave out the unwind tables of the dump itself")
+	f.BoolVar(&o.live, "live", false, "look at the running kernel, through /proc/kcore (root)")
 	o.where.register(f)
 }
 
@@ -47,6 +50,21 @@ type opened struct {
 
 func (o *opened) Close() { o.img.Close() }
 
+// files sorts what a command line names: a dump, or with --live none.
+func (o *options) files(paths []string) (named, error) {
+	n, err := sortFiles(paths)
+	if !o.live {
+		return n, err
+	}
+	if len(n.dumps) > 0 {
+		return n, fmt.Errorf("--live looks at the running kernel; %s is a dump: leave out one of them", n.dumps[0])
+	}
+	if errors.Is(err, errNoDump) {
+		err = nil
+	}
+	return n, err
+}
+
 // openImage opens the dump without looking for a kernel in it.
 func (o *options) openImage(ctx context.Context, dumps []string, std stdio) (*opened, error) {
 	x := &opened{progress: repl.NewProgress(std.err, std.terminal.Err)}
@@ -55,6 +73,14 @@ func (o *options) openImage(ctx context.Context, dumps []string, std stdio) (*op
 		level = slog.LevelDebug
 	}
 	x.log = repl.NewLogger(std.err, x.progress, std.terminal.Err, level)
+	if o.live {
+		src, err := kcore.Open()
+		if err != nil {
+			return nil, &dumpError{err}
+		}
+		x.img = dumpfmt.NewImage(src, dumpfmt.Options{})
+		return x, nil
+	}
 	x.progress.Begin("opening " + filepath.Base(dumps[0]))
 	defer x.progress.End()
 	var err error

@@ -22,6 +22,8 @@ const (
 	vmlinuxFile
 )
 
+var errNoDump = errors.New("no dump is named")
+
 // sortFiles tells dumps from a vmlinux, whatever their order.
 func sortFiles(paths []string) (named, error) {
 	var n named
@@ -40,9 +42,9 @@ func sortFiles(paths []string) (named, error) {
 	}
 	if len(n.dumps) == 0 {
 		if n.vmlinux != "" {
-			return n, fmt.Errorf("%s is a vmlinux; name the dump too", n.vmlinux)
+			return n, fmt.Errorf("%w; %s is a vmlinux", errNoDump, n.vmlinux)
 		}
-		return n, errors.New("no dump is named")
+		return n, errNoDump
 	}
 	return n, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/vmcoreinfo"
 )
 
 // Description is all that kdx tells of a dump without symbols. Its JSON form is a contract: names are kept, unknown values
@@ -53,9 +54,11 @@ type Description struct {
 	CPUs []CPU `json:"cpus"`
 
 	VMCoreInfo map[string]string `json:"vmcoreinfo"` // null if the dump has none
-	EraseInfo  string            `json:"erase_info,omitempty"`
-	Devices    []Device          `json:"device_dumps,omitempty"`
-	Warnings   []string          `json:"warnings"`
+	// VMCoreInfoFrom says how it was found if the dump carries none: "found in memory at …", "derived from …".
+	VMCoreInfoFrom string   `json:"vmcoreinfo_from,omitempty"`
+	EraseInfo      string   `json:"erase_info,omitempty"`
+	Devices        []Device `json:"device_dumps,omitempty"`
+	Warnings       []string `json:"warnings"`
 
 	vmcoreinfo string
 }
@@ -150,11 +153,14 @@ func (d *Description) kernel(info *dumpfmt.Info) {
 	if info.UTS.Release != "" {
 		d.Release, d.ReleaseFrom = info.UTS.Release, "header"
 	}
-	vmci := info.VMCoreInfo
-	if vmci == nil {
-		return
+	if info.VMCoreInfo != nil {
+		d.Found(info.VMCoreInfo)
 	}
-	d.vmcoreinfo = vmci.Text()
+}
+
+// Found fills in what a VMCOREINFO says: the dump's own, or one that was found otherwise, see vmcoreinfo.Info.Origin.
+func (d *Description) Found(vmci *vmcoreinfo.Info) {
+	d.vmcoreinfo, d.VMCoreInfoFrom = vmci.Text(), vmci.Origin()
 	d.VMCoreInfo = make(map[string]string)
 	for _, key := range vmci.Keys() {
 		d.VMCoreInfo[key], _ = vmci.Get(key)

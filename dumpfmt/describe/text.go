@@ -106,9 +106,12 @@ func (p printer) kernel(d *Description) {
 	p.optional("BUILD-ID", d.BuildID)
 	p.time("CRASH TIME", d.CrashTime)
 	p.time("DUMP TIME", d.DumpTime)
-	if d.VMCoreInfo == nil {
+	switch {
+	case d.VMCoreInfo == nil:
 		p.line("VMCOREINFO", "none")
-	} else {
+	case d.VMCoreInfoFrom != "":
+		p.line("VMCOREINFO", "%d entries, %s", len(d.VMCoreInfo), d.VMCoreInfoFrom)
+	default:
 		p.line("VMCOREINFO", "%d entries", len(d.VMCoreInfo))
 	}
 	p.optional("ERASED", strings.ReplaceAll(strings.TrimSpace(d.EraseInfo), "\n", "; "))

@@ -93,6 +93,7 @@ func System(v *kernel.View, s *State) *view.System {
 	if rec, ok := distill.ReadRecord(info); ok {
 		out.Distilled = fmt.Sprintf("holds what %d commands read (kdx info lists them)", len(rec.Commands))
 	}
+	out.Live, out.VMCoreInfo = info.Live, v.VMCoreInfo().Origin()
 	out.BuildID, _ = v.VMCoreInfo().Get("BUILD-ID")
 	uts, err := sysinfo.ReadUTS(v)
 	if err != nil {

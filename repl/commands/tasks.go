@@ -14,7 +14,7 @@ import (
 	"kdx/analyze/vmem"
 )
 
-// tasksOnce holds what commands about tasks share: a dump's tasks don't change.
+// tasksOnce holds what commands about tasks share: a dump's tasks don't change. See Refresh for those of a running kernel.
 type tasksOnce struct {
 	mu     sync.Mutex
 	table  *task.Table
@@ -59,7 +59,8 @@ func (s *State) Tracer(v *kernel.View) (*backtrace.Tracer, error) {
 	return s.tasks.tracer, nil
 }
 
-// CurrentTask is the context: what `set` chose, else the task that crashed, else what ran on the first CPU.
+// CurrentTask is the context: what `set` chose, else the task that crashed, on a running kernel kdx itself, else what ran on the
+// first CPU.
 func (s *State) CurrentTask(v *kernel.View) (*task.Task, error) {
 	t, err := s.Tasks(v)
 	if err != nil {
@@ -69,6 +70,9 @@ func (s *State) CurrentTask(v *kernel.View) (*task.Task, error) {
 		return x, nil
 	}
 	if x := t.Panic(); x != nil {
+		return x, nil
+	}
+	if x := self(v.Kernel, t); x != nil {
 		return x, nil
 	}
 	for cpu := range t.CPUs() {
