@@ -94,10 +94,10 @@ func build(ctx context.Context, d *dwarfinfo.Data, opt Options) ([]byte, error) 
 	var b []byte
 	err := mapfile.Guard(d.Name, func() (err error) {
 		m := &merger{seed: seed}
-		first := make(map[internKey]uint32)
-		for _, w := range workers {
-			m.add(w, first)
+		for _, w := range workers[1:] {
+			workers[0].join(w)
 		}
+		m.add(workers[0])
 		b, err = m.image()
 		return err
 	})
@@ -113,7 +113,7 @@ const (
 )
 
 func (w *worker) unit(t task) error {
-	u, err := w.open(t.u, t.sp)
+	u, err := w.open(t.u, t.sp, true)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package index
 import (
 	"debug/dwarf"
 	"errors"
-	"fmt"
+	"math"
 
 	"kdx/symbols/dwarfinfo"
 )
@@ -71,7 +71,8 @@ type op struct {
 type class uint8
 
 const (
-	classSkip class = iota
+	classRaw class = iota // not compiled yet
+	classSkip
 	classRoot
 	classType
 	classEnum
@@ -83,28 +84,39 @@ const (
 
 // prog is a compiled abbreviation.
 type prog struct {
-	from, to int32 // its ops
+	from, to int32 // its ops; as long as it is raw, where its attributes begin in the section's bytes, and its tag
 	fixed    int32 // bytes of all attributes, if that is the same for each entry and none is wanted; otherwise -1
 	class    class
 	kind     Kind
 	children bool
-	skip     bool           // by its shape alone it is nothing to index: a declaration, or it has no name
+	skip     bool           // by its shape alone it is nothing to index: a type's declaration, or it has no name
+	declared bool           // it is a declaration
 	form     dwarfinfo.Form // of fRanges
 }
 
-// table is a unit's compiled abbreviations. Those numbered from 1 without gaps, as compilers do, are in dense.
+// table is a unit's abbreviations, each compiled when it is first met: most are of entries inside functions. Those numbered from 1
+// without gaps, as compilers do, are in dense.
 type table struct {
 	dense  []prog
 	sparse map[uint64]*prog
 	ops    []op
 	consts []uint64
+	layout layout
+	bytes  []byte // of the abbreviations
 }
 
+// find is nil if there is no such abbreviation, or it makes no sense.
 func (t *table) find(code uint64) *prog {
+	var p *prog
 	if code-1 < uint64(len(t.dense)) {
-		return &t.dense[code-1]
+		p = &t.dense[code-1]
+	} else if p = t.sparse[code]; p == nil {
+		return nil
 	}
-	return t.sparse[code]
+	if p.class == classRaw && !t.compile(p) {
+		return nil
+	}
+	return p
 }
 
 // attrGNUAddrBase is DW_AT_GNU_addr_base, for which package debug/dwarf has no name.
@@ -146,7 +158,7 @@ var (
 
 var shapes = func() (s [0x50]shape) {
 	for i := range s {
-		s[i].wants = &otherWants
+		s[i] = shape{classSkip, 0, &otherWants}
 	}
 	root := shape{classRoot, 0, &rootWants}
 	s[dwarf.TagCompileUnit], s[dwarf.TagPartialUnit], s[dwarf.TagTypeUnit], s[dwarf.TagSkeletonUnit] = root, root, root, root
@@ -168,7 +180,7 @@ func shapeOf(tag uint64) shape {
 	if tag < uint64(len(shapes)) {
 		return shapes[tag]
 	}
-	return shape{wants: &otherWants}
+	return shape{classSkip, 0, &otherWants}
 }
 
 // layout is what the sizes of forms depend on.
@@ -183,76 +195,106 @@ var errAbbrev = errors.New("its abbreviations end early")
 // maxDense bounds the numbers of abbreviations that are kept in a slice; there are fewer than this in any unit.
 const maxDense = 1 << 20
 
-// compile reads the abbreviations at off of section and returns them with the number of bytes that it read. With an error,
-// what comes before the damage is in the table.
-func compile(section []byte, off uint64, l layout) (t *table, read int, err error) {
-	t = new(table)
+// read finds the abbreviations at off of section and returns how many bytes they have. With an error, what comes before the
+// damage is in the table.
+func (t *table) read(section []byte, off uint64, l layout) (read int, err error) {
+	*t = table{dense: t.dense[:0], ops: t.ops[:0], consts: t.consts[:0], layout: l}
 	if off > uint64(len(section)) {
-		return t, 0, errAbbrev
+		return 0, errAbbrev
 	}
 	b := section[off:]
-	pos := 0
-	leb := func() uint64 {
-		v, n := uleb(b, pos)
-		pos = n
-		return v
-	}
-	for {
-		code := leb()
-		if pos < 0 {
-			return t, len(b), errAbbrev
+	t.bytes = b[:min(len(b), math.MaxInt32)]
+	b = t.bytes
+	for pos := 0; ; {
+		var code, tag uint64
+		if code, pos = uleb(b, pos); pos < 0 {
+			return len(b), errAbbrev
 		}
 		if code == 0 {
-			return t, pos, nil
+			return pos, nil
 		}
-		tag := leb()
-		if pos < 0 || pos >= len(b) {
-			return t, len(b), errAbbrev
+		if tag, pos = uleb(b, pos); pos < 0 || pos >= len(b) {
+			return len(b), errAbbrev
 		}
-		s := shapeOf(tag)
-		p := prog{class: s.class, kind: s.kind, children: b[pos] != 0, from: int32(len(t.ops))}
-		pos++
-		var got uint32
-		for {
-			attr := leb()
-			if pos < 0 {
-				return t, len(b), errAbbrev
-			}
-			form := leb()
-			var implicit int64
-			if pos >= 0 && dwarfinfo.Form(form) == dwarfinfo.FormImplicitConst {
-				implicit, pos = sleb(b, pos)
-			}
-			if pos < 0 {
-				return t, len(b), errAbbrev
-			}
-			if attr == 0 && form == 0 {
-				break
-			}
-			dst := s.wants.want(attr)
-			if attr == attrGNUAddrBase && p.class == classRoot {
-				dst = fAddrBase
-			}
-			if dst == fSibling && !p.children {
-				dst = fNone
-			}
-			if dst == fRanges {
-				p.form = dwarfinfo.Form(form)
-			}
-			if dst == fDecl && (dwarfinfo.Form(form) == dwarfinfo.FormFlagPresent || attr == uint64(dwarf.AttrSignature)) {
-				p.skip = true
-			}
-			got |= dst.bit()
-			if !t.add(&p, dwarfinfo.Form(form), dst, implicit, l) {
-				return t, pos, fmt.Errorf("form %#x is not known", form)
-			}
-			if len(t.ops)-int(p.from) > maxOps {
-				return t, pos, errors.New("an abbreviation has too many attributes")
-			}
+		p := prog{children: b[pos] != 0, from: int32(pos + 1), to: int32(min(tag, math.MaxInt32))}
+		if pos = skipAttrs(b, pos+1); pos < 0 {
+			return len(b), errAbbrev
 		}
-		p.finish(t, got)
 		t.put(code, p)
 	}
+}
+
+// skipAttrs goes behind the attributes at pos; -1 if there is no end of them.
+func skipAttrs(b []byte, pos int) int {
+	for pos+1 < len(b) {
+		attr, form := b[pos], b[pos+1]
+		if attr < 0x80 && form < 0x80 && form != byte(dwarfinfo.FormImplicitConst) {
+			pos += 2
+			if attr|form == 0 {
+				return pos
+			}
+			continue
+		}
+		var wide uint64
+		if _, pos = uleb(b, pos); pos < 0 {
+			return -1
+		}
+		if wide, pos = uleb(b, pos); pos < 0 {
+			return -1
+		}
+		if dwarfinfo.Form(wide) == dwarfinfo.FormImplicitConst {
+			if _, pos = sleb(b, pos); pos < 0 {
+				return -1
+			}
+		}
+	}
+	return -1
+}
+
+// compile makes p ready for use; false if it makes no sense.
+func (t *table) compile(p *prog) bool {
+	b, pos := t.bytes, int(p.from)
+	s := shapeOf(uint64(p.to))
+	q := prog{class: s.class, kind: s.kind, children: p.children, from: int32(len(t.ops))}
+	var got uint32
+	for {
+		var attr, wide uint64
+		if attr, pos = uleb(b, pos); pos < 0 {
+			return false
+		}
+		if wide, pos = uleb(b, pos); pos < 0 {
+			return false
+		}
+		form := dwarfinfo.Form(wide)
+		var implicit int64
+		if form == dwarfinfo.FormImplicitConst {
+			if implicit, pos = sleb(b, pos); pos < 0 {
+				return false
+			}
+		}
+		if attr == 0 && wide == 0 {
+			break
+		}
+		dst := s.wants.want(attr)
+		switch {
+		case attr == attrGNUAddrBase && q.class == classRoot:
+			dst = fAddrBase
+		case dst == fSibling && !q.children:
+			dst = fNone
+		case dst == fRanges:
+			q.form = form
+		case dst == fDecl && (form == dwarfinfo.FormFlagPresent || attr == uint64(dwarf.AttrSignature)):
+			q.declared = true
+		}
+		got |= dst.bit()
+		if wide > math.MaxUint16 || !t.add(&q, form, dst, implicit) || len(t.ops)-int(q.from) > maxOps {
+			t.ops = t.ops[:q.from]
+			return false
+		}
+	}
+	q.finish(t, got)
+	*p = q
+	return true
 }
 
 // maxOps bounds the attributes of an abbreviation; real ones have some twenty.
@@ -273,14 +315,12 @@ func (t *table) put(code uint64, p prog) {
 func (p *prog) finish(t *table, got uint32) {
 	p.to = int32(len(t.ops))
 	switch p.class {
-	case classType, classNamespace:
-		if got&(fName.bit()|fSpec.bit()) == 0 && p.class == classType {
-			p.skip = true
-		}
+	case classType:
+		p.skip = p.declared || got&(fName.bit()|fSpec.bit()) == 0
+	case classEnum:
+		p.skip = p.declared
 	case classFunction, classVariable:
-		if got&(fName.bit()|fSpec.bit()|fOrigin.bit()) == 0 {
-			p.skip = true
-		}
+		p.skip = got&(fName.bit()|fSpec.bit()|fOrigin.bit()) == 0
 	}
 	p.fixed = -1
 	if p.children && got&fSibling.bit() != 0 {
@@ -305,8 +345,8 @@ func (p *prog) finish(t *table, got uint32) {
 }
 
 // add appends the step over an attribute. Steps over what nobody wants become one.
-func (t *table) add(p *prog, form dwarfinfo.Form, dst field, implicit int64, l layout) bool {
-	o, ok := stepOf(form, l)
+func (t *table) add(p *prog, form dwarfinfo.Form, dst field, implicit int64) bool {
+	o, ok := stepOf(form, t.layout)
 	if !ok {
 		return false
 	}

@@ -81,7 +81,7 @@ func (w *worker) unitOf(u *unit, off uint64, alt bool) *unit {
 	if t := w.foreign[key]; t != nil {
 		return t
 	}
-	t, err := w.open(du, sp)
+	t, err := w.open(du, sp, false)
 	if err != nil {
 		return nil
 	}

@@ -154,7 +154,7 @@ func readRecord(p []byte) record {
 
 func (r record) hit() Hit {
 	h := Hit{Off: r.off, Count: int(r.count), Local: r.flags&flagLocal != 0, External: r.flags&flagExternal != 0,
-		Placed: r.flags&flagPlaced != 0, Untagged: r.flags&flagUntagged != 0, Alt: r.flags&flagAlt != 0}
+		Placed: r.flags&flagPlaced != 0, Untagged: r.flags&flagUntagged != 0, Alt: r.flags&flagAlt != 0, Declared: r.flags&flagDeclared != 0}
 	switch r.kind {
 	case Enumerator:
 		h.Parent = r.aux

@@ -51,6 +51,9 @@ type Hit struct {
 	External bool
 	// Placed functions have code, placed variables a location or a value.
 	Placed bool
+	// Declared functions and variables are defined nowhere that debug information is of: in assembler, or by the linker.
+	// Off is a declaration.
+	Declared bool
 	// Untagged: see Size.
 	Untagged bool
 }

@@ -10,7 +10,7 @@ func mix(a, b, seed uint64) uint64 {
 	return h ^ h>>32
 }
 
-// intern adds a definition, or counts it where an equal one of its name is known. It returns the entry's index.
+// intern adds a definition, or its count where an equal one of its name is known. It returns the entry's index.
 func (w *worker) intern(e entry) (i int, fresh bool) {
 	mask := uint64(len(w.slots) - 1)
 	for k := mix(uint64(e.name), e.sig^uint64(e.kind)<<60, w.seed) & mask; ; k = (k + 1) & mask {
@@ -19,7 +19,6 @@ func (w *worker) intern(e entry) (i int, fresh bool) {
 			if len(w.entries) >= maxEntries {
 				return 0, false
 			}
-			e.count = 1
 			w.entries = append(w.entries, e)
 			w.slots[k] = uint32(len(w.entries))
 			if w.interned++; w.interned > len(w.slots)/2 {
@@ -29,7 +28,10 @@ func (w *worker) intern(e entry) (i int, fresh bool) {
 		}
 		o := &w.entries[s-1]
 		if o.name == e.name && o.sig == e.sig && o.kind == e.kind {
-			o.count++
+			o.count += e.count
+			if o.flags&flagDeclared != 0 && e.flags&flagDeclared == 0 {
+				o.off, o.flags = e.off, e.flags
+			}
 			o.flags &^= flagLocal &^ e.flags // known outside functions, too
 			return int(s - 1), false
 		}

@@ -39,7 +39,7 @@ func (m *merger) name(id uint32) []byte {
 // id is the number of a name, which is added if it is new.
 func (m *merger) id(text []byte) uint32 {
 	if 2*len(m.ends) >= len(m.slots) {
-		m.grow()
+		m.reserve(len(m.slots) + 1)
 	}
 	mask := uint64(len(m.slots) - 1)
 	for k := hashName(text, m.seed) & mask; ; k = (k + 1) & mask {
@@ -56,8 +56,13 @@ func (m *merger) id(text []byte) uint32 {
 	}
 }
 
-func (m *merger) grow() {
-	m.slots = make([]uint32, max(1<<12, 2*len(m.slots)))
+// reserve makes room for n names.
+func (m *merger) reserve(n int) {
+	size := 1 << 12
+	for size < 2*n {
+		size *= 2
+	}
+	m.slots = make([]uint32, size)
 	mask := uint64(len(m.slots) - 1)
 	for i := range m.ends {
 		k := hashName(m.name(uint32(i)), m.seed) & mask
@@ -83,45 +88,55 @@ func hashName[T string | []byte](text T, seed uint64) uint64 {
 	return mix(v, h, seed)
 }
 
-type internKey struct {
-	id   uint32
-	kind Kind
-	sig  uint64
-}
-
 // untaggedEnum marks enums without a tag while the workers' findings are put together.
 const untaggedEnum Kind = 15
 
-// add takes over what a worker found. first holds, for definitions that units share, the record that stands for all.
-func (m *merger) add(w *worker, first map[internKey]uint32) {
-	ids := make(map[name]uint32, len(w.entries)/2)
-	kept := make([]bool, len(w.entries))
+// join takes over what o found. Definitions that both met are counted together.
+func (w *worker) join(o *worker) {
+	w.entries = slices.Grow(w.entries, len(o.entries))
+	moved := make([]uint32, len(o.entries)) // index+1 of entries that are new here
+	var buf [maxInPlace]byte
+	for i := range o.entries {
+		e := o.entries[i]
+		if e.name>>nameShift == secArena {
+			e.name = w.names.inPlace(o.secs.text(e.name, &o.names, &buf))
+		}
+		switch {
+		case e.kind == Enumerator:
+			parent := moved[e.aux]
+			if parent == 0 {
+				continue // of an enum that this one met, too
+			}
+			e.aux = uint64(parent - 1)
+		case e.flags&flagPlaced == 0:
+			if at, fresh := w.intern(e); fresh {
+				moved[i] = uint32(at + 1)
+			}
+			continue
+		}
+		if len(w.entries) < maxEntries {
+			w.entries = append(w.entries, e)
+		}
+	}
+	*o = worker{}
+}
+
+// add takes over what a worker found.
+func (m *merger) add(w *worker) {
+	m.recs = make([]record, 0, len(w.entries))
+	m.owner = make([]uint32, 0, len(w.entries))
+	m.blob = make([]byte, 0, 16*len(w.entries))
+	m.reserve(len(w.entries) / 2)
 	var buf [maxInPlace]byte
 	for i := range w.entries {
 		e := &w.entries[i]
-		if e.kind == Enumerator && !kept[e.aux] {
-			continue // of an enum that another worker met before
+		if e.kind == untaggedEnum {
+			continue
 		}
-		id, ok := ids[e.name]
-		if !ok {
-			text := w.secs.text(e.name, &w.names, &buf)
-			if len(text) == 0 {
-				continue
-			}
-			id = m.id(text)
-			ids[e.name] = id
+		text := w.secs.text(e.name, &w.names, &buf)
+		if len(text) == 0 {
+			continue
 		}
-		shared := e.kind != Enumerator && e.flags&flagPlaced == 0
-		if shared {
-			key := internKey{id, e.kind, e.sig}
-			if r, ok := first[key]; ok {
-				m.recs[r].count += e.count
-				m.recs[r].flags &^= flagLocal &^ e.flags
-				continue
-			}
-			first[key] = uint32(len(m.recs))
-		}
-		kept[i] = true
 		r := record{off: e.off &^ (1 << altShift), aux: e.aux, count: e.count, line: uint32(e.sig & lineMask), kind: e.kind, flags: e.flags}
 		if e.off>>altShift != 0 {
 			r.flags |= flagAlt
@@ -130,7 +145,7 @@ func (m *merger) add(w *worker, first map[internKey]uint32) {
 			r.aux = w.entries[e.aux].off &^ (1 << altShift)
 		}
 		m.recs = append(m.recs, r)
-		m.owner = append(m.owner, id)
+		m.owner = append(m.owner, m.id(text))
 	}
 }
 
@@ -138,23 +153,17 @@ func (m *merger) add(w *worker, first map[internKey]uint32) {
 // name i begin.
 func (m *merger) group() (starts []uint32) {
 	starts = make([]uint32, len(m.ends)+1)
-	n := 0
-	for i := range m.recs {
-		if m.recs[i].kind != untaggedEnum {
-			starts[m.owner[i]+1]++
-			n++
-		}
+	for _, id := range m.owner {
+		starts[id+1]++
 	}
 	for i := range m.ends {
 		starts[i+1] += starts[i]
 	}
 	at := slices.Clone(starts)
-	out := make([]record, n)
-	for i := range m.recs {
-		if m.recs[i].kind != untaggedEnum {
-			out[at[m.owner[i]]] = m.recs[i]
-			at[m.owner[i]]++
-		}
+	out := make([]record, len(m.recs))
+	for i, id := range m.owner {
+		out[at[id]] = m.recs[i]
+		at[id]++
 	}
 	m.recs, m.owner = out, nil
 	end := uint32(0)
@@ -175,6 +184,7 @@ func (m *merger) group() (starts []uint32) {
 func better(a, b record) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind),
 		cmp.Compare(b.flags&flagPlaced, a.flags&flagPlaced),
+		cmp.Compare(a.flags&flagDeclared, b.flags&flagDeclared),
 		cmp.Compare(b.flags&flagExternal, a.flags&flagExternal),
 		cmp.Compare(a.flags&flagLocal, b.flags&flagLocal),
 		cmp.Compare(b.count, a.count),
@@ -191,7 +201,7 @@ func bound(out, all []record) int {
 		if i > 0 && all[i-1].kind != r.kind {
 			first = n
 		}
-		if n-first == maxHits || placedBefore(out[first:n], r) {
+		if n-first == maxHits || known(out[first:n], r) {
 			continue
 		}
 		out[n] = r
@@ -200,10 +210,24 @@ func bound(out, all []record) int {
 	return n
 }
 
-// placedBefore reports whether r is an abstract instance of one of those.
-func placedBefore(those []record, r record) bool {
-	if r.kind != Function && r.kind != Variable || r.flags&flagPlaced != 0 {
+// known reports whether r is one of those, whose name lies elsewhere, or an abstract instance or a declaration of one.
+func known(those []record, r record) bool {
+	if r.flags&flagPlaced != 0 || r.kind == Enumerator {
 		return false
 	}
-	return slices.ContainsFunc(those, func(o record) bool { return o.flags&flagPlaced != 0 && o.line == r.line })
+	if r.flags&flagDeclared != 0 && len(those) > 0 {
+		return true
+	}
+	for i := range those {
+		o := &those[i]
+		switch {
+		case o.line != r.line:
+		case r.kind == Function || r.kind == Variable:
+			return true
+		case o.aux == r.aux:
+			o.count += r.count
+			return true
+		}
+	}
+	return false
 }

@@ -182,7 +182,7 @@ func (w *worker) addType(u *unit, p *prog, at int) {
 	size := v.get(fSize)
 	ref, hasType := v.v[fType], v.has&fType.bit() != 0
 	alt := v.alt&fType.bit() != 0
-	e, fresh := w.intern(entry{name: n, sig: signature(size, line), off: u.place(at), aux: size, kind: p.kind, flags: w.local()})
+	e, fresh := w.intern(entry{name: n, sig: signature(size, line), off: u.place(at), aux: size, count: 1, kind: p.kind, flags: w.local()})
 	if !fresh || p.kind != Typedef || !hasType {
 		return
 	}
@@ -220,7 +220,7 @@ func (w *worker) addEnum(u *unit, p *prog, at, pos int) (step, int) {
 		}
 		kind = untaggedEnum
 	}
-	i, fresh := w.intern(entry{name: w.qualify(tag), sig: signature(size, line), off: u.place(at), aux: size, kind: kind, flags: w.local()})
+	i, fresh := w.intern(entry{name: w.qualify(tag), sig: signature(size, line), off: u.place(at), aux: size, count: 1, kind: kind, flags: w.local()})
 	if !fresh || !p.children {
 		w.v.has, w.v.v[fSibling] = 0, sibling
 		if hasSibling {
@@ -290,13 +290,11 @@ func (w *worker) enumerators(u *unit, e, pos int) int {
 // addCode indexes a function or variable.
 func (w *worker) addCode(u *unit, p *prog, at int) {
 	v := &w.v
-	if p.skip || v.is(fDecl) {
-		if u.scoped && len(w.prefix) > 0 {
-			if w.declared == nil {
-				w.declared = make(map[uint64]string)
-			}
-			w.declared[uint64(at)] = string(w.prefix)
-		}
+	if p.skip {
+		return
+	}
+	if p.declared || v.is(fDecl) {
+		w.addDeclared(u, p, at)
 		return
 	}
 	e := entry{name: name(v.get(fName)), off: u.place(at), aux: v.get(fAddr), count: 1, kind: p.kind}
@@ -331,4 +329,20 @@ func (w *worker) addCode(u *unit, p *prog, at int) {
 	if len(w.entries) < maxEntries {
 		w.entries = append(w.entries, e)
 	}
+}
+
+// addDeclared indexes the declaration of a function or variable: the only thing that is known of what was written in assembler or
+// comes from the linker.
+func (w *worker) addDeclared(u *unit, p *prog, at int) {
+	n := name(w.v.get(fName))
+	if n == 0 {
+		return
+	}
+	if len(w.prefix) > 0 && u.scoped {
+		if w.declared == nil {
+			w.declared = make(map[uint64]string)
+		}
+		w.declared[uint64(at)] = string(w.prefix)
+	}
+	w.intern(entry{name: w.qualify(n), sig: signature(0, w.v.get(fLine)), off: u.place(at), count: 1, kind: p.kind, flags: flagDeclared})
 }

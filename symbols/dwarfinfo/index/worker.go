@@ -25,6 +25,7 @@ const (
 	flagPlaced                     // it has code, or a location or value
 	flagUntagged                   // a typedef of a struct or union without a tag, whose size it has
 	flagAlt                        // in the alt file
+	flagDeclared                   // a declaration
 )
 
 const (
@@ -42,10 +43,12 @@ type worker struct {
 	seed     uint64
 	interned int
 
-	tables  map[tableKey]*table
-	held    int // bytes of abbreviations that tables hold
-	budget  int // bytes of abbreviations that may still be compiled
-	foreign map[uint64]*unit
+	current    *table // of the unit that is scanned
+	currentKey tableKey
+	tables     map[tableKey]*table // of others that it refers to
+	held       int                 // bytes of abbreviations that tables hold
+	budget     int                 // bytes of abbreviations that may still be compiled
+	foreign    map[uint64]*unit
 
 	prefix   []byte // of names in the current scope: "core::option::"
 	scopes   []scope
@@ -70,31 +73,47 @@ func newWorker(secs *sections, seed uint64, budget int) *worker {
 	return &worker{secs: secs, seed: seed, budget: budget, slots: make([]uint32, 1<<16), tables: make(map[tableKey]*table)}
 }
 
-// open makes a unit ready to be decoded.
-func (w *worker) open(du *dwarfinfo.Unit, sp *space) (*unit, error) {
+// open makes a unit ready to be decoded: the one to scan next, or one that it refers to.
+func (w *worker) open(du *dwarfinfo.Unit, sp *space, scan bool) (*unit, error) {
 	u := &unit{Unit: du, names: &w.names, space: sp, info: sp.d.Info[:min(du.End, uint64(len(sp.d.Info)))], big: sp.d.Order.Uint16([]byte{0, 1}) == 1, offSize: 4}
 	if du.Dwarf64 {
 		u.offSize = 8
 	}
-	if err := w.compile(u); err != nil {
+	if err := w.compile(u, scan); err != nil {
 		return nil, err
 	}
 	return u, u.readRoot()
 }
 
-func (w *worker) compile(u *unit) error {
+// compile finds a unit's abbreviations. Units that are scanned take turns with one table.
+func (w *worker) compile(u *unit, scan bool) error {
 	key := tableKey{u.space.id, u.AbbrevOffset(), u.layout()}
-	if t := w.tables[key]; t != nil {
-		u.tab = t
+	if scan && w.current != nil && w.currentKey == key {
+		u.tab = w.current
+		return nil
+	}
+	if u.tab = w.tables[key]; u.tab != nil {
 		return nil
 	}
 	if w.budget <= 0 {
 		return fmt.Errorf("%s: the unit at %#x of .debug_info: abbreviations of all units together are too long", u.space.d.Name, u.Off)
 	}
-	t, n, err := compile(u.space.d.Abbrev, key.off, key.layout)
+	t := new(table)
+	if scan {
+		if w.current == nil {
+			w.current = t
+		}
+		t = w.current
+		w.currentKey = key
+	}
+	n, err := t.read(u.space.d.Abbrev, key.off, key.layout)
 	w.budget -= n
 	if err != nil && len(t.dense) == 0 && len(t.sparse) == 0 {
 		return fmt.Errorf("%s: the unit at %#x of .debug_info: .debug_abbrev at %#x: %w", u.space.d.Name, u.Off, key.off, err)
+	}
+	u.tab = t
+	if scan {
+		return nil
 	}
 	if w.held += n; w.held > maxHeld {
 		clear(w.tables)
@@ -102,7 +121,6 @@ func (w *worker) compile(u *unit) error {
 		w.held = n
 	}
 	w.tables[key] = t
-	u.tab = t
 	return nil
 }
 
