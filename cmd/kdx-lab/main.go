@@ -45,6 +45,7 @@ func commands() []command {
 		{name: "test", args: "[--only REGEXP] [--kdx PROGRAM] DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
 		{name: "short", args: "", short: "one panic a kernel, opened by kdx and held against the truth", run: runShort},
 		{name: "all", args: "[--only REGEXP] [--kdx PROGRAM]", short: "every leg: kernels, ways to die, variants, forms", run: runAll},
+		{name: "measure", args: "[--anon] PROGRAM…", short: "how long a program takes, and how much memory", run: runMeasure},
 		{name: "guest", args: "VERB", short: "what runs inside the guest", hidden: true, run: runGuest},
 	}
 }
