@@ -16,8 +16,8 @@ type System struct {
 	Kernel      string      `json:"kernel"` // where types and symbols come from
 	DumpFiles   []string    `json:"dump_files"`
 	Format      string      `json:"format"`
-	Partial     bool        `json:"partial"`    // pages were left out
-	Incomplete  bool        `json:"incomplete"` // the dump was cut short
+	Partial     bool        `json:"partial"`        // pages were left out
+	Incomplete  bool        `json:"incomplete"`     // the dump was cut short
 	Live        bool        `json:"live,omitempty"` // the running kernel
 	Distilled   string      `json:"distilled,omitempty"`
 	VMCoreInfo  string      `json:"vmcoreinfo,omitempty"` // how it was found, if not as the dump's note
