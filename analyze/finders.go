@@ -46,17 +46,27 @@ func newChains(c *kernel.Config, opt Options) error {
 		table = leftOut("the symbols of the dump were left out (--no-kallsyms)")
 	}
 	syms := []symbols.SymbolFinder{table}
-	if opt.Vmlinux != "" {
-		bare.Symbols = own.Sharing()
-		bare.Symbols.AddSymbols(symbols.LazySymbols("kallsyms", f.openKallsyms)) // the dump's own word on which kernel it is
-		given, err := openVmlinux(kernel.New(bare), opt)
-		if err != nil {
+	var given givenKernel
+	bare.Symbols = own.Sharing()
+	bare.Symbols.AddSymbols(symbols.LazySymbols("kallsyms", f.openKallsyms)) // the dump's own word on which kernel it is
+	opt.Debug.indexes = new(indexes)
+	c.Close = opt.Debug.indexes.wait
+	kd := newKernelDebug(kernel.New(bare), opt)
+	switch {
+	case opt.Vmlinux != "":
+		var err error
+		if given, err = openVmlinux(kernel.New(bare), opt); err != nil {
 			return err
 		}
-		if !opt.NoKallsyms {
-			given = insteadOf(table, given)
-		}
-		syms = append(syms, given)
+		kd.image = given.types
+	case opt.Debug.Search:
+		given.syms = symbols.LazySymbols("vmlinux", kd.symbols)
+	}
+	if given.syms != nil && !opt.NoKallsyms {
+		given.syms = insteadOf(table, given.syms)
+	}
+	if given.syms != nil {
+		syms = append(syms, given.syms)
 	}
 	for _, s := range syms {
 		own.AddSymbols(s)
@@ -70,40 +80,65 @@ func newChains(c *kernel.Config, opt Options) error {
 			chain.AddTypes(leftOut("the symbols of the dump, which say where its types are, were left out (--no-kallsyms)"))
 		}
 	}
-	f.addTypes(own, all, debug, opt)
-	f.addRows(all, debug, opt)
+	f.addTypes(own, all, debug, kd, opt)
+	f.addRows(all, debug, kd, opt)
+	kd.addTo(debug)
 	c.Symbols, c.Debug = all, debug
 	return nil
 }
 
-func (f *finders) addTypes(own, all, debug *symbols.Chain, opt Options) {
+// addTypes: analysis asks debug information only where the dump has no types at all. People's questions go to the dump first,
+// too, where the two are equal; but what debug information says of a variable is better than a declaration kept by hand.
+func (f *finders) addTypes(own, all, debug *symbols.Chain, kd *kernelDebug, opt Options) {
 	if opt.NoBTF {
 		out := leftOut("the types of the dump were left out (--no-btf)")
-		own.AddTypes(out)
-		all.AddTypes(out)
-		debug.AddTypes(out)
+		for _, chain := range []*symbols.Chain{own, all, debug} {
+			chain.AddTypes(out)
+			chain.AddTypes(kd.typeFinder())
+		}
 		return
 	}
 	types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.btf() })
 	declared := decls.New(cdecl.Lookup{Types: own, PointerSize: uint64(f.k.Image().Info().WordSize)})
-	own.AddTypes(types)
-	own.AddTypes(declared)
-	for _, chain := range []*symbols.Chain{all, debug} {
+	instead := symbols.LazyTypes(dwarfName, func() (symbols.TypeFinder, error) {
+		if _, err := f.btf(); err == nil {
+			return leftOut("the dump's own types are there"), nil
+		}
+		return kd.typeFinder(), nil
+	})
+	for _, chain := range []*symbols.Chain{own, all} {
 		chain.AddTypes(types)
 		chain.AddTypes(declared)
-		chain.AddTypes(moduleTypes{f.mods})
+		chain.AddTypes(instead)
 	}
+	all.AddTypes(moduleTypes{f.mods})
+	debug.AddTypes(types)
+	debug.AddTypes(kd.typeFinder())
+	debug.AddTypes(declared)
+	debug.AddTypes(moduleTypes{f.mods})
 }
 
-func (f *finders) addRows(all, debug *symbols.Chain, opt Options) {
-	for _, chain := range []*symbols.Chain{all, debug} {
-		if opt.NoORC {
-			chain.AddRows(leftOut("the unwind tables of the dump were left out (--no-orc)"))
-			continue
+func (f *finders) addRows(all, debug *symbols.Chain, kd *kernelDebug, opt Options) {
+	if opt.NoORC {
+		out := leftOut("the unwind tables of the dump were left out (--no-orc)")
+		for _, chain := range []*symbols.Chain{all, debug} {
+			chain.AddRows(out)
+			chain.AddRows(kd.rowFinder())
 		}
-		chain.AddRows(symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() }))
-		chain.AddRows(f.mods)
+		return
 	}
+	tables := symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.orc() })
+	all.AddRows(tables)
+	all.AddRows(f.mods)
+	all.AddRows(symbols.LazyRows(dwarfName, func() (symbols.RowFinder, error) {
+		if _, err := f.orc(); err == nil {
+			return leftOut("the dump's own unwind tables are there"), nil
+		}
+		return kd.rowFinder(), nil
+	}))
+	debug.AddRows(kd.rowFinder())
+	debug.AddRows(tables)
+	debug.AddRows(f.mods)
 }
 
 // insteadOf is a vmlinux: it is asked only if the dump's own symbols can't all be read, or are functions alone
@@ -182,13 +217,15 @@ func kallsymsOptions(k *kernel.Kernel) kallsyms.Options {
 	return kallsyms.Options{Order: k.ByteOrder(), WordSize: int(k.WordSize()), Stext: stext}
 }
 
+// imageLimit bounds a search of the kernel image: text and read-only data of the largest distribution kernels end within 64 MiB.
+const imageLimit = 128 << 20
+
 // scanKallsyms finds the table in the image's read-only data, behind the text.
 func scanKallsyms(k *kernel.Kernel) (kallsyms.Location, error) {
 	opt := kallsymsOptions(k)
 	if opt.Stext == 0 {
 		return kallsyms.Location{}, fmt.Errorf("kallsyms: VMCOREINFO has neither kallsyms_names nor _stext to search from")
 	}
-	const imageLimit = 128 << 20 // text and read-only data of the largest distribution kernels end within 64 MiB
 	return kallsyms.Scan(k, opt.Stext, opt.Stext+imageLimit, opt)
 }
 

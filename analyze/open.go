@@ -24,6 +24,7 @@ type Options struct {
 	// Tables, if known from FindTables, spare a search of the kernel's memory.
 	Tables Tables
 	Bootstrap
+	Debug DebugOptions
 }
 
 // Bootstrap is what a person says of a dump that does not say itself where its kernel is.

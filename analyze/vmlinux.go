@@ -3,12 +3,13 @@ package analyze
 import (
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
-	"strings"
 
+	"kdx/analyze/debugfiles"
 	"kdx/analyze/kernel"
-	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
+	"kdx/internal/unpack"
 	"kdx/symbols"
 	"kdx/symbols/elfsym"
 )
@@ -24,21 +25,40 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s is of another kernel than the dump: its %s is %s, the dump's is %s (--force takes it all the same)", e.Path, e.What, e.InFile, e.InDump)
 }
 
-// openVmlinux opens a given kernel file, which must be the dump's unless it is forced. own knows the kernel's own tables.
-func openVmlinux(own *kernel.Kernel, opt Options) (symbols.SymbolFinder, error) {
-	file, err := elfsym.Open(opt.Vmlinux)
+// givenKernel is a kernel's file that was given, as finders. types is nil but for a boot image, which has no DWARF.
+type givenKernel struct {
+	syms  symbols.SymbolFinder
+	types symbols.TypeFinder
+}
+
+// openVmlinux opens a given kernel file, packed or not, which must be the dump's unless it is forced. own knows the kernel's
+// own tables.
+func openVmlinux(own *kernel.Kernel, opt Options) (givenKernel, error) {
+	u, err := unpack.Open(opt.Debug.context(), opt.Vmlinux, opt.Debug.Files.Unpack)
 	if err != nil {
-		return nil, err
+		return givenKernel{}, err
 	}
-	if mismatch := checkVmlinux(own, file, opt.Vmlinux); mismatch != nil {
-		if !opt.Force {
-			file.Close()
-			return nil, mismatch
+	g, err := finderOf(own, u, opt)
+	if err != nil {
+		u.Close()
+	}
+	return g, err
+}
+
+func finderOf(own *kernel.Kernel, u *unpack.File, opt Options) (givenKernel, error) {
+	file, err := elfsym.New(u, u.Size, opt.Vmlinux)
+	if errors.Is(err, elfsym.ErrNoSymbols) {
+		image, err := openBootImage(own, u)
+		if err != nil {
+			return givenKernel{}, err
 		}
-		opt.Log.Warn("vmlinux is used although it does not match", "err", mismatch)
+		return givenKernel{symbols.LazySymbols("vmlinux", image.symbols), symbols.LazyTypes("vmlinux", image.types)}, opt.accept(own, image)
 	}
-	return symbols.LazySymbols("vmlinux", func() (symbols.SymbolFinder, error) {
-		defer file.Close()
+	if err != nil {
+		return givenKernel{}, err
+	}
+	syms := symbols.LazySymbols("vmlinux", func() (symbols.SymbolFinder, error) {
+		defer u.Close()
 		shift, err := shiftOf(own, file)
 		if err != nil {
 			return nil, err
@@ -49,7 +69,26 @@ func openVmlinux(own *kernel.Kernel, opt Options) (symbols.SymbolFinder, error) 
 		}
 		late(own, firstAddress(t.SymbolsNamed))
 		return t, nil
-	}), nil
+	})
+	return givenKernel{syms: syms}, opt.accept(own, file)
+}
+
+// accept refuses the file of another kernel, unless it is forced.
+func (opt *Options) accept(own *kernel.Kernel, file identity) error {
+	mismatch := checkVmlinux(own, file, opt.Vmlinux)
+	if mismatch == nil || !opt.Force {
+		return mismatch
+	}
+	opt.Log.Warn("vmlinux is used although it does not match", "err", mismatch)
+	return nil
+}
+
+// identity is what a kernel's file says of itself.
+type identity interface {
+	Arch() elf.Machine
+	BuildID() string
+	Banner() string
+	Release() string
 }
 
 // shiftOf is by how much the dump's kernel was moved from where the file says it is linked, modulo 2^64.
@@ -68,16 +107,16 @@ func shiftOf(own *kernel.Kernel, file *elfsym.File) (uint64, error) {
 
 // checkVmlinux compares build-ids, and where these differ or lack, banners: some stable kernels put garbage in
 // VMCOREINFO's BUILD-ID, and the banner has compiler and build time.
-func checkVmlinux(own *kernel.Kernel, f *elfsym.File, path string) error {
-	if m := own.Image().Info().Machine; m == dumpfmt.MachineX86_64 && f.Machine != elf.EM_X86_64 {
-		return &MismatchError{path, "machine", f.Machine.String(), string(m)}
+func checkVmlinux(own *kernel.Kernel, f identity, path string) error {
+	if m := own.Image().Info().Machine; m == dumpfmt.MachineX86_64 && f.Arch() != elf.EM_X86_64 {
+		return &MismatchError{path, "machine", f.Arch().String(), string(m)}
 	}
 	inFile := f.BuildID()
-	inDump, _ := own.VMCoreInfo().Get("BUILD-ID")
-	if inFile != "" && inFile == inDump {
+	if said, ok := own.VMCoreInfo().Get("BUILD-ID"); ok && inFile == said {
 		return nil
 	}
-	banner := strings.TrimRight(dumpBanner(own), "\n")
+	want, _ := debugfiles.Want(context.Background(), own, nil)
+	inDump, banner := want.BuildID, want.Banner
 	if b := f.Banner(); b != "" && banner != "" {
 		if b == banner {
 			return nil
@@ -105,18 +144,4 @@ func withRelease(id, release string) string {
 func release(k *kernel.Kernel) string {
 	r, _ := k.VMCoreInfo().Get("OSRELEASE")
 	return r
-}
-
-// dumpBanner is linux_banner as it stands in the dump, "" if it can't be read.
-func dumpBanner(k *kernel.Kernel) string {
-	s, err := k.Symbol("linux_banner")
-	if err != nil {
-		return ""
-	}
-	const limit = 1024
-	text, err := k.View(context.Background()).CString(vmem.Addr(s.Addr), limit)
-	if err != nil {
-		return ""
-	}
-	return text
 }

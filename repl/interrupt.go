@@ -15,8 +15,9 @@ var errInterrupted = errors.New("interrupted")
 type interrupts struct {
 	mu      sync.Mutex
 	cancel  context.CancelCauseFunc
-	count   int  // since the command began
-	pending bool // it came when no command was running
+	running context.Context // of the command that runs
+	count   int             // since the command began
+	pending bool            // it came when no command was running
 	give    func()
 }
 
@@ -55,13 +56,23 @@ func (in *interrupts) command(ctx context.Context) (context.Context, context.Can
 	ctx, cancel := context.WithCancelCause(ctx)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.cancel, in.count = cancel, 0
+	in.cancel, in.count, in.running = cancel, 0, ctx
 	return ctx, func(err error) {
 		in.mu.Lock()
-		in.cancel = nil
+		in.cancel, in.running = nil, nil
 		in.mu.Unlock()
 		cancel(err)
 	}
+}
+
+// foreground is the context of the command that runs.
+func (in *interrupts) foreground() context.Context {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.running == nil {
+		return context.Background()
+	}
+	return in.running
 }
 
 // take reports and forgets a Ctrl-C that came between commands.

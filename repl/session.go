@@ -81,6 +81,9 @@ func New(cfg Config) *Session {
 	return s
 }
 
+// Foreground is the context of the command that runs just now: it ends with Ctrl-C.
+func (s *Session) Foreground() context.Context { return s.interrupts.foreground() }
+
 // State is what commands share.
 func (s *Session) State() *commands.State { return s.state }
 

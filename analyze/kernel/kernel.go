@@ -24,6 +24,7 @@ type Kernel struct {
 	vci  *vmcoreinfo.Info
 	syms *symbols.Chain
 	all  *symbols.Chain
+	end  func()
 	log  *slog.Logger
 
 	percpu   func() ([]uint64, error)
@@ -38,12 +39,13 @@ type Config struct {
 	VMCoreInfo *vmcoreinfo.Info
 	Symbols    *symbols.Chain
 	Debug      *symbols.Chain // nil: the same as Symbols
+	Close      func()         // ends what goes on behind answers; may be nil
 	Log        *slog.Logger
 }
 
 // New makes a Kernel.
 func New(c Config) *Kernel {
-	k := &Kernel{img: c.Image, arch: c.Arch, vci: c.VMCoreInfo, syms: c.Symbols, all: c.Debug, log: c.Log}
+	k := &Kernel{img: c.Image, arch: c.Arch, vci: c.VMCoreInfo, syms: c.Symbols, all: c.Debug, end: c.Close, log: c.Log}
 	if k.all == nil {
 		k.all = k.syms
 	}
@@ -53,6 +55,14 @@ func New(c Config) *Kernel {
 	k.percpu = sync.OnceValues(k.readPerCPUOffsets)
 	k.cpus = sync.OnceValues(k.readCPUs)
 	return k
+}
+
+// Close waits for what goes on behind the answers that were given: indexes that are being written to the cache. The image
+// stays open.
+func (k *Kernel) Close() {
+	if k.end != nil {
+		k.end()
+	}
 }
 
 // Image is the dump.

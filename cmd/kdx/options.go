@@ -46,9 +46,15 @@ type opened struct {
 	kernel   *kernel.Kernel
 	progress *repl.Progress
 	log      *slog.Logger
+	session  *repl.Session // nil before there is one
 }
 
-func (o *opened) Close() { o.img.Close() }
+func (o *opened) Close() {
+	if o.kernel != nil {
+		o.kernel.Close()
+	}
+	o.img.Close()
+}
 
 // files sorts what a command line names: a dump, or with --live none.
 func (o *options) files(paths []string) (named, error) {
@@ -105,6 +111,7 @@ func (o *options) open(ctx context.Context, n named, std stdio) (*opened, error)
 	}
 	opt, err := o.analyze(x, n.vmlinux)
 	if err == nil {
+		opt.Debug = debugOptions(x, n.dumps)
 		x.progress.Begin("opening the kernel")
 		x.kernel, err = analyze.Open(ctx, x.img, opt)
 		x.progress.End()
@@ -134,7 +141,11 @@ func (o *options) session(x *opened, std stdio) *repl.Session {
 	if !o.noPager {
 		cfg.Pager = repl.PagerFromEnvironment()
 	}
-	return repl.New(cfg)
+	s := repl.New(cfg)
+	if x != nil {
+		x.session = s
+	}
+	return s
 }
 
 // openStatus is the exit code for a dump or kernel that can't be opened.

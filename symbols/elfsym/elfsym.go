@@ -79,7 +79,7 @@ func New(r io.ReaderAt, size int64, path string) (f *File, err error) {
 	}
 	f = &File{Path: path, Machine: e.Machine, Class: e.Class, Order: e.ByteOrder, r: r, size: size, elf: e}
 	if e.SectionByType(elf.SHT_SYMTAB) == nil {
-		return nil, fmt.Errorf("%s: %w", path, errNoSymbols)
+		return nil, fmt.Errorf("%s: %w", path, ErrNoSymbols)
 	}
 	f.table = sync.OnceValues(func() (t *table, err error) {
 		defer func() {
@@ -110,6 +110,9 @@ func recognise(r io.ReaderAt, path string) error {
 	}
 	return fmt.Errorf("%s is not an ELF file", path)
 }
+
+// Arch is the file's machine.
+func (f *File) Arch() elf.Machine { return f.Machine }
 
 // Close closes the file.
 func (f *File) Close() error {

@@ -35,12 +35,13 @@ func (t *table) name(i int) string {
 	return t.strings[e.name : e.name+uint32(e.length)]
 }
 
-var errNoSymbols = errors.New("it has no symbol table: it is a stripped vmlinux, or no kernel at all")
+// ErrNoSymbols: the file was stripped of its symbols, as the kernel in a boot image is.
+var ErrNoSymbols = errors.New("it has no symbol table: it is a stripped vmlinux, or no kernel at all")
 
 func (f *File) readTable() (*table, error) {
 	symtab := f.elf.SectionByType(elf.SHT_SYMTAB)
 	if symtab == nil {
-		return nil, errNoSymbols
+		return nil, ErrNoSymbols
 	}
 	raw, err := f.section(symtab, maxSymtab)
 	if err != nil {
@@ -66,7 +67,7 @@ func (f *File) readTable() (*table, error) {
 		}
 	}
 	if len(t.entries) == 0 {
-		return nil, errNoSymbols
+		return nil, ErrNoSymbols
 	}
 	t.sort()
 	t.index = sync.OnceValue(func() *nameindex.Index { return nameindex.New(len(t.entries), t.name) })
