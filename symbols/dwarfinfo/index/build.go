@@ -94,6 +94,12 @@ func build(ctx context.Context, d *dwarfinfo.Data, opt Options) ([]byte, error) 
 	var b []byte
 	err := mapfile.Guard(d.Name, func() (err error) {
 		m := &merger{seed: seed}
+		for _, w := range workers {
+			if len(w.entries) >= maxEntries {
+				opt.Log.Warn("there are more definitions than can be right; not all of them are indexed", "file", d.Name, "kept", maxEntries)
+				break
+			}
+		}
 		for _, w := range workers[1:] {
 			workers[0].join(w)
 		}

@@ -72,6 +72,7 @@ type class uint8
 
 const (
 	classRaw class = iota // not compiled yet
+	classBad              // it makes no sense
 	classSkip
 	classRoot
 	classType
@@ -113,7 +114,11 @@ func (t *table) find(code uint64) *prog {
 	} else if p = t.sparse[code]; p == nil {
 		return nil
 	}
-	if p.class == classRaw && !t.compile(p) {
+	if p.class > classBad {
+		return p
+	}
+	if p.class == classBad || !t.compile(p) {
+		p.class = classBad
 		return nil
 	}
 	return p
@@ -276,6 +281,9 @@ func (t *table) compile(p *prog) bool {
 			break
 		}
 		dst := s.wants.want(attr)
+		if got&dst.bit() != 0 {
+			dst = fNone // a second time
+		}
 		switch {
 		case attr == attrGNUAddrBase && q.class == classRoot:
 			dst = fAddrBase
@@ -353,6 +361,9 @@ func (t *table) add(p *prog, form dwarfinfo.Form, dst field, implicit int64) boo
 	if dst == fAddr && p.class == classVariable && o.code != opBlock && o.code != opBlockULEB && o.code != opIndirect {
 		dst = fValue // a list of locations
 	}
+	if dst == fName && (o.code < opString || o.code > opStrxULEB) {
+		dst = fNone
+	}
 	o.dst = dst
 	if o.code == opConst {
 		if dst == fNone {
@@ -380,7 +391,7 @@ func (t *table) add(p *prog, form dwarfinfo.Form, dst field, implicit int64) boo
 			o.code = opULEB
 		}
 	}
-	if last := len(t.ops) - 1; o.code == opSkip && last >= int(p.from) && t.ops[last].code == opSkip {
+	if last := len(t.ops) - 1; o.code == opSkip && last >= int(p.from) && t.ops[last].code == opSkip && t.ops[last].n < math.MaxUint16/2 {
 		t.ops[last].n += o.n
 		return true
 	}

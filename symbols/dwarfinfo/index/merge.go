@@ -8,6 +8,9 @@ import (
 // maxHits bounds the definitions of one name and kind that are kept.
 const maxHits = 256
 
+// maxBlob bounds all names together, which may overlap in the file; kernels have 3 MB.
+const maxBlob = 128 << 20
+
 // merger puts what the workers found together.
 type merger struct {
 	seed  uint64
@@ -134,7 +137,7 @@ func (m *merger) add(w *worker) {
 			continue
 		}
 		text := w.secs.text(e.name, &w.names, &buf)
-		if len(text) == 0 {
+		if len(text) == 0 || len(m.blob)+len(text) > maxBlob {
 			continue
 		}
 		r := record{off: e.off &^ (1 << altShift), aux: e.aux, count: e.count, line: uint32(e.sig & lineMask), kind: e.kind, flags: e.flags}

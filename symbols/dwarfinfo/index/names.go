@@ -37,6 +37,9 @@ func (a *arena) inPlace(b []byte) name {
 	if n, ok := a.known[string(b)]; ok {
 		return n
 	}
+	if len(a.bytes)+len(b) > maxArena {
+		return 0
+	}
 	if a.known == nil {
 		a.known = make(map[string]name)
 	}
@@ -70,12 +73,16 @@ func (s *sections) text(n name, a *arena, buf *[maxInPlace]byte) []byte {
 		return nil
 	}
 	rest := section[off:]
-	end := bytes.IndexByte(rest, 0)
-	if end < 0 || end > maxName {
+	end := bytes.IndexByte(rest[:min(len(rest), maxName)], 0)
+	if end < 0 {
 		return nil
 	}
 	return rest[:end]
 }
 
-// maxName bounds names; those of C++ and Rust have some thousand bytes.
-const maxName = 1 << 16
+const (
+	// maxName bounds names; those of C++ and Rust have some thousand bytes.
+	maxName = 1 << 13
+	// maxArena bounds what scopes in scopes can make of few bytes of a file.
+	maxArena = 32 << 20
+)

@@ -30,8 +30,8 @@ const (
 
 const (
 	altShift = 63
-	// maxEntries bounds what a file can make us hold: kernels have some 400,000.
-	maxEntries = 1 << 24
+	// maxEntries bounds what a file can make us hold: kernels have some 200,000.
+	maxEntries = 1 << 22
 )
 
 // worker scans units. It belongs to one goroutine.
