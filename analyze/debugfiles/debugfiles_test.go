@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -98,5 +101,24 @@ func TestFind(t *testing.T) {
 	cancel()
 	if _, err := Find(ctx, k.Image(), k, nil, debuginfo.Options{Root: root}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestDocs: docs/debuginfo.md names each member of the JSON.
+func TestDocs(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/debuginfo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []any{Report{}, Module{}, Search{}, Found{}, Place{}, debuginfo.Hint{}} {
+		for f := range reflect.TypeOf(x).Fields() {
+			name := f.Tag.Get("json")
+			if name == "" || name == "-" {
+				continue
+			}
+			if !regexp.MustCompile("[`.]" + name + "[`.\\[]").Match(doc) {
+				t.Errorf("docs/debuginfo.md does not name %s", name)
+			}
+		}
 	}
 }

@@ -91,7 +91,7 @@ func findDebugFiles(ctx context.Context, x *opened, n named, download bool) (*de
 	rep, err := debugfiles.Find(ctx, x.img, k, n.dumps, opt)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return nil, &statusError{repl.Interrupted, err}
+		return nil, &statusError{repl.Interrupted, errors.New("interrupted; what was fetched is kept, and the next download goes on from there")}
 	case err != nil:
 		return nil, &statusError{repl.Failed, err}
 	case kerr != nil:

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -204,4 +205,41 @@ func TestPlaces(t *testing.T) {
 	if _, err := At(filepath.Join(readOnly, "x"), 1); err == nil {
 		t.Error("a directory was made in one that is read-only")
 	}
+}
+
+// TestTwice: many make and read the same files at once, as several processes do.
+func TestTwice(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			c, err := At(dir, 1<<20)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for i := range 20 {
+				key := strings.Repeat("k", i%3)
+				want := "text of " + key
+				s, err := get(c, key)
+				if err == nil && s != want {
+					t.Errorf("%q holds %q", key, s)
+				}
+				e, err := c.Create(key)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := e.Write([]byte(want)); err != nil {
+					t.Error(err)
+				}
+				if f, err := e.Commit(); err == nil {
+					f.Close()
+				} else if !errors.Is(err, fs.ErrNotExist) { // another's look took it for damaged
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

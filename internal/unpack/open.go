@@ -1,7 +1,9 @@
 package unpack
 
 import (
+	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -82,16 +84,19 @@ func (p packing) String() string {
 }
 
 func detect(r io.ReaderAt, size int64) (packing, error) {
+	var head [HeadSize]byte
+	n, err := r.ReadAt(head[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return packing{}, err
+	}
+	if bytes.HasPrefix(head[:n], []byte(elf.ELFMAG)) {
+		return packing{}, nil
+	}
 	p, err := FindPayload(r, size)
 	if err == nil {
 		return packing{image: &p}, nil
 	}
 	if !errors.Is(err, ErrNotImage) {
-		return packing{}, err
-	}
-	var head [HeadSize]byte
-	n, err := r.ReadAt(head[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
 		return packing{}, err
 	}
 	return packing{format: Detect(head[:n])}, nil

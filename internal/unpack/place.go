@@ -123,6 +123,9 @@ func (u *unpacking) toTemporary(in io.Reader) (*File, error) {
 	}
 	if _, err := io.CopyBuffer(sink{f}, in, make([]byte, copyBuffer)); err != nil {
 		f.Close()
+		if place := (*placeError)(nil); errors.As(err, &place) {
+			err = fmt.Errorf("to a temporary file: %w (TMPDIR can name another directory)", err)
+		}
 		return nil, err
 	}
 	local := ""
