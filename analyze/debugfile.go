@@ -134,6 +134,8 @@ type kernelDebug struct {
 	open func() (*debugFile, error)
 	// image are the types of a boot image that was given in place of a vmlinux; nil otherwise.
 	image symbols.TypeFinder
+	// peer knows the variables of the code at pc, if it is of another file.
+	peer func(pc uint64) *vars.Finder
 }
 
 func newKernelDebug(k *kernel.Kernel, opt Options) *kernelDebug {
@@ -173,7 +175,11 @@ func (d *kernelDebug) file(obj *objfile.File, altPath string) (*debugFile, error
 	if err != nil {
 		return nil, err
 	}
-	return newDebugFile(obj, altPath, shift, dwarfName, d.opt.Debug, d.opt.Log)
+	f, err := newDebugFile(obj, altPath, shift, dwarfName, d.opt.Debug, d.opt.Log)
+	if err == nil {
+		f.vars.SetPeers(d.peer)
+	}
+	return f, err
 }
 
 // fromSearch finds the kernel's file: the one that was given, which may be stripped, then wherever it can be.

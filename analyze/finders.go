@@ -80,9 +80,18 @@ func newChains(c *kernel.Config, opt Options) error {
 			chain.AddTypes(leftOut("the symbols of the dump, which say where its types are, were left out (--no-kallsyms)"))
 		}
 	}
+	md := newModuleDebug(f.mods, kd, opt)
+	kd.peer = md.peer
 	f.addTypes(own, all, debug, kd, opt)
-	f.addRows(all, debug, kd, opt)
+	debug.AddTypes(moduleDebugTypes{d: md, hasBTF: sync.OnceValue(func() bool {
+		t, err := f.mods.types()
+		return !opt.NoBTF && err == nil && len(t) > 0
+	})})
+	f.addRows(all, debug, kd, md, opt)
 	kd.addTo(debug)
+	debug.AddSources(md)
+	debug.AddVariables(md)
+	c.ModuleFiles = md
 	c.Symbols, c.Debug = all, debug
 	return nil
 }
@@ -118,12 +127,13 @@ func (f *finders) addTypes(own, all, debug *symbols.Chain, kd *kernelDebug, opt 
 	debug.AddTypes(moduleTypes{f.mods})
 }
 
-func (f *finders) addRows(all, debug *symbols.Chain, kd *kernelDebug, opt Options) {
+func (f *finders) addRows(all, debug *symbols.Chain, kd *kernelDebug, md *moduleDebug, opt Options) {
 	if opt.NoORC {
 		out := leftOut("the unwind tables of the dump were left out (--no-orc)")
 		for _, chain := range []*symbols.Chain{all, debug} {
 			chain.AddRows(out)
 			chain.AddRows(kd.rowFinder())
+			chain.AddRows(md)
 		}
 		return
 	}
@@ -137,6 +147,7 @@ func (f *finders) addRows(all, debug *symbols.Chain, kd *kernelDebug, opt Option
 		return kd.rowFinder(), nil
 	}))
 	debug.AddRows(kd.rowFinder())
+	debug.AddRows(md)
 	debug.AddRows(tables)
 	debug.AddRows(f.mods)
 }

@@ -25,6 +25,7 @@ type Kernel struct {
 	syms *symbols.Chain
 	all  *symbols.Chain
 	end  func()
+	mods ModuleFiles
 	log  *slog.Logger
 
 	percpu   func() ([]uint64, error)
@@ -34,18 +35,19 @@ type Kernel struct {
 
 // Config is what New needs; analyze.Open fills it.
 type Config struct {
-	Image      *dumpfmt.Image
-	Arch       arch.Arch
-	VMCoreInfo *vmcoreinfo.Info
-	Symbols    *symbols.Chain
-	Debug      *symbols.Chain // nil: the same as Symbols
-	Close      func()         // ends what goes on behind answers; may be nil
-	Log        *slog.Logger
+	Image       *dumpfmt.Image
+	Arch        arch.Arch
+	VMCoreInfo  *vmcoreinfo.Info
+	Symbols     *symbols.Chain
+	Debug       *symbols.Chain // nil: the same as Symbols
+	ModuleFiles ModuleFiles    // may be nil
+	Close       func()         // ends what goes on behind answers; may be nil
+	Log         *slog.Logger
 }
 
 // New makes a Kernel.
 func New(c Config) *Kernel {
-	k := &Kernel{img: c.Image, arch: c.Arch, vci: c.VMCoreInfo, syms: c.Symbols, all: c.Debug, end: c.Close, log: c.Log}
+	k := &Kernel{img: c.Image, arch: c.Arch, vci: c.VMCoreInfo, syms: c.Symbols, all: c.Debug, end: c.Close, mods: c.ModuleFiles, log: c.Log}
 	if k.all == nil {
 		k.all = k.syms
 	}
