@@ -19,9 +19,10 @@ type subject struct {
 	dump           string // the file to open
 	truth          truth
 	way            way
+	recorded       map[string]json.RawMessage // what kdx answered inside a guest, by command; nil to run it here
 }
 
-// checkLegs are the legs of one dump; full adds those that compare with other readers, forms those that compare its other forms and other sources of knowledge.
+// checkLegs are the legs of one dump; full adds those that compare with other readers, forms those that compare its other forms.
 func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	s := &subject{kdx: kdx, name: name, dir: dir, dump: filepath.Join(dir, "vmcore")}
 	var legs []leg
@@ -55,10 +56,15 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		}
 		add("stacks, drgn", peer(checkDrgn))
 		add("text, crash", peer(checkCrash))
+		add("DWARF alone", l.checkDWARF)
+	}
+	if full && strings.Contains(name, "-sysrq-") {
+		add("bare", l.checkBare)
 	}
 	if forms {
 		add("forms", l.checkForms)
-		add("DWARF alone", l.checkDWARF)
+		add("types, BTF", checkTypesBTF)
+		add("types, drgn", l.checkTypesDrgn)
 	}
 	return legs
 }
@@ -104,6 +110,9 @@ func (s *subject) run(ctx context.Context, dump string, args ...string) (stdout,
 // ask runs commands of kdx on the dump, without a vmlinux: everything it says comes from the dump alone. Each answer is decoded
 // into the value of the same place.
 func (s *subject) ask(ctx context.Context, commands []string, into ...any) error {
+	if s.recorded != nil {
+		return s.askRecorded(commands, into)
+	}
 	args := []string{"--json"}
 	for _, c := range commands {
 		args = append(args, "-c", c)
