@@ -97,7 +97,7 @@ func TestSniff(t *testing.T) {
 		{"kdump", []byte("KDUMP   "), dumpFile, ""},
 		{"short", []byte("\x7fELF"), dumpFile, ""},
 		{"empty", nil, dumpFile, ""},
-		{"bzImage", bz, 0, "vmlinuz"},
+		{"bzImage", bz, vmlinuxFile, ""},
 	} {
 		got, err := kindOf("f", tt.head)
 		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"kdx/internal/unpack"
 )
 
 // named are the files of a command line.
@@ -63,17 +65,38 @@ func sniff(path string) (fileKind, error) {
 		return 0, err
 	}
 	defer f.Close()
-	head := make([]byte, 0x206)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	head, err := headOf(f)
+	if err != nil {
 		return 0, err
 	}
-	return kindOf(path, head[:n])
+	if unpack.Detect(head) != unpack.None {
+		s, err := unpack.Stream(f, fi.Size(), 0)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		defer s.Close()
+		if head, err = headOf(s); err != nil {
+			return 0, fmt.Errorf("%s: unpacking it: %w", path, err)
+		}
+	}
+	return kindOf(path, head)
+}
+
+func headOf(r io.Reader) ([]byte, error) {
+	head := make([]byte, 0x206)
+	n, err := io.ReadFull(r, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return head[:n], err
 }
 
 func kindOf(path string, head []byte) (fileKind, error) {
 	if len(head) >= 0x206 && string(head[0x202:0x206]) == "HdrS" {
-		return 0, fmt.Errorf("%s is a compressed kernel (vmlinuz); kdx takes a vmlinux, and does without", path)
+		return vmlinuxFile, nil // a boot image (vmlinuz)
+	}
+	if len(head) >= 8 && string(head[:2]) == "MZ" && string(head[4:8]) == "zimg" {
+		return vmlinuxFile, nil // an EFI zboot image
 	}
 	if len(head) < 18 || string(head[:4]) != "\x7fELF" {
 		return dumpFile, nil
