@@ -128,7 +128,8 @@ func decode(expr []byte, s sizes) ([]instr, error) {
 	var out []instr
 	r := reader{order: s.order, data: expr}
 	for r.off < len(expr) {
-		in := instr{at: r.off, op: r.u8()}
+		in := instr{at: r.off}
+		in.op = r.u8()
 		if std, ok := standard[in.op]; ok {
 			in.op = std
 		}
