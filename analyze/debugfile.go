@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"kdx/analyze/debugfiles"
 	"kdx/analyze/kernel"
@@ -129,9 +130,10 @@ func objectOf(u *unpack.File) (*objfile.File, error) {
 
 // kernelDebug is the debug information of the kernel itself: of the vmlinux that was given, or of one that is found.
 type kernelDebug struct {
-	k    *kernel.Kernel
-	opt  Options
-	open func() (*debugFile, error)
+	k      *kernel.Kernel
+	opt    Options
+	open   func() (*debugFile, error)
+	opened atomic.Bool // lines were found
 	// image are the types of a boot image that was given in place of a vmlinux; nil otherwise.
 	image symbols.TypeFinder
 	// peer knows the variables of the code at pc, if it is of another file.
@@ -269,13 +271,14 @@ func (d *kernelDebug) shift(obj *objfile.File) (uint64, error) {
 
 // addTo adds what only debug information knows: source lines and variables of functions.
 func (d *kernelDebug) addTo(c *symbols.Chain) {
-	c.AddSources(symbols.LazySources(dwarfName, func() (symbols.SourceFinder, error) {
+	c.AddSources(kernelLines{symbols.LazySources(dwarfName, func() (symbols.SourceFinder, error) {
 		f, err := d.open()
 		if err != nil {
 			return nil, err
 		}
+		d.opened.Store(true)
 		return f.lines, nil
-	}))
+	}), d})
 	c.AddVariables(symbols.LazyVariables(dwarfName, func() (symbols.VariableFinder, error) {
 		f, err := d.open()
 		if err != nil {
@@ -284,6 +287,15 @@ func (d *kernelDebug) addTo(c *symbols.Chain) {
 		return f.vars, nil
 	}))
 }
+
+// kernelLines are the source lines of the kernel.
+type kernelLines struct {
+	symbols.SourceFinder
+	d *kernelDebug
+}
+
+// Ready reports whether lines are known without a search for the kernel's file: see symbols.Chain.SourcesReady.
+func (l kernelLines) Ready() bool { return l.d.opt.Vmlinux != "" || l.d.opened.Load() }
 
 // typeFinder knows the types of debug information; without it, those of a boot image.
 func (d *kernelDebug) typeFinder() symbols.TypeFinder {
