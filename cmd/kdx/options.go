@@ -17,6 +17,7 @@ import (
 	"kdx/dumpfmt/kcore"
 	"kdx/repl"
 	"kdx/repl/commands"
+	"kdx/symbols/debuginfo/debuginfod"
 )
 
 // options of everything that opens a dump.
@@ -47,6 +48,7 @@ type opened struct {
 	progress *repl.Progress
 	log      *slog.Logger
 	session  *repl.Session // nil before there is one
+	server   *debuginfod.Client
 }
 
 func (o *opened) Close() {
@@ -144,6 +146,9 @@ func (o *options) session(x *opened, std stdio) *repl.Session {
 	s := repl.New(cfg)
 	if x != nil {
 		x.session = s
+	}
+	if x != nil && x.server != nil && x.server.Configured() {
+		s.State().Sources = serverSources{x.server}
 	}
 	return s
 }
