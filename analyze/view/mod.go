@@ -25,6 +25,8 @@ type Module struct {
 	Taints string        `json:"taints"`
 	Has    []string      `json:"has"` // of "kallsyms", "orc"
 	Memory []ModuleRange `json:"memory"`
+	// DebugFile is the path of its debug file, if one is attached.
+	DebugFile string `json:"debug_file,omitempty"`
 }
 
 // ModuleRange is a part of a module's memory.
@@ -34,7 +36,7 @@ type ModuleRange struct {
 	Size uint64    `json:"size_bytes"`
 }
 
-// Text writes crash's columns.
+// Text writes crash's columns. The last one has the debug file of a module, or what the dump holds of it.
 func (t *ModuleTable) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
 	if len(t.Rows) == 0 {
@@ -42,15 +44,22 @@ func (t *ModuleTable) Text(w io.Writer, _ Options) error {
 		return bw.Flush()
 	}
 	width := 24
+	last := "SYMBOLS"
 	for i := range t.Rows {
 		width = max(width, len(t.Rows[i].Name))
+		if t.Rows[i].DebugFile != "" {
+			last = "OBJECT FILE"
+		}
 	}
-	fmt.Fprintf(bw, "%s  %-*s  %s  %8s  %s\n", center("MODULE", 16), width, "NAME", center("TEXT_BASE", 16), "SIZE", "SYMBOLS")
+	fmt.Fprintf(bw, "%s  %-*s  %s  %8s  %s\n", center("MODULE", 16), width, "NAME", center("TEXT_BASE", 16), "SIZE", last)
 	for i := range t.Rows {
 		m := &t.Rows[i]
 		has := "(none)"
 		if len(m.Has) > 0 {
 			has = strings.Join(m.Has, ", ")
+		}
+		if m.DebugFile != "" {
+			has = Printable(m.DebugFile)
 		}
 		if m.State != "live" {
 			has += "  [" + m.State + "]"
