@@ -283,6 +283,17 @@ func (c *Chain) PlacesAt(pc uint64) ([]Place, error) {
 	return ask(c, c.lines, fmt.Sprintf("source of %#x", pc), func(f SourceFinder) ([]Place, error) { return f.PlacesAt(pc) })
 }
 
+// SourcesReady reports whether source lines can be told at once. Where debug information has yet to be found, only those who were
+// asked for lines should ask; finders for whom it is open have a method Ready.
+func (c *Chain) SourcesReady() bool {
+	for _, f := range c.lines {
+		if r, ok := f.(interface{ Ready() bool }); ok && r.Ready() {
+			return true
+		}
+	}
+	return false
+}
+
 // LineCode returns the code of a source line, as all finders know it; see SourceFinder. Modules have files of the same names
 // as the kernel.
 func (c *Chain) LineCode(file string, line int) ([]LineCode, error) {
