@@ -369,5 +369,37 @@ func (f *finder) fits(info *vmcoreinfo.Info) error {
 		}
 		return fmt.Errorf("no release %s is at physical address %#x, where it says that init_uts_ns is", release, uint64(x.Phys)+uts-x.Virt)
 	}
+	return f.mapped(info, x)
+}
+
+// mapped checks that the page tables which a VMCOREINFO names map the kernel where it says. Tables that are not in the dump
+// say nothing.
+func (f *finder) mapped(info *vmcoreinfo.Info, x arch.X86Image) error {
+	a, err := arch.New(env{f.img, info})
+	if err != nil {
+		return err
+	}
+	w, err := a.Kernel().Walk(x.Virt)
+	if err == nil && (!w.Present || w.Frame.Phys != x.Phys) {
+		return fmt.Errorf("its page tables do not map _stext (%#x) to physical address %#x", x.Virt, uint64(x.Phys))
+	}
 	return nil
+}
+
+// sized is the image that a VMCOREINFO describes, with its size by the page tables, or at most what kernels have.
+func (f *finder) sized(info *vmcoreinfo.Info) arch.X86Image {
+	x, _ := imageOf(info)
+	x.Size = min(imageLimit, -x.Virt)
+	for _, name := range rootNames {
+		if root, ok := info.Symbol(name); ok {
+			levels := 4
+			if five, _ := info.Number("pgtable_l5_enabled"); five != 0 {
+				levels = 5
+			}
+			if y, err := arch.X86ImageOf(f.img, x.Phys+dumpfmt.Phys(root-x.Virt), levels); err == nil && y.Virt == x.Virt && y.Phys == x.Phys {
+				return y
+			}
+		}
+	}
+	return x
 }

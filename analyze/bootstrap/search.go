@@ -132,8 +132,7 @@ func (f *finder) weigh(hits []hit, texts, tables *int) []*candidate {
 			f.Log.Debug("what looks like a VMCOREINFO is not believed", "phys", fmt.Sprintf("%#x", h.pfn*size), "err", err)
 			continue
 		}
-		x, _ := imageOf(info)
-		x.Size = min(imageLimit, -x.Virt)
+		x := f.sized(info)
 		if slices.ContainsFunc(out, func(c *candidate) bool { return c.image.Virt == x.Virt && c.image.Phys == x.Phys }) {
 			continue // the page and the note hold the same
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -38,6 +39,7 @@ func guestVerbs() map[string]func(args []string) error {
 		"frozen":  guestFrozen,
 		"spin":    guestSpin,
 		"actor":   guestActor,
+		"nobody":  guestNobody,
 	}
 }
 
@@ -105,6 +107,18 @@ func name(s string) {
 	if err == nil {
 		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(p)), 0, 0, 0)
 	}
+}
+
+// guestNobody runs a program as a user without rights.
+func guestNobody(args []string) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	const nobody = 65534
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	return cmd.Run()
 }
 
 // guestArm loads the capture kernel. kexec_file_load lets the kernel itself build the ELF header of /proc/vmcore.

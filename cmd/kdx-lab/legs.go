@@ -125,6 +125,27 @@ func runShort(ctx context.Context, l *lab, args []string) error {
 	return t.end()
 }
 
+// runLive looks at running kernels, at all that are pinned unless some are named.
+func runLive(ctx context.Context, l *lab, args []string) error {
+	t, kdx, names, err := l.begin(ctx, "live", args)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		pins, err := l.pins()
+		if err != nil {
+			return err
+		}
+		for _, p := range pins {
+			names = append(names, p.name)
+		}
+	}
+	for _, name := range names {
+		l.liveLegs(ctx, t, kdx, name)
+	}
+	return t.end()
+}
+
 // runAll runs every leg there is.
 func runAll(ctx context.Context, l *lab, args []string) error {
 	t, kdx, _, err := l.begin(ctx, "all", args)
@@ -148,6 +169,7 @@ func runAll(ctx context.Context, l *lab, args []string) error {
 			}
 			l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: "sysrq", variant: va.name, mem: "512M", smp: 2}, true)
 		}
+		l.liveLegs(ctx, t, kdx, p.name)
 	}
 	return t.end()
 }

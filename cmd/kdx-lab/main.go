@@ -43,6 +43,7 @@ func commands() []command {
 		{name: "forms", args: "DIR…", short: "make every other form of a dump with makedumpfile", run: runForms},
 		{name: "reference", args: "DIR…", short: "record what drgn and crash say about a dump", run: runReference},
 		{name: "test", args: "[--only REGEXP] [--kdx PROGRAM] DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
+		{name: "live", args: "[--only REGEXP] [--kdx PROGRAM] [KERNEL…]", short: "run kdx open --live in a guest and hold it against the guest's word", run: runLive},
 		{name: "short", args: "", short: "one panic a kernel, opened by kdx and held against the truth", run: runShort},
 		{name: "all", args: "[--only REGEXP] [--kdx PROGRAM]", short: "every leg: kernels, ways to die, variants, forms", run: runAll},
 		{name: "measure", args: "[--anon] PROGRAM…", short: "how long a program takes, and how much memory", run: runMeasure},

@@ -22,6 +22,8 @@ if [ "$arm" = kexec ]; then kdx-lab guest arm /boot/vmlinuz /boot/capture.img ||
 . /workload.sh
 
 kdx-lab guest truth /mnt/truth.json && echo "kdx-lab: truth saved"
+# What the host put onto the disk to be done on a machine that lives.
+if [ -f /mnt/after-truth.sh ]; then . /mnt/after-truth.sh; fi
 kdx-lab guest die "$way"
 echo "kdx-lab: still alive"
 sleep 1000
