@@ -100,6 +100,13 @@ func BenchmarkCached(b *testing.B) {
 			x.NamesWithPrefix("task_")
 		}
 	})
+	b.Run("holding", func(b *testing.B) {
+		for b.Loop() {
+			if len(x.Holding("task_struct")) == 0 {
+				b.Fatal("nothing holds a task_struct")
+			}
+		}
+	})
 	b.Run("size", func(b *testing.B) {
 		for b.Loop() {
 			x.Types(192, 192)

@@ -81,6 +81,7 @@ const (
 	classVariable
 	classNamespace
 	classEnumerator
+	classMember
 )
 
 // prog is a compiled abbreviation.
@@ -89,6 +90,9 @@ type prog struct {
 	fixed    int32 // bytes of all attributes, if that is the same for each entry and none is wanted; otherwise -1
 	class    class
 	kind     Kind
+	tag      dwarf.Tag
+	typeOp   op    // reads DW_AT_type
+	typeAt   int32 // where it is behind the abbreviation's number, if that is the same for each entry; otherwise -1
 	children bool
 	skip     bool           // by its shape alone it is nothing to index: a type's declaration, or it has no name
 	declared bool           // it is a declaration
@@ -145,8 +149,9 @@ type shape struct {
 }
 
 var (
-	otherWants = wants{dwarf.AttrSibling: fSibling}
-	rootWants  = wants{dwarf.AttrLanguage: fLang, dwarf.AttrStrOffsetsBase: fStrOffsets, dwarf.AttrAddrBase: fAddrBase,
+	memberWants = wants{dwarf.AttrName: fName, dwarf.AttrType: fType, dwarf.AttrSibling: fSibling}
+	otherWants  = wants{dwarf.AttrSibling: fSibling}
+	rootWants   = wants{dwarf.AttrLanguage: fLang, dwarf.AttrStrOffsetsBase: fStrOffsets, dwarf.AttrAddrBase: fAddrBase,
 		dwarf.AttrRnglistsBase: fRngBase, dwarf.AttrLowpc: fAddr}
 	namedWants = wants{dwarf.AttrName: fName, dwarf.AttrSibling: fSibling}
 	typeWants  = wants{dwarf.AttrName: fName, dwarf.AttrByteSize: fSize, dwarf.AttrDeclLine: fLine, dwarf.AttrSibling: fSibling,
@@ -178,6 +183,7 @@ var shapes = func() (s [0x50]shape) {
 	s[dwarf.TagNamespace] = shape{classNamespace, 0, &namedWants}
 	s[dwarf.TagModule] = shape{classNamespace, 0, &namedWants}
 	s[dwarf.TagEnumerator] = shape{classEnumerator, Enumerator, &namedWants}
+	s[dwarf.TagMember] = shape{classMember, 0, &memberWants}
 	return s
 }()
 
@@ -260,7 +266,8 @@ func skipAttrs(b []byte, pos int) int {
 func (t *table) compile(p *prog) bool {
 	b, pos := t.bytes, int(p.from)
 	s := shapeOf(uint64(p.to))
-	q := prog{class: s.class, kind: s.kind, children: p.children, from: int32(len(t.ops))}
+	q := prog{class: s.class, kind: s.kind, tag: dwarf.Tag(p.to), typeAt: -1, children: p.children, from: int32(len(t.ops))}
+	size := int32(0) // of the attributes so far, -1 if that varies
 	var got uint32
 	for {
 		var attr, wide uint64
@@ -295,6 +302,12 @@ func (t *table) compile(p *prog) bool {
 			q.declared = true
 		}
 		got |= dst.bit()
+		if o, ok := stepOf(form, t.layout); ok && size >= 0 {
+			if attr == uint64(dwarf.AttrType) && (o.code == opRef || o.code == opFixed || o.code == opRefAlt) {
+				q.typeOp, q.typeAt = o, size
+			}
+			size = plus(size, o)
+		}
 		if wide > math.MaxUint16 || !t.add(&q, form, dst, implicit) || len(t.ops)-int(q.from) > maxOps {
 			t.ops = t.ops[:q.from]
 			return false
@@ -334,22 +347,31 @@ func (p *prog) finish(t *table, got uint32) {
 	if p.children && got&fSibling.bit() != 0 {
 		return
 	}
-	if p.class != classSkip && !p.skip {
+	if p.class != classSkip && p.class != classMember && p.class != classEnumerator && !p.skip {
 		return
 	}
-	n := int32(0)
 	for _, o := range t.ops[p.from:p.to] {
-		switch o.code {
-		case opSkip, opFixed, opRef, opRefAlt, opStr, opLineStr, opAltStr, opStrx, opAddrx:
-			n += int32(o.n)
-		case opBlock16:
-			n += 16
-		case opConst:
-		default:
+		if p.fixed = plus(max(p.fixed, 0), o); p.fixed < 0 {
 			return
 		}
 	}
-	p.fixed = n
+	p.fixed = max(p.fixed, 0)
+}
+
+// plus is size and what o steps over; -1 if that differs from entry to entry.
+func plus(size int32, o op) int32 {
+	switch o.code {
+	case opSkip, opFixed, opRef, opRefAlt, opStr, opLineStr, opAltStr, opStrx, opAddrx:
+		if size < math.MaxInt32/2 {
+			return size + int32(o.n)
+		}
+		return -1
+	case opBlock16:
+		return size + 16
+	case opConst:
+		return size
+	}
+	return -1
 }
 
 // add appends the step over an attribute. Steps over what nobody wants become one.

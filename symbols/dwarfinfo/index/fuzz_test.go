@@ -65,6 +65,8 @@ func lookUp(t *testing.T, x *Index) {
 	}
 	x.NamesWithPrefix("t")
 	x.Types(0, 100)
+	x.Holding("e")
+	x.WithMember("value")
 }
 
 func FuzzImage(f *testing.F) {

@@ -4,26 +4,31 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 )
 
 // An image is an index as bytes, little-endian, looked up in place:
 //
-//	header   magic, seed of the hash, number of names, records and slots
+//	header   magic, seed of the hash, number of names, records, slots, holders and members
 //	slots    4 bytes each: number of a name + 1, by the name's hash; 0 is free
 //	names    12 bytes each, and one more for the end: where its text begins in the blob, its first record, its kinds (a bit each)
 //	records  24 bytes each: offset, aux, count, kind, flags
+//	holders  12 bytes each: number of a record and of its name, where its members end; they begin where the last one's end
+//	members  8 bytes each: number of a name + 1; the same of its type, with a bit if the type is held rather than pointed to
 //	blob     the names' bytes, in the order of names
 //
 // Nothing in it is believed: an offset beyond its part is no answer.
 type image struct {
-	slots, names, recs, blob []byte
-	seed                     uint64
-	count                    uint32 // of names
+	slots, names, recs, holders, members, blob []byte
+	seed                                       uint64
+	count                                      uint32 // of names
 }
 
 const (
 	magic      = "kdxDWi\x00\x01" // the last byte is the version
-	headerSize = 32
+	headerSize = 40
+	holderSize = 12
+	memberSize = 8
 	slotSize   = 4
 	nameSize   = 12
 	recordSize = 24
@@ -41,12 +46,25 @@ func (m *merger) image() ([]byte, error) {
 	for slots < 2*n {
 		slots *= 2
 	}
-	b := make([]byte, headerSize+slotSize*slots+nameSize*(n+1)+recordSize*len(m.recs)+len(m.blob))
+	at := make(map[uint32]int, len(m.holders)) // entry → record
+	for i := range m.recs {
+		if k := m.recs[i].kind; k == Struct || k == Union || k == Typedef {
+			at[m.recs[i].entry-1] = i
+		}
+	}
+	m.holders = slices.DeleteFunc(m.holders, func(h holder) bool { _, ok := at[h.entry]; return !ok })
+	members := 0
+	for _, h := range m.holders {
+		members += int(h.to - h.from)
+	}
+	b := make([]byte, headerSize+slotSize*slots+nameSize*(n+1)+recordSize*len(m.recs)+holderSize*len(m.holders)+memberSize*members+len(m.blob))
 	copy(b, magic)
 	le.PutUint64(b[8:], m.seed)
 	le.PutUint32(b[16:], uint32(n))
 	le.PutUint32(b[20:], uint32(len(m.recs)))
 	le.PutUint32(b[24:], uint32(slots))
+	le.PutUint32(b[28:], uint32(len(m.holders)))
+	le.PutUint32(b[32:], uint32(members))
 	x, err := parseImage(b)
 	if err != nil {
 		return nil, err
@@ -61,8 +79,9 @@ func (m *merger) image() ([]byte, error) {
 			break
 		}
 		kinds := uint32(0)
-		for _, r := range m.recs[starts[i]:starts[i+1]] {
-			kinds |= 1 << r.kind
+		for j := starts[i]; j < starts[i+1]; j++ {
+			kinds |= 1 << m.recs[j].kind
+			m.recs[j].owner = uint32(i)
 		}
 		le.PutUint32(p[8:], kinds)
 		begin = m.ends[i]
@@ -80,6 +99,18 @@ func (m *merger) image() ([]byte, error) {
 		p[20], p[21] = byte(r.kind), byte(r.flags)
 	}
 	copy(x.blob, m.blob)
+	end := 0
+	for i, h := range m.holders {
+		for _, r := range m.members[h.from:h.to] {
+			le.PutUint32(x.members[memberSize*end:], r.name)
+			le.PutUint32(x.members[memberSize*end+4:], r.typ)
+			end++
+		}
+		p := x.holders[holderSize*i:]
+		le.PutUint32(p, uint32(at[h.entry]))
+		le.PutUint32(p[4:], m.recs[at[h.entry]].owner)
+		le.PutUint32(p[8:], uint32(end))
+	}
 	return b, nil
 }
 
@@ -92,6 +123,7 @@ func parseImage(b []byte) (*image, error) {
 	}
 	x := &image{seed: le.Uint64(b[8:]), count: le.Uint32(b[16:])}
 	recs, slots := uint64(le.Uint32(b[20:])), uint64(le.Uint32(b[24:]))
+	holders, members := uint64(le.Uint32(b[28:])), uint64(le.Uint32(b[32:]))
 	if slots == 0 || slots&(slots-1) != 0 || uint64(x.count) > slots/2 {
 		return nil, errImage
 	}
@@ -99,7 +131,8 @@ func parseImage(b []byte) (*image, error) {
 	for _, part := range []struct {
 		into *[]byte
 		size uint64
-	}{{&x.slots, slots * slotSize}, {&x.names, (uint64(x.count) + 1) * nameSize}, {&x.recs, recs * recordSize}} {
+	}{{&x.slots, slots * slotSize}, {&x.names, (uint64(x.count) + 1) * nameSize}, {&x.recs, recs * recordSize},
+		{&x.holders, holders * holderSize}, {&x.members, members * memberSize}} {
 		if part.size > uint64(len(rest)) {
 			return nil, errImage
 		}

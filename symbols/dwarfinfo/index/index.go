@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"kdx/internal/mapfile"
@@ -204,44 +203,4 @@ func (x *Index) NamesWithPrefix(prefix string, kinds ...Kind) (names []string) {
 	})
 	slices.Sort(names)
 	return names
-}
-
-// Type is a struct or union, or a typedef of one that has no tag.
-type Type struct {
-	Kind Kind // Struct, Union, Typedef
-	Name string
-	Hit
-}
-
-// Types returns all structs and unions of lo to hi bytes, and typedefs of those without a tag, by size and name. Of equal
-// names and sizes the best one is kept.
-func (x *Index) Types(lo, hi uint64) (types []Type) {
-	x.guard(func() {
-		for i := range x.image.count {
-			if x.image.kinds(i)&(1<<Struct|1<<Union|1<<Typedef) == 0 {
-				continue
-			}
-			first := len(types)
-			for p := x.image.records(i); len(p) > 0; p = p[recordSize:] {
-				r := readRecord(p)
-				if r.kind > Typedef || r.kind == Enum || r.aux < lo || r.aux > hi || r.kind == Typedef && r.flags&flagUntagged == 0 {
-					continue
-				}
-				if slices.ContainsFunc(types[first:], func(t Type) bool { return t.Kind == r.kind && t.Size == r.aux }) {
-					continue
-				}
-				types = append(types, Type{r.kind, string(x.image.name(i)), r.hit()})
-			}
-		}
-	})
-	slices.SortFunc(types, func(a, b Type) int {
-		if a.Size != b.Size {
-			if a.Size < b.Size {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
-	return types
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"kdx/symbols/dwarfinfo"
@@ -113,5 +114,77 @@ func TestC(t *testing.T) {
 				t.Errorf("a declaration was indexed: %+v", hits)
 			}
 		})
+	}
+}
+
+func typeNames(types []Type) (names []string) {
+	for _, t := range types {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+func TestMembers(t *testing.T) {
+	x := open(t, compileC(t, `
+struct leaf { int value; };
+typedef struct leaf leaf_t;
+struct a { struct leaf *const pointer; };
+struct b { long l; union { char c[40]; struct { leaf_t array[3]; }; }; };
+struct c { char c[100]; struct b inner; };
+struct d { char c[200]; struct b *only_points; };
+typedef struct { struct a first; } e;
+struct f { void (*call)(struct leaf *); };
+struct a a; struct c c; struct d d; e untagged; struct f f;
+`), Options{})
+	for _, c := range []struct {
+		what string
+		got  []Type
+		want []string
+	}{
+		{"holding leaf", x.Holding("leaf"), []string{"a", "e", "b", "c"}},
+		{"with value", x.WithMember("value"), []string{"leaf", "b", "c"}},
+		{"with array", x.WithMember("array"), []string{"b", "c"}},
+		{"with call", x.WithMember("call"), []string{"f"}},
+		{"with nothing", x.WithMember("nothing"), nil},
+	} {
+		if got := typeNames(c.got); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q; want %q", c.what, got, c.want)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	x := open(t, compileC(t, source), Options{})
+	for _, c := range []struct {
+		got, want []string
+	}{
+		{x.NamesWithPrefix("no"), []string{"node", "node_t"}},
+		{x.NamesWithPrefix("no", Typedef, Enum), []string{"node_t"}},
+		{x.NamesWithPrefix("nowhere"), nil},
+		{slices.Sorted(x.Names(Enumerator)), []string{"GREEN", "NAMELESS", "RED"}},
+		{slices.Sorted(x.Names(Struct)), []string{"node"}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%q; want %q", c.got, c.want)
+		}
+	}
+	for range x.Names(Function) {
+		break
+	}
+}
+
+// What is declared and defined nowhere was written in assembler; what is also defined is there once.
+func TestDeclared(t *testing.T) {
+	x := open(t, compileC(t, `
+extern int in_assembler;
+extern int defined;
+int defined = 1;
+int use(void) { return in_assembler + defined; }
+`, "-Wl,--unresolved-symbols=ignore-all"), Options{})
+	if hits := x.Find(Variable, "in_assembler"); len(hits) != 1 || !hits[0].Declared || hits[0].Placed {
+		t.Errorf("in_assembler: %+v", hits)
+	}
+	if hits := x.Find(Variable, "defined"); len(hits) != 1 || hits[0].Declared || !hits[0].Placed {
+		t.Errorf("defined: %+v", hits)
 	}
 }

@@ -10,6 +10,18 @@ func mix(a, b, seed uint64) uint64 {
 	return h ^ h>>32
 }
 
+// shared reports whether units may have the same definition: all but what has an address, and enumerators, which go with
+// their enum.
+func (e *entry) shared() bool {
+	switch e.kind {
+	case Enumerator:
+		return false
+	case Function, Variable:
+		return e.aux == 0
+	}
+	return true
+}
+
 // intern adds a definition, or its count where an equal one of its name is known. It returns the entry's index.
 func (w *worker) intern(e entry) (i int, fresh bool) {
 	mask := uint64(len(w.slots) - 1)
@@ -29,7 +41,7 @@ func (w *worker) intern(e entry) (i int, fresh bool) {
 		o := &w.entries[s-1]
 		if o.name == e.name && o.sig == e.sig && o.kind == e.kind {
 			o.count += e.count
-			if o.flags&flagDeclared != 0 && e.flags&flagDeclared == 0 {
+			if o.flags&flagDeclared > e.flags&flagDeclared || o.flags&flagPlaced < e.flags&flagPlaced {
 				o.off, o.flags = e.off, e.flags
 			}
 			o.flags &^= flagLocal &^ e.flags // known outside functions, too

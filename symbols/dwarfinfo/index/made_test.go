@@ -97,7 +97,7 @@ const (
 	namespace
 	enumClass
 	enumerator
-	member
+	memberOf
 	unitPlain
 	variableOf
 )
@@ -114,7 +114,7 @@ func (m *made) usual() *made {
 	m.shape(namespace, dwarf.TagNamespace, true, atName, fmStrp)
 	m.shape(enumClass, dwarf.TagEnumerationType, true, atName, fmStrp, atSize, fmData1, int(dwarf.AttrEnumClass), fmPresent)
 	m.shape(enumerator, dwarf.TagEnumerator, false, atName, fmStrp)
-	m.shape(member, dwarf.TagMember, false, atName, fmStrp)
+	m.shape(memberOf, dwarf.TagMember, false, atName, fmStrp)
 	m.shape(unitPlain, dwarf.TagPartialUnit, true)
 	m.shape(variableOf, dwarf.TagVariable, false, atOrigin, fmRefAddr)
 	m.abbrev = append(m.abbrev, 0)
@@ -134,7 +134,7 @@ func TestNoSiblings(t *testing.T) {
 	m.begin(0)
 	m.u1(unitC, 0x0c)
 	outer := len(m.info)
-	m.u1(structFull).strp("outer").u1(8, member).strp("m").u1(0)
+	m.u1(structFull).strp("outer").u1(8, memberOf).strp("m").u1(0)
 	m.u1(function).strp("work").u8(0x1000)
 	local := len(m.info)
 	m.u1(structFull).strp("inside").u1(3, 0).u1(0) // inside the function

@@ -19,14 +19,24 @@ type merger struct {
 	slots []uint32 // id+1 of names by their hash
 	recs  []record
 	owner []uint32 // name of each record
+	// members by holder; the entries of holders are those of the worker, see record.entry.
+	members []member
+	holders []holder
 }
+
+// member names a member and its type by their numbers + 1; 0 is none. heldBit of typ says that the type is part of the holder.
+type member struct{ name, typ uint32 }
+
+const heldBit = 1 << 31
 
 // record is a definition as the index keeps it.
 type record struct {
 	off   uint64 // in .debug_info
 	aux   uint64 // types: size; functions and variables: address; enumerators: offset of the enum
 	count uint32
-	line  uint32 // of the declaration; the index does not keep it
+	line  uint32 // of the declaration; the index does not keep this and what follows up to owner
+	entry uint32 // of the worker, +1
+	owner uint32 // number of its name, once it is known
 	kind  Kind
 	flags flags
 }
@@ -111,7 +121,7 @@ func (w *worker) join(o *worker) {
 				continue // of an enum that this one met, too
 			}
 			e.aux = uint64(parent - 1)
-		case e.flags&flagPlaced == 0:
+		case e.shared():
 			if at, fresh := w.intern(e); fresh {
 				moved[i] = uint32(at + 1)
 			}
@@ -121,7 +131,28 @@ func (w *worker) join(o *worker) {
 			w.entries = append(w.entries, e)
 		}
 	}
+	w.joinMembers(o, moved)
 	*o = worker{}
+}
+
+func (w *worker) joinMembers(o *worker, moved []uint32) {
+	var buf [maxInPlace]byte
+	rename := func(n name) name {
+		if n>>nameShift == secArena {
+			return w.names.inPlace(o.secs.text(n, &o.names, &buf))
+		}
+		return n
+	}
+	for _, h := range o.holders {
+		if moved[h.entry] == 0 || len(w.members) >= maxMembers {
+			continue
+		}
+		from := len(w.members)
+		for _, m := range o.members[h.from:h.to] {
+			w.members = append(w.members, memberRef{rename(m.name), rename(m.typ), m.held})
+		}
+		w.hold(int(moved[h.entry]-1), from)
+	}
 }
 
 // add takes over what a worker found.
@@ -140,7 +171,7 @@ func (m *merger) add(w *worker) {
 		if len(text) == 0 || len(m.blob)+len(text) > maxBlob {
 			continue
 		}
-		r := record{off: e.off &^ (1 << altShift), aux: e.aux, count: e.count, line: uint32(e.sig & lineMask), kind: e.kind, flags: e.flags}
+		r := record{off: e.off &^ (1 << altShift), aux: e.aux, count: e.count, line: uint32(e.sig & lineMask), entry: uint32(i + 1), kind: e.kind, flags: e.flags}
 		if e.off>>altShift != 0 {
 			r.flags |= flagAlt
 		}
@@ -149,6 +180,28 @@ func (m *merger) add(w *worker) {
 		}
 		m.recs = append(m.recs, r)
 		m.owner = append(m.owner, m.id(text))
+	}
+	m.addMembers(w)
+}
+
+// addMembers takes over the members, by the worker's entries.
+func (m *merger) addMembers(w *worker) {
+	m.holders = w.holders
+	m.members = make([]member, 0, len(w.members))
+	var buf [maxInPlace]byte
+	id := func(n name) uint32 {
+		text := w.secs.text(n, &w.names, &buf)
+		if len(text) == 0 || len(m.blob)+len(text) > maxBlob {
+			return 0
+		}
+		return m.id(text) + 1
+	}
+	for _, r := range w.members {
+		x := member{id(r.name), id(r.typ)}
+		if r.held && x.typ != 0 {
+			x.typ |= heldBit
+		}
+		m.members = append(m.members, x)
 	}
 }
 

@@ -1,11 +1,16 @@
 package index
 
 import (
+	"debug/elf"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"time"
 
-	"debug/elf"
+	"golang.org/x/sys/unix"
 
 	"kdx/internal/filecache"
 	"kdx/internal/mapfile"
@@ -66,9 +71,15 @@ func (s *store) load() *Index {
 	if s == nil {
 		return nil
 	}
-	f, err := s.cache.Get(s.key)
+	unlock, err := s.lock(unix.LOCK_SH, 0)
 	if err != nil {
-		if !os.IsNotExist(err) {
+		s.log.Debug("the index of names is made anew", "file", s.name, "because", err)
+		return nil
+	}
+	f, err := s.cache.Get(s.key)
+	unlock()
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("the index of names in the cache is made anew", "file", s.name, "because", err)
 		}
 		return nil
@@ -103,6 +114,14 @@ func (s *store) save(b []byte) {
 }
 
 func (s *store) write(b []byte) error {
+	unlock, err := s.lock(unix.LOCK_EX, patience)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if f, err := s.cache.Get(s.key); err == nil { // another was faster
+		return f.Close()
+	}
 	e, err := s.cache.Create(s.key)
 	if err != nil {
 		return err
@@ -116,4 +135,31 @@ func (s *store) write(b []byte) error {
 		return err
 	}
 	return f.Close()
+}
+
+// patience is how long a writer waits for others that write: a file is synced in less.
+const patience = 3 * time.Second
+
+// lock keeps those who write indexes apart from each other and from readers, as a file of the cache has a second one beside it
+// that must fit. It waits no longer than said, so that a process that was stopped stops no other.
+func (s *store) lock(how int, wait time.Duration) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.cache.Dir(), "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			break
+		}
+		if time.Now().After(deadline) {
+			err = errors.New("another kdx is writing to the cache")
+			break
+		}
+	}
+	f.Close()
+	return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
 }

@@ -93,7 +93,7 @@ func (w *worker) visit(u *unit, p *prog, at, pos, depth int) (step, int) {
 		w.push(name(w.v.get(fName)), depth, p.children)
 		return stepInto, pos
 	case classType:
-		w.addType(u, p, at)
+		w.addType(u, p, at, pos)
 		if u.scoped && p.children {
 			w.push(name(w.v.get(fName)), depth, true)
 			return stepInto, pos
@@ -163,7 +163,7 @@ const (
 	lineMask = 1<<lineBits - 1
 )
 
-func (w *worker) addType(u *unit, p *prog, at int) {
+func (w *worker) addType(u *unit, p *prog, at, pos int) {
 	v := &w.v
 	if p.skip || v.is(fDecl) {
 		return
@@ -183,9 +183,16 @@ func (w *worker) addType(u *unit, p *prog, at int) {
 	ref, hasType := v.v[fType], v.has&fType.bit() != 0
 	alt := v.alt&fType.bit() != 0
 	e, fresh := w.intern(entry{name: n, sig: signature(size, line), off: u.place(at), aux: size, count: 1, kind: p.kind, flags: w.local()})
-	if !fresh || p.kind != Typedef || !hasType {
+	if !fresh {
 		return
 	}
+	if p.children && p.kind != Typedef {
+		w.addMembers(u, e, pos)
+	}
+	if p.kind != Typedef || !hasType {
+		return
+	}
+	w.addNamed(u, e, ref, alt)
 	if size, ok := w.untagged(u, ref, alt); ok {
 		w.entries[e].aux = size
 		w.entries[e].flags |= flagUntagged
@@ -322,7 +329,7 @@ func (w *worker) addCode(u *unit, p *prog, at int) {
 		e.flags |= flagPlaced
 		e.aux = u.firstRange(v.v[fRanges], p.form)
 	}
-	if e.flags&flagPlaced == 0 {
+	if e.shared() {
 		w.intern(e)
 		return
 	}

@@ -39,6 +39,8 @@ type worker struct {
 	secs     *sections
 	names    arena
 	entries  []entry
+	members  []memberRef
+	holders  []holder
 	slots    []uint32 // index+1 of interned entries
 	seed     uint64
 	interned int
