@@ -60,13 +60,21 @@ func (u *Unit) table() *abbrevTable {
 }
 
 func (d *Data) parseAbbrevs(off uint64) *abbrevTable {
-	t := new(abbrevTable)
+	t := &abbrevTable{dense: make([]Abbrev, 0, 128)}
 	b := d.buf(d.Abbrev, off, uint64(len(d.Abbrev)), 0)
+	// Attributes of many abbreviations share an array: a kernel has half a million abbreviations.
+	var attrs, shared []AttrForm
 	for {
-		a, ok := parseAbbrev(&b)
+		a, ok := parseAbbrev(&b, attrs[:0])
 		if !ok {
 			break
 		}
+		if attrs = a.Attrs; len(attrs) > cap(shared)-len(shared) {
+			shared = make([]AttrForm, 0, max(512, len(attrs)))
+		}
+		from := len(shared)
+		shared = append(shared, attrs...)
+		a.Attrs = shared[from:len(shared):len(shared)]
 		if a.Code == uint64(len(t.dense))+1 {
 			t.dense = append(t.dense, a)
 			continue
@@ -92,7 +100,7 @@ func (d *Data) findAbbrev(off, code uint64) (a Abbrev, ok bool) {
 			return a, false
 		case code:
 			b.off = at
-			return parseAbbrev(&b)
+			return parseAbbrev(&b, nil)
 		}
 		b.uleb()
 		b.u8()
@@ -109,8 +117,9 @@ func (d *Data) findAbbrev(off, code uint64) (a Abbrev, ok bool) {
 	return a, false
 }
 
-// parseAbbrev reads one declaration; ok is false at the end of the table.
-func parseAbbrev(b *buf) (a Abbrev, ok bool) {
+// parseAbbrev reads one declaration, whose attributes may use attrs; ok is false at the end of the table.
+func parseAbbrev(b *buf, attrs []AttrForm) (a Abbrev, ok bool) {
+	a.Attrs = attrs
 	a.Code = b.uleb()
 	if a.Code == 0 || b.err != nil {
 		return a, false
