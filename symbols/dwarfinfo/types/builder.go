@@ -51,11 +51,14 @@ func NewBuilder(d *dwarfinfo.Data, open func() (Index, error), name string) *Bui
 // TypeAt is the type of the entry that ref names: a type, or a function's prototype. What can't be read is an incomplete
 // struct "?".
 func (b *Builder) TypeAt(ref dwarfinfo.Ref) *symbols.Type {
-	t := b.bad()
+	var t *symbols.Type
 	_ = mapfile.Guard(b.data.Name, func() error {
 		t = b.at(ref, 0)
 		return nil
 	})
+	if t == nil {
+		return b.bad()
+	}
 	return t
 }
 
@@ -84,8 +87,10 @@ func (b *Builder) at(ref dwarfinfo.Ref, depth int) *symbols.Type {
 	if ok {
 		return t
 	}
-	t = b.bad()
-	_ = b.entry(ref, func(e *dwarfinfo.Entry) { t = b.convert(e.Clone(), depth) })
+	_ = b.entry(ref, func(e *dwarfinfo.Entry) { t = b.convert(e, depth) })
+	if t == nil {
+		return b.bad()
+	}
 	if t.Incomplete {
 		return t // for now: who cancels the opening of the index may ask again
 	}
@@ -155,16 +160,34 @@ func (b *Builder) lazy(t *symbols.Type, fill func(*symbols.Parts)) *symbols.Type
 	})
 }
 
-// typeOf is the type that e's DW_AT_type names: void if it has none.
-func (b *Builder) typeOf(e *dwarfinfo.Entry, depth int) *symbols.Type {
+// target is what an entry's DW_AT_type names.
+type target struct {
+	ref  dwarfinfo.Ref
+	void bool
+}
+
+// targetOf is e's; a ref without Data is in a file that was not found.
+func targetOf(e *dwarfinfo.Entry) target {
 	if e.Field(dwarf.AttrType) == nil {
-		return symbols.VoidType
+		return target{void: true}
 	}
 	ref, ok := e.RefTo(dwarf.AttrType)
 	if !ok {
-		return b.bad() // in a file that was not found
+		ref.Data = nil
 	}
-	return b.at(ref, depth+1)
+	return target{ref: ref}
+}
+
+func (b *Builder) to(t target, depth int) *symbols.Type {
+	if t.void {
+		return symbols.VoidType
+	}
+	return b.at(t.ref, depth)
+}
+
+// typeOf is the type that e's DW_AT_type names: void if it has none.
+func (b *Builder) typeOf(e *dwarfinfo.Entry, depth int) *symbols.Type {
+	return b.to(targetOf(e), depth+1)
 }
 
 // Tags and attributes that package debug/dwarf has no name for.
@@ -174,7 +197,7 @@ const (
 	tagLLVMPtrAuth   dwarf.Tag = 0x4300 // LLVM's __ptrauth
 )
 
-// convert makes the type of e, which outlives the call. Other types that e leads to are made when they are asked for, but for
+// convert makes the type of e, which is its reader's. Other types that e leads to are made when they are asked for, but for
 // those whose size decides e's.
 func (b *Builder) convert(e *dwarfinfo.Entry, depth int) *symbols.Type {
 	switch e.Tag {
@@ -252,10 +275,12 @@ func (b *Builder) pointer(e *dwarfinfo.Entry) *symbols.Type {
 	if !ok || size > maxPointer {
 		size = uint64(e.Unit.AddrSize)
 	}
-	return b.lazy(&symbols.Type{Kind: symbols.Pointer, Size: size}, func(p *symbols.Parts) { p.Elem = b.typeOf(e, 0) })
+	to := targetOf(e)
+	return b.lazy(&symbols.Type{Kind: symbols.Pointer, Size: size}, func(p *symbols.Parts) { p.Elem = b.to(to, 0) })
 }
 
 func (b *Builder) wrapper(kind symbols.Kind, name string, e *dwarfinfo.Entry, depth int) *symbols.Type {
-	size := b.typeOf(e, depth).Size
-	return b.lazy(&symbols.Type{Kind: kind, Name: name, Size: size}, func(p *symbols.Parts) { p.Elem = b.typeOf(e, 0) })
+	to := targetOf(e)
+	size := b.to(to, depth+1).Size
+	return b.lazy(&symbols.Type{Kind: kind, Name: name, Size: size}, func(p *symbols.Parts) { p.Elem = b.to(to, 0) })
 }

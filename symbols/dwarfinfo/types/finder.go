@@ -96,7 +96,7 @@ func (f *Finder) VariableType(name string) (*symbols.Type, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := f.bad()
+	var t *symbols.Type
 	err = mapfile.Guard(f.data.Name, func() error {
 		t, err = f.variable(hits[0].Ref(f.data))
 		return err

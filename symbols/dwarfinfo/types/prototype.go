@@ -32,17 +32,17 @@ func (b *Builder) origin(e *dwarfinfo.Entry, has func(*dwarfinfo.Entry) bool) *d
 // prototype makes a function's type. That of a copy of a function (inlined, or with parameters optimised away) is the
 // original's.
 func (b *Builder) prototype(e *dwarfinfo.Entry, depth int) *symbols.Type {
-	whole := b.origin(e, func(e *dwarfinfo.Entry) bool { return e.Field(dwarf.AttrAbstractOrigin) == nil })
+	whole := b.origin(e.Clone(), func(e *dwarfinfo.Entry) bool { return e.Field(dwarf.AttrAbstractOrigin) == nil })
 	returns := b.origin(whole, func(e *dwarfinfo.Entry) bool { return e.Field(dwarf.AttrType) != nil })
 	params := b.origin(whole, func(e *dwarfinfo.Entry) bool { return e.Field(dwarf.AttrSpecification) == nil || b.takes(e.Ref()) })
 	t := &symbols.Type{Kind: symbols.Func}
-	ref := params.Ref()
+	ref, result := params.Ref(), targetOf(returns)
 	b.children(ref, func(c *dwarfinfo.Entry) bool {
 		t.Variadic = t.Variadic || c.Tag == dwarf.TagUnspecifiedParameters
 		return !t.Variadic
 	})
 	return b.lazy(t, func(p *symbols.Parts) {
-		p.Elem = b.typeOf(returns, 0)
+		p.Elem = b.to(result, 0)
 		b.children(ref, func(c *dwarfinfo.Entry) bool {
 			if c.Tag == dwarf.TagFormalParameter {
 				p.Params = append(p.Params, symbols.Param{Name: c.Str(dwarf.AttrName), Type: b.typeOf(c, 0)})
