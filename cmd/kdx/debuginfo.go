@@ -31,7 +31,7 @@ func debuginfoCommand(std stdio) *cobra.Command {
 			"the debuginfod servers in DEBUGINFOD_URLS, into the cache that gdb and others use too.",
 		Example: "  kdx debuginfo vmcore\n  KDX_DEBUG_PATH=/case/debug kdx debuginfo vmcore\n  DEBUGINFOD_URLS=https://debuginfod.debian.net kdx debuginfo --download vmcore",
 		RunE: func(c *cobra.Command, args []string) error {
-			n, err := sortFiles(args)
+			n, err := o.files(args)
 			if err != nil {
 				return sortStatus(err)
 			}
@@ -42,7 +42,7 @@ func debuginfoCommand(std stdio) *cobra.Command {
 				return openStatus(err)
 			}
 			defer x.Close()
-			rep, err := findDebugFiles(ctx, x, n, download)
+			rep, err := o.findDebugFiles(ctx, x, n, download)
 			if err != nil {
 				return err
 			}
@@ -53,6 +53,8 @@ func debuginfoCommand(std stdio) *cobra.Command {
 	f.BoolVar(&download, "download", false, "fetch what is missing from the servers in DEBUGINFOD_URLS")
 	f.BoolVar(&o.json, "json", false, "answer in JSON")
 	f.BoolVar(&o.debug, "debug", false, "say on stderr what is tried")
+	f.BoolVar(&o.live, "live", false, "of the running kernel, through /proc/kcore (root)")
+	o.where.register(f)
 	return c
 }
 
@@ -77,7 +79,7 @@ func debuginfoOptions(x *opened) debuginfo.Options {
 	return opt
 }
 
-func findDebugFiles(ctx context.Context, x *opened, n named, download bool) (*debugfiles.Report, error) {
+func (o *options) findDebugFiles(ctx context.Context, x *opened, n named, download bool) (*debugfiles.Report, error) {
 	opt := debuginfoOptions(x)
 	if opt.Download = download; download && !opt.Server.Configured() {
 		return nil, usagef("--download: %w; a server of each distribution is listed at https://debuginfod.elfutils.org", debuginfod.ErrNotConfigured)
@@ -87,7 +89,14 @@ func findDebugFiles(ctx context.Context, x *opened, n named, download bool) (*de
 	}
 	x.progress.Begin("looking for debug files")
 	defer x.progress.End()
-	k, kerr := analyze.Open(ctx, x.img, analyze.Options{Log: x.log})
+	own, err := o.analyze(x, "")
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	k, kerr := analyze.Open(ctx, x.img, own)
+	if kerr == nil {
+		defer k.Close()
+	}
 	rep, err := debugfiles.Find(ctx, x.img, k, n.dumps, opt)
 	switch {
 	case errors.Is(err, context.Canceled):
