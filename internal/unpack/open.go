@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -126,22 +127,34 @@ func Stream(r io.ReaderAt, size, limit int64) (*Source, error) {
 	return p.stream(r, size, limit)
 }
 
+// OpenRegular opens a regular file. It refuses others without opening them, as a pipe would wait for its writer.
+func OpenRegular(path string) (*os.File, fs.FileInfo, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fi, err = f.Stat(); err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, fi, nil
+}
+
 // Open opens a file. One that is compressed, and a kernel's boot image, is unpacked: into memory if it is small, otherwise
 // into the cache, or to a temporary file if there is no cache or it can't be written.
 func Open(ctx context.Context, path string, opt Options) (*File, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	f, err := os.Open(path)
+	f, fi, err := OpenRegular(path)
 	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
-	}
-	if err != nil {
-		f.Close()
 		return nil, err
 	}
 	p, err := detect(f, fi.Size())
@@ -165,14 +178,11 @@ func Open(ctx context.Context, path string, opt Options) (*File, error) {
 // KernelImage opens a boot image (vmlinuz) as the ELF file in it, which has the kernel's code and data but neither symbols
 // nor debug information. ErrNotImage if the file is no boot image, *NoELFError if it holds no ELF file.
 func KernelImage(ctx context.Context, path string, opt Options) (*File, error) {
-	f, err := os.Open(path)
+	f, fi, err := OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	fi, err := f.Stat()
-	if err == nil {
-		_, err = FindPayload(f, fi.Size())
-	}
+	_, err = FindPayload(f, fi.Size())
 	f.Close()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

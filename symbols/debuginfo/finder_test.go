@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,6 +159,20 @@ func TestOutcomes(t *testing.T) {
 	}
 	if g := h.find(h.want(), Options{Files: []string{h.path("case/vmlinux"), h.path("gone")}}); g.Candidates[0].Outcome != OtherBuild || g.Candidates[1].Outcome != Absent {
 		t.Errorf("files that are named: %+v", g.Candidates[:2])
+	}
+	// A pipe would wait for its writer.
+	pipe := h.path("case/debug/vmlinux.debug")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.find(h.want(), Options{All: true}).at(pipe); c.Outcome != Absent {
+		t.Errorf("a pipe is %q", c.Outcome)
+	}
+	if _, err := identifyPath(pipe); err == nil {
+		t.Error("a pipe was identified")
+	}
+	if _, err := checksum(pipe); err == nil {
+		t.Error("a pipe has a checksum")
 	}
 	first := h.find(h.want(), Options{})
 	if n := len(first.Candidates); n >= len(r.Candidates) || first.Candidates[n-1].Outcome != Match {

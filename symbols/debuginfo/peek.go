@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -20,15 +19,11 @@ func (s *search) peek(path string, c *Candidate) error {
 	if s.module != "" || s.want.BuildID == "" || !s.want.Sure && s.want.Release != "" && strings.Contains(filepath.Base(path), s.want.Release) {
 		return nil
 	}
-	f, err := os.Open(path)
+	f, fi, err := unpack.OpenRegular(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	src, err := unpack.Stream(f, fi.Size(), 0)
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kdx/internal/unpack"
 )
 
 // debugRoot is where distributions put debug files.
@@ -93,7 +95,7 @@ func (s *search) follow(c Candidate) {
 
 // checksum is the CRC-32 of a whole file, as .gnu_debuglink has it.
 func checksum(path string) (uint32, error) {
-	f, err := os.Open(path)
+	f, _, err := unpack.OpenRegular(path)
 	if err != nil {
 		return 0, err
 	}
@@ -186,14 +188,10 @@ func (e *AltError) Error() string {
 }
 
 func identifyPath(path string) (Identity, error) {
-	f, err := os.Open(path)
+	f, fi, err := unpack.OpenRegular(path)
 	if err != nil {
 		return Identity{}, err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return Identity{}, err
-	}
 	return Identify(f, fi.Size())
 }
