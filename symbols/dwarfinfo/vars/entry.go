@@ -103,10 +103,10 @@ func (c *context) callSite() (*context, *site, error) {
 	if said, ok := cc.calls(s); ok {
 		target = said
 	}
-	switch target {
-	case entered:
+	switch {
+	case target == entered:
 		return cc, s, nil
-	case 0:
+	case target == 0 || !c.fn.finder.knows(target): // of a thunk, too
 		return nil, nil, lost("lost since the function was entered, and its caller, which called through a pointer, does not say whom")
 	}
 	t, err := c.tailCall(caller, target, entered)
@@ -130,6 +130,16 @@ func (f *Finder) codeAt(pc uint64) *Finder {
 		return nil
 	}
 	return f.peers(pc)
+}
+
+// knows reports whether a function of which there is debug information begins at addr.
+func (f *Finder) knows(addr uint64) bool {
+	in := f.codeAt(addr)
+	if in == nil {
+		return false
+	}
+	fn, err := in.functionAt(addr - in.shift)
+	return err == nil && fn.low == addr-in.shift
 }
 
 // calls is the address that a call through a pointer went to, if the debug information says how to find it.
