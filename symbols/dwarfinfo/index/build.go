@@ -55,7 +55,7 @@ func build(ctx context.Context, d *dwarfinfo.Data, opt Options) ([]byte, error) 
 	g, ctx := errgroup.WithContext(ctx)
 	damaged := 0
 	for i := range workers {
-		w := newWorker(secs, seed, budget)
+		w := newWorker(secs, seed, budget, int(total)/jobs)
 		workers[i] = w
 		g.Go(func() error {
 			for {

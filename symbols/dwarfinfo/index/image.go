@@ -3,7 +3,6 @@ package index
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 )
 
@@ -36,67 +35,45 @@ const (
 
 var le = binary.LittleEndian
 
+// image writes what the merger has.
 func (m *merger) image() ([]byte, error) {
-	starts := m.group()
-	if len(m.blob) > math.MaxUint32-1 || len(m.recs) > math.MaxUint32-1 {
-		return nil, errors.New("there are more names than an index can hold")
-	}
+	m.group()
 	n := len(m.ends)
-	slots := 16
-	for slots < 2*n {
-		slots *= 2
-	}
-	at := make(map[uint32]int, len(m.holders)) // entry → record
-	for i := range m.recs {
-		if k := m.recs[i].kind; k == Struct || k == Union || k == Typedef {
-			at[m.recs[i].entry-1] = i
-		}
-	}
-	m.holders = slices.DeleteFunc(m.holders, func(h holder) bool { _, ok := at[h.entry]; return !ok })
+	at := m.holding()
 	members := 0
 	for _, h := range m.holders {
 		members += int(h.to - h.from)
 	}
-	b := make([]byte, headerSize+slotSize*slots+nameSize*(n+1)+recordSize*len(m.recs)+holderSize*len(m.holders)+memberSize*members+len(m.blob))
+	b := make([]byte, headerSize+slotSize*len(m.slots)+nameSize*(n+1)+recordSize*len(m.order)+holderSize*len(m.holders)+memberSize*members+len(m.blob))
 	copy(b, magic)
 	le.PutUint64(b[8:], m.seed)
-	le.PutUint32(b[16:], uint32(n))
-	le.PutUint32(b[20:], uint32(len(m.recs)))
-	le.PutUint32(b[24:], uint32(slots))
-	le.PutUint32(b[28:], uint32(len(m.holders)))
-	le.PutUint32(b[32:], uint32(members))
+	for i, v := range []int{n, len(m.order), len(m.slots), len(m.holders), members} {
+		le.PutUint32(b[16+4*i:], uint32(v))
+	}
 	x, err := parseImage(b)
 	if err != nil {
 		return nil, err
 	}
-	mask := uint64(slots - 1)
+	for i, s := range m.slots {
+		le.PutUint32(x.slots[slotSize*i:], s)
+	}
 	begin := uint32(0)
-	for i := range n + 1 {
+	for i, start := range m.starts {
 		p := x.names[nameSize*i:]
 		le.PutUint32(p, begin)
-		le.PutUint32(p[4:], starts[i])
+		le.PutUint32(p[4:], start)
 		if i == n {
 			break
 		}
 		kinds := uint32(0)
-		for j := starts[i]; j < starts[i+1]; j++ {
-			kinds |= 1 << m.recs[j].kind
-			m.recs[j].owner = uint32(i)
+		for _, e := range m.order[start:m.starts[i+1]] {
+			kinds |= 1 << m.entries[e].kind
 		}
 		le.PutUint32(p[8:], kinds)
 		begin = m.ends[i]
-		k := hashName(m.name(uint32(i)), m.seed) & mask
-		for le.Uint32(x.slots[slotSize*k:]) != 0 {
-			k = (k + 1) & mask
-		}
-		le.PutUint32(x.slots[slotSize*k:], uint32(i+1))
 	}
-	for i := range m.recs {
-		p, r := x.recs[recordSize*i:recordSize*(i+1)], &m.recs[i]
-		le.PutUint64(p, r.off)
-		le.PutUint64(p[8:], r.aux)
-		le.PutUint32(p[16:], r.count)
-		p[20], p[21] = byte(r.kind), byte(r.flags)
+	for i, e := range m.order {
+		m.writeRecord(x.recs[recordSize*i:recordSize*(i+1)], &m.entries[e])
 	}
 	copy(x.blob, m.blob)
 	end := 0
@@ -107,11 +84,38 @@ func (m *merger) image() ([]byte, error) {
 			end++
 		}
 		p := x.holders[holderSize*i:]
-		le.PutUint32(p, uint32(at[h.entry]))
-		le.PutUint32(p[4:], m.recs[at[h.entry]].owner)
+		le.PutUint32(p, at[i])
+		le.PutUint32(p[4:], m.owner[h.entry])
 		le.PutUint32(p[8:], uint32(end))
 	}
 	return b, nil
+}
+
+func (m *merger) writeRecord(p []byte, e *entry) {
+	aux, f := e.aux, e.flags
+	if e.kind == Enumerator {
+		aux = m.entries[e.aux].off &^ (1 << altShift)
+	}
+	if e.off>>altShift != 0 {
+		f |= flagAlt
+	}
+	le.PutUint64(p, e.off&^(1<<altShift))
+	le.PutUint64(p[8:], aux)
+	le.PutUint32(p[16:], e.count)
+	p[20], p[21] = byte(e.kind), byte(f)
+}
+
+// holding drops the holders whose entries are not kept, and returns the records of the others.
+func (m *merger) holding() (records []uint32) {
+	at := make([]uint32, len(m.entries))
+	for i, e := range m.order {
+		at[e] = uint32(i + 1)
+	}
+	m.holders = slices.DeleteFunc(m.holders, func(h holder) bool { return at[h.entry] == 0 })
+	for _, h := range m.holders {
+		records = append(records, at[h.entry]-1)
+	}
+	return records
 }
 
 var errImage = errors.New("it is no index of this version")
@@ -179,6 +183,15 @@ func (x *image) find(text string) (i uint32, ok bool) {
 		k = (k + 1) & (n - 1)
 	}
 	return 0, false
+}
+
+// record is a definition as the index keeps it.
+type record struct {
+	off   uint64 // in .debug_info
+	aux   uint64 // types: size; functions and variables: address; enumerators: offset of the enum
+	count uint32
+	kind  Kind
+	flags flags
 }
 
 func readRecord(p []byte) record {

@@ -11,35 +11,27 @@ const maxHits = 256
 // maxBlob bounds all names together, which may overlap in the file; kernels have 3 MB.
 const maxBlob = 128 << 20
 
-// merger puts what the workers found together.
+// merger makes an index of what the workers found.
 type merger struct {
-	seed  uint64
-	blob  []byte   // all names, one behind the other
-	ends  []uint32 // where each name ends in blob
-	slots []uint32 // id+1 of names by their hash
-	recs  []record
-	owner []uint32 // name of each record
-	// members by holder; the entries of holders are those of the worker, see record.entry.
+	seed    uint64
+	blob    []byte   // all names, one behind the other
+	ends    []uint32 // where each name ends in blob
+	slots   []uint32 // id+1 of names by their hash
+	entries []entry
+	owner   []uint32 // name of each entry, or nobody
+	order   []uint32 // the entries to keep: by name, kind and rank
+	starts  []uint32 // where in order those of each name begin, and one more for the end
+	// members by holder.
 	members []member
 	holders []holder
 }
+
+const nobody = ^uint32(0)
 
 // member names a member and its type by their numbers + 1; 0 is none. heldBit of typ says that the type is part of the holder.
 type member struct{ name, typ uint32 }
 
 const heldBit = 1 << 31
-
-// record is a definition as the index keeps it.
-type record struct {
-	off   uint64 // in .debug_info
-	aux   uint64 // types: size; functions and variables: address; enumerators: offset of the enum
-	count uint32
-	line  uint32 // of the declaration; the index does not keep this and what follows up to owner
-	entry uint32 // of the worker, +1
-	owner uint32 // number of its name, once it is known
-	kind  Kind
-	flags flags
-}
 
 func (m *merger) name(id uint32) []byte {
 	start := uint32(0)
@@ -52,7 +44,7 @@ func (m *merger) name(id uint32) []byte {
 // id is the number of a name, which is added if it is new.
 func (m *merger) id(text []byte) uint32 {
 	if 2*len(m.ends) >= len(m.slots) {
-		m.reserve(len(m.slots) + 1)
+		m.reserve(len(m.slots)/2 + 1)
 	}
 	mask := uint64(len(m.slots) - 1)
 	for k := hashName(text, m.seed) & mask; ; k = (k + 1) & mask {
@@ -157,13 +149,14 @@ func (w *worker) joinMembers(o *worker, moved []uint32) {
 
 // add takes over what a worker found.
 func (m *merger) add(w *worker) {
-	m.recs = make([]record, 0, len(w.entries))
-	m.owner = make([]uint32, 0, len(w.entries))
+	m.entries = w.entries
+	m.owner = make([]uint32, len(w.entries))
 	m.blob = make([]byte, 0, 16*len(w.entries))
 	m.reserve(len(w.entries) / 2)
 	var buf [maxInPlace]byte
 	for i := range w.entries {
 		e := &w.entries[i]
+		m.owner[i] = nobody
 		if e.kind == untaggedEnum {
 			continue
 		}
@@ -171,15 +164,7 @@ func (m *merger) add(w *worker) {
 		if len(text) == 0 || len(m.blob)+len(text) > maxBlob {
 			continue
 		}
-		r := record{off: e.off &^ (1 << altShift), aux: e.aux, count: e.count, line: uint32(e.sig & lineMask), entry: uint32(i + 1), kind: e.kind, flags: e.flags}
-		if e.off>>altShift != 0 {
-			r.flags |= flagAlt
-		}
-		if e.kind == Enumerator {
-			r.aux = w.entries[e.aux].off &^ (1 << altShift)
-		}
-		m.recs = append(m.recs, r)
-		m.owner = append(m.owner, m.id(text))
+		m.owner[i] = m.id(text)
 	}
 	m.addMembers(w)
 }
@@ -205,83 +190,82 @@ func (m *merger) addMembers(w *worker) {
 	}
 }
 
-// group orders the records by name, and those of one name by kind and by how good an answer they are. starts[i] is where those of
-// name i begin.
-func (m *merger) group() (starts []uint32) {
-	starts = make([]uint32, len(m.ends)+1)
+// group orders the entries by name, and those of one name by kind and by how good an answer they are.
+func (m *merger) group() {
+	starts := make([]uint32, len(m.ends)+1)
 	for _, id := range m.owner {
-		starts[id+1]++
+		if id != nobody {
+			starts[id+1]++
+		}
 	}
 	for i := range m.ends {
 		starts[i+1] += starts[i]
 	}
 	at := slices.Clone(starts)
-	out := make([]record, len(m.recs))
+	order := make([]uint32, starts[len(m.ends)])
 	for i, id := range m.owner {
-		out[at[id]] = m.recs[i]
-		at[id]++
+		if id != nobody {
+			order[at[id]] = uint32(i)
+			at[id]++
+		}
 	}
-	m.recs, m.owner = out, nil
 	end := uint32(0)
 	for i := range m.ends {
-		all := m.recs[starts[i]:starts[i+1]]
+		all := order[starts[i]:starts[i+1]]
 		if len(all) > 1 {
-			slices.SortFunc(all, better)
+			slices.SortFunc(all, func(a, b uint32) int { return better(&m.entries[a], &m.entries[b]) })
 		}
 		starts[i] = end
-		end += uint32(bound(m.recs[end:], all))
+		end += uint32(m.bound(order[end:], all))
 	}
 	starts[len(m.ends)] = end
-	m.recs = m.recs[:end]
-	return starts
+	m.order, m.starts = order[:end], starts
 }
 
-// better orders records of one name.
-func better(a, b record) int {
+// better orders entries of one name.
+func better(a, b *entry) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind),
 		cmp.Compare(b.flags&flagPlaced, a.flags&flagPlaced),
 		cmp.Compare(a.flags&flagDeclared, b.flags&flagDeclared),
 		cmp.Compare(b.flags&flagExternal, a.flags&flagExternal),
 		cmp.Compare(a.flags&flagLocal, b.flags&flagLocal),
 		cmp.Compare(b.count, a.count),
-		cmp.Compare(a.flags&flagAlt, b.flags&flagAlt),
-		cmp.Compare(a.off, b.off))
+		cmp.Compare(a.off, b.off)) // those of the alt file last
 }
 
-// bound copies the records of one name to out, at most maxHits of a kind, and without functions' abstract instances whose code is
+// bound copies the entries of one name to out, at most maxHits of a kind, and without functions' abstract instances whose code is
 // there, too. It returns how many there are.
-func bound(out, all []record) int {
+func (m *merger) bound(out, all []uint32) int {
 	n, first := 0, 0
 	for i := range all {
-		r := all[i]
-		if i > 0 && all[i-1].kind != r.kind {
+		if i > 0 && m.entries[all[i-1]].kind != m.entries[all[i]].kind {
 			first = n
 		}
-		if n-first == maxHits || known(out[first:n], r) {
+		if n-first == maxHits || m.known(out[first:n], &m.entries[all[i]]) {
 			continue
 		}
-		out[n] = r
+		out[n] = all[i]
 		n++
 	}
 	return n
 }
 
-// known reports whether r is one of those, whose name lies elsewhere, or an abstract instance or a declaration of one.
-func known(those []record, r record) bool {
-	if r.flags&flagPlaced != 0 || r.kind == Enumerator {
+// known reports whether e is one of those, whose name lies elsewhere, or an abstract instance or a declaration of one.
+func (m *merger) known(those []uint32, e *entry) bool {
+	if e.flags&flagPlaced != 0 || e.kind == Enumerator {
 		return false
 	}
-	if r.flags&flagDeclared != 0 && len(those) > 0 {
+	if e.flags&flagDeclared != 0 && len(those) > 0 {
 		return true
 	}
-	for i := range those {
-		o := &those[i]
+	for _, i := range those {
+		o := &m.entries[i]
 		switch {
-		case o.line != r.line:
-		case r.kind == Function || r.kind == Variable:
+		case o.sig&lineMask != e.sig&lineMask:
+		case e.kind == Function || e.kind == Variable:
 			return true
-		case o.aux == r.aux:
-			o.count += r.count
+		case o.aux == e.aux:
+			o.count += e.count
 			return true
 		}
 	}

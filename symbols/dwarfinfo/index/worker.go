@@ -71,9 +71,20 @@ type tableKey struct {
 // maxHeld bounds the abbreviations, in bytes of .debug_abbrev, that are kept compiled for references between units.
 const maxHeld = 2 << 20
 
-func newWorker(secs *sections, seed uint64, budget int) *worker {
-	return &worker{secs: secs, seed: seed, budget: budget, slots: make([]uint32, 1<<16), tables: make(map[tableKey]*table)}
+// newWorker makes a worker for about size bytes of .debug_info.
+func newWorker(secs *sections, seed uint64, budget, size int) *worker {
+	expect := min(size/bytesPerEntry+64, 1<<18)
+	slots := 1 << 10
+	for slots < 2*expect {
+		slots *= 2
+	}
+	return &worker{secs: secs, seed: seed, budget: budget, entries: make([]entry, 0, expect), slots: make([]uint32, slots),
+		members: make([]memberRef, 0, expect), tables: make(map[tableKey]*table)}
 }
+
+// bytesPerEntry is how much of a kernel's .debug_info there is for each definition, as most of it repeats headers. It only says how
+// much room to make at first.
+const bytesPerEntry = 800
 
 // open makes a unit ready to be decoded: the one to scan next, or one that it refers to.
 func (w *worker) open(du *dwarfinfo.Unit, sp *space, scan bool) (*unit, error) {
