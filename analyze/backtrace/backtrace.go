@@ -20,6 +20,7 @@ type Tracer struct {
 	tasks  *task.Table
 	size   uint64 // THREAD_SIZE in bytes
 	text   []textRange
+	entry  textRange // stubs of interrupts, exceptions and system calls
 	stacks sync.Map // CPU → cpuStacks
 	regs   func() (map[int]CPURegs, error)
 	traced tracerSymbols
@@ -36,6 +37,11 @@ func New(v *kernel.View, tasks *task.Table) *Tracer {
 		hi, err2 := v.Symbol(r[1])
 		if err1 == nil && err2 == nil && lo.Addr < hi.Addr {
 			t.text = append(t.text, textRange{lo.Addr, hi.Addr})
+		}
+	}
+	if lo, err := v.Symbol("__entry_text_start"); err == nil {
+		if hi, err := v.Symbol("__entry_text_end"); err == nil {
+			t.entry = textRange{lo.Addr, hi.Addr}
 		}
 	}
 	t.traced = findTracerSymbols(v.Kernel)
@@ -160,6 +166,7 @@ func (t *Tracer) From(v *kernel.View, x *task.Task, s Start, opts ...Option) *un
 		s, err := t.k.SymbolAt(vmem.Addr(pc))
 		return s.Addr, s.Size, err == nil && s.IsText()
 	}
+	c.EntryCode = func(pc uint64) bool { return pc >= t.entry.lo && pc < t.entry.hi }
 	c.Recover = func(pc, at uint64) (uint64, bool, error) { return t.recover(v, x, pc, at) }
 	if x.OnCPU {
 		c.Stacks = append(c.Stacks, t.CPUStacks(v, x.CPU)...)

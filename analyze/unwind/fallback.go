@@ -1,6 +1,7 @@
 package unwind
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -43,7 +44,9 @@ func (u *unwinder) withoutRow(f *Frame, sp uint64, cause error) bool {
 		return false
 	}
 	if u.entered(f, sp) {
-		u.sure = Guessed
+		if u.c.EntryCode == nil || !u.c.EntryCode(f.Lookup()) {
+			u.sure = Guessed
+		}
 		return u.exception(f, sp, false)
 	}
 	if row, ok := u.otherRow(f, why); ok {
@@ -230,7 +233,6 @@ func (u *unwinder) switchedFrom(sp uint64) uint64 {
 			return sp
 		}
 		u.regs.Set(RSP, old)
-		u.sure = Guessed
 		return old
 	}
 	return sp
@@ -242,14 +244,18 @@ func (u *unwinder) atTop(sp uint64) bool {
 	return sp == u.cur.Hi-PtRegsSize || sp == u.cur.Hi-PtRegsSize-16
 }
 
-// outermost reports whether sp is where the stacks of kernel threads and idle tasks begin: below room for registers, at the very
-// top, that no entry ever filled.
+// maxRoom is how far below the top of their stack the first functions of kernel threads and idle tasks begin, in bytes: registers,
+// and what keeps the stack aligned.
+const maxRoom = 512
+
+// outermost reports whether nothing lies above sp but zeros: room for registers that no entry ever filled.
 func (u *unwinder) outermost(sp uint64) bool {
-	if !u.atTop(sp) {
+	if sp%8 != 0 || sp >= u.cur.Hi || u.cur.Hi-sp > maxRoom {
 		return false
 	}
-	p, err := u.readPtRegs(sp, false)
-	return err == nil && p.CS == 0 && p.RIP == 0 && p.RSP == 0 && p.SS == 0
+	b := make([]byte, u.cur.Hi-sp)
+	_, err := u.c.Mem.ReadMemory(b, sp)
+	return err == nil && len(bytes.Trim(b, "\x00")) == 0
 }
 
 // entered reports whether registers lie at sp that an entry stub saved before it called its handler.
@@ -258,13 +264,13 @@ func (u *unwinder) entered(f *Frame, sp uint64) bool {
 		return false
 	}
 	p, err := u.readPtRegs(sp, false)
-	if err != nil || !p.flagsMakeSense() {
+	if err != nil {
 		return false
 	}
-	if p.User() {
+	if p.User() { // the flags of a process that has not run yet are made up: bit 1 is not set
 		return u.atTop(sp)
 	}
-	if p.SS != 0 && p.SS != 0x18 || !u.c.IsText(p.RIP) {
+	if !p.flagsMakeSense() || (p.SS != 0 && p.SS != 0x18) || !u.c.IsText(p.RIP) {
 		return false
 	}
 	for _, s := range u.c.Stacks {
@@ -289,7 +295,7 @@ func (u *unwinder) userRegs(sp uint64) (at uint64, ok bool) {
 		if at < sp || u.cur.Hi < PtRegsSize+above {
 			continue
 		}
-		if p, err := u.readPtRegs(at, false); err == nil && p.User() && p.flagsMakeSense() {
+		if p, err := u.readPtRegs(at, false); err == nil && p.User() {
 			u.sure = Guessed
 			return at, true
 		}

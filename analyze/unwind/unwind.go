@@ -168,6 +168,9 @@ type Config struct {
 	Recover Recoverer
 	// FramePointer reports whether the code at pc keeps a frame pointer although no row describes it (BPF programs).
 	FramePointer func(pc uint64) bool
+	// EntryCode reports whether pc lies in the stubs through which interrupts, exceptions and system calls come in. Whatever such a
+	// stub calls, it has saved all registers where its stack pointer is. May be nil.
+	EntryCode func(pc uint64) bool
 	// Function is the start and size in bytes of the function that pc lies in; nil or !ok if unknown.
 	Function func(pc uint64) (start, size uint64, ok bool)
 	Order    binary.ByteOrder
