@@ -132,7 +132,7 @@ func (f *File) load(name string) ([]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
-	if f.ELF.Type != elf.ET_REL {
+	if f.fixed(s) {
 		return f.contents(s)
 	}
 	if f.placed == nil {

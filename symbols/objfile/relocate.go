@@ -8,6 +8,25 @@ import (
 	"strings"
 )
 
+// Fixed reports whether the contents of a section are the same wherever the file is loaded: all those of a file that is linked, and
+// of a relocatable one those without relocations. dwz writes its common files so.
+func (f *File) Fixed(name string) bool {
+	s := f.find(name)
+	return s == nil || f.fixed(s)
+}
+
+func (f *File) fixed(target *elf.Section) bool {
+	if f.ELF.Type != elf.ET_REL {
+		return true
+	}
+	for _, s := range f.ELF.Sections {
+		if (s.Type == elf.SHT_REL || s.Type == elf.SHT_RELA) && s.Info < uint32(len(f.ELF.Sections)) && f.ELF.Sections[s.Info] == target {
+			return false
+		}
+	}
+	return true
+}
+
 // relocate adds to a section's contents what its relocations say. data is changed.
 func (f *File) relocate(target *elf.Section, data []byte) error {
 	index := -1

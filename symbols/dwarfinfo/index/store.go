@@ -1,7 +1,6 @@
 package index
 
 import (
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,7 +52,7 @@ func keyOf(d *dwarfinfo.Data, buildID string) (string, error) {
 		if d.File == nil {
 			return "", fmt.Errorf("%s is in memory", d.Name)
 		}
-		if d.File.ELF.Type == elf.ET_REL {
+		if !d.File.Fixed(".debug_info") || !d.File.Fixed(".debug_addr") {
 			return "", fmt.Errorf("%s is relocatable, and its addresses are those of one dump", d.Name)
 		}
 		fi, err := os.Stat(d.File.Path)
