@@ -9,6 +9,7 @@ import (
 
 	"kdx/analyze/unwind"
 	"kdx/analyze/vmem"
+	"kdx/symbols"
 )
 
 // TaskHeader is the line that names a task above what a command says of it.
@@ -38,7 +39,13 @@ type Frame struct {
 	Sure  string `json:"confidence"` // "sure" or "guessed"
 	Stack string `json:"stack"`      // "task", "IRQ", "NMI", …
 	// Traced: a tracer had replaced the return address; PC is the recovered one.
-	Traced    bool        `json:"traced,omitempty"`
+	Traced bool `json:"traced,omitempty"`
+	// File, Line and Column are where the PC is in Function: for a return address, the call (-l).
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	// Inlined are functions that were inlined into Function and are active at the PC, the innermost first (-l).
+	Inlined   []Place     `json:"inlined,omitempty"`
 	Registers *Registers  `json:"registers,omitempty"` // saved by this frame's interrupt or exception entry
 	Words     []StackWord `json:"words,omitempty"`     // -f, -F
 	saved     *unwind.PtRegs
@@ -144,6 +151,20 @@ func (s *Stack) SetCPU(p *unwind.PtRegs) {
 	s.cpuRegs = p
 }
 
+// AddPlaces adds source lines and inlined functions (bt -l). places says where an instruction comes from, nil if it does not know.
+func (s *Stack) AddPlaces(places func(pc uint64) []symbols.Place) {
+	for i := range s.Frames {
+		f := &s.Frames[i]
+		pc := uint64(f.PC)
+		if !f.Exact {
+			pc-- // inside the call
+		}
+		var own Place
+		f.Inlined, own = InlinedAt(places(pc))
+		f.File, f.Line, f.Column = own.File, own.Line, own.Column
+	}
+}
+
 // ShowOffsets makes the text show name+offset (bt -s), in hexadecimal if hex.
 func (s *Stack) ShowOffsets(hex bool) { s.symOffset, s.hexOffset = true, hex }
 
@@ -168,7 +189,7 @@ func (s *Stack) text(w *bufio.Writer) {
 func (s *Stack) frames(w *bufio.Writer) {
 	if s.cpuRegs != nil && (s.userRegs != s.cpuRegs) {
 		if len(s.Frames) > 0 {
-			fmt.Fprintf(w, "    [exception RIP: %s]\n", s.Frames[0].where(true, false))
+			s.Frames[0].exceptionRIP(w)
 		}
 		writeRegs(w, s.cpuRegs)
 	}
@@ -182,7 +203,7 @@ func (s *Stack) frames(w *bufio.Writer) {
 			continue
 		}
 		if i+1 < len(s.Frames) {
-			fmt.Fprintf(w, "    [exception RIP: %s]\n", s.Frames[i+1].where(true, false))
+			s.Frames[i+1].exceptionRIP(w)
 		}
 		writeRegs(w, f.saved)
 	}
@@ -220,6 +241,21 @@ func (f *Frame) where(offset, hex bool) string {
 	return name
 }
 
+// place is where the frame's own function is.
+func (f *Frame) place() *Place { return &Place{File: f.File, Line: f.Line} }
+
+// exceptionRIP names the place that an exception interrupted: that of the innermost function.
+func (f *Frame) exceptionRIP(w *bufio.Writer) {
+	fmt.Fprintf(w, "    [exception RIP: %s]\n", f.where(true, false))
+	p := f.place()
+	if len(f.Inlined) > 0 {
+		p = &f.Inlined[0]
+	}
+	if where := p.where(); where != "" {
+		fmt.Fprintf(w, "    %s\n", where)
+	}
+}
+
 func (f *Frame) text(w *bufio.Writer, offset, hex bool) {
 	mark := ""
 	if f.Module != "" {
@@ -231,7 +267,16 @@ func (f *Frame) text(w *bufio.Writer, offset, hex bool) {
 	if f.Traced {
 		mark += " (return address recovered from the tracer)"
 	}
-	fmt.Fprintf(w, "%3s [%016x] %s at %016x%s\n", fmt.Sprintf("#%d", f.Level), uint64(f.At), f.where(offset, hex), uint64(f.PC), mark)
+	line := func(name, mark string, p *Place) {
+		fmt.Fprintf(w, "%3s [%016x] %s at %016x%s\n", fmt.Sprintf("#%d", f.Level), uint64(f.At), name, uint64(f.PC), mark)
+		if where := p.where(); where != "" {
+			fmt.Fprintf(w, "    %s\n", where)
+		}
+	}
+	for i := range f.Inlined {
+		line(Printable(f.Inlined[i].name()), mark+" (inlined)", &f.Inlined[i])
+	}
+	line(f.where(offset, hex), mark, f.place())
 	for i, word := range f.Words {
 		if i%2 == 0 {
 			fmt.Fprintf(w, "    %016x: ", uint64(word.Addr))

@@ -20,12 +20,34 @@ type Instruction struct {
 	// Target is the address that the instruction names: a branch's target, or a place relative to the instruction pointer.
 	Target *vmem.Addr `json:"target,omitempty"`
 	Bad    bool       `json:"bad,omitempty"` // the bytes are no instruction
+	// Source is the line that the instruction comes from, in the innermost function (-l); Inlined says that it is inlined.
+	Source  *Place `json:"source,omitempty"`
+	Inlined bool   `json:"inlined,omitempty"`
+}
+
+// sourceLine is the line above instructions of another line than those before.
+func (in *Instruction) sourceLine() string {
+	if in.Source == nil {
+		return ""
+	}
+	where := in.Source.where()
+	if in.Inlined && where != "" {
+		where += " (inlined " + Printable(in.Source.name()) + ")"
+	}
+	return where
 }
 
 // Text writes lines as gdb does.
 func (l Disassembly) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
-	for _, in := range l {
+	last := ""
+	for i := range l {
+		in := &l[i]
+		if at := in.sourceLine(); at != last {
+			if last = at; at != "" {
+				fmt.Fprintln(bw, at)
+			}
+		}
 		if in.Symbol == "" {
 			fmt.Fprintf(bw, "0x%x:\t%s\n", uint64(in.Addr), Printable(in.Text))
 			continue

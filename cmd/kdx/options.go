@@ -25,6 +25,7 @@ type options struct {
 	json, force, zeroExcluded, debug, noPager bool
 	noKallsyms, noBTF, noORC                  bool
 	live                                      bool
+	src                                       string
 	where
 }
 
@@ -38,6 +39,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.noBTF, "no-btf", false, "leave out the types of the dump itself")
 	f.BoolVar(&o.noORC, "no-orc", false, "leave out the unwind tables of the dump itself")
 	f.BoolVar(&o.live, "live", false, "look at the running kernel, through /proc/kcore (root)")
+	f.StringVar(&o.src, "src", "", "take source text from the kernel's source tree in `DIR`")
 	o.where.register(f)
 }
 
@@ -107,6 +109,11 @@ func (e *dumpError) Unwrap() error { return e.err }
 
 // open opens the dump and its kernel.
 func (o *options) open(ctx context.Context, n named, std stdio) (*opened, error) {
+	if o.src != "" {
+		if _, err := os.ReadDir(o.src); err != nil {
+			return nil, usagef("--src: %v", err)
+		}
+	}
 	x, err := o.openImage(ctx, n.dumps, std)
 	if err != nil {
 		return nil, err
@@ -144,6 +151,7 @@ func (o *options) session(x *opened, std stdio) *repl.Session {
 		cfg.Pager = repl.PagerFromEnvironment()
 	}
 	s := repl.New(cfg)
+	s.State().Src = o.src
 	if x != nil {
 		x.session = s
 	}
@@ -155,6 +163,10 @@ func (o *options) session(x *opened, std stdio) *repl.Session {
 
 // openStatus is the exit code for a dump or kernel that can't be opened.
 func openStatus(err error) error {
+	var known *statusError
+	if errors.As(err, &known) {
+		return known
+	}
 	var mismatch *analyze.MismatchError
 	var dump *dumpError
 	var format *dumpfmt.FormatError

@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 func btCommand() *Command {
 	return &Command{
 		Name: "bt", Group: "tasks", Summary: "backtrace of a task's kernel stack", Needs: NeedsTypes, Complete: "task", Tasks: true,
-		Usage: []string{"[-agpsxfFtTreESv] [-c CPUS] [-n idle] [-R REF] [-I IP] [--sp SP] [pid | task | name]…"},
+		Usage: []string{"[-agpslxfFtTreESv] [-c CPUS] [-n idle] [-R REF] [-I IP] [--sp SP] [pid | task | name]…"},
 		Flags: []Flag{
 			{Name: "a", Help: "the task that was running on each CPU"},
 			{Name: "c", Arg: "CPUS", Help: "the task that was running on these CPUs, e.g. 1,3-5 or a"},
@@ -25,6 +26,7 @@ func btCommand() *Command {
 			{Name: "g", Help: "all threads of the process, its leader first"},
 			{Name: "n", Arg: "idle", Help: "with -a or -c: leave out CPUs that ran their idle task"},
 			{Name: "s", Help: "show each function's offset"},
+			{Name: "l", Help: "the source file and line of each frame, and the functions that were inlined into it", Needs: NeedsDWARF},
 			{Name: "x", Help: "offsets in hexadecimal"},
 			{Name: "d", Help: "offsets in decimal"},
 			{Name: "f", Help: "the words of each frame"},
@@ -43,8 +45,11 @@ func btCommand() *Command {
 		Help: "Unwinds with the kernel's own tables (ORC), across interrupts, exceptions and the return addresses that tracers replaced. " +
 			"Each frame is `#LEVEL [STACK ADDRESS] FUNCTION at PC [MODULE]`; the stack address is where the return address lies. A frame marked " +
 			"(guessed) is not covered by the tables, and a trace that stops early says why.\n\n" +
+			"With -l, functions that the compiler put into the one of the frame are lines of their own above it, with the frame's number and (inlined), the innermost " +
+			"first. Below each stands `FILE: LINE`, for a return address that of the call; FILE is relative to the root of the source tree. Code without debug " +
+			"information has no lines. Only -l reads debug information.\n\n" +
 			"A task that was running at the crash starts from its CPU's registers in the dump. Flag -S merges here; crash's -S SP is --sp.",
-		Examples: []Example{{"bt", "the task that crashed"}, {"bt -a", "what each CPU was doing"}, {"foreach UN bt -S", "where all blocked tasks wait, each stack once"}},
+		Examples: []Example{{"bt", "the task that crashed"}, {"bt -a", "what each CPU was doing"}, {"bt -l", "with source lines and inlined functions"}, {"foreach UN bt -S", "where all blocked tasks wait, each stack once"}},
 		Run:      runBT,
 	}
 }
@@ -68,6 +73,7 @@ func runBT(c *Call) (view.Result, error) {
 	case c.Flags.Has("t"), c.Flags.Has("T"), c.Flags.Has("r"), c.Flags.Has("e"):
 		return scanStacks(c, tr, xs)
 	}
+	lines := c.places()
 	var stacks view.Backtraces
 	for _, x := range xs {
 		if err := c.View.Context().Err(); err != nil {
@@ -90,6 +96,9 @@ func runBT(c *Call) (view.Result, error) {
 		}
 		if s.End != "" {
 			c.View.Gap(fmt.Sprintf("PID %d (%s): backtrace", x.PID, x.Comm), fmt.Errorf("%s", s.End))
+		}
+		if c.Flags.Has("l") {
+			s.AddPlaces(lines.at)
 		}
 		if ref := c.Flags.Value("R"); ref != "" && !references(c.View, s, ref) {
 			continue
@@ -229,7 +238,8 @@ func references(v *kernel.View, s *view.Stack, ref string) bool {
 	isAddr := err == nil && len(ref) >= 8
 	for i := range s.Frames {
 		f := &s.Frames[i]
-		if f.Function == ref || isAddr && uint64(f.PC) == addr {
+		inlined := slices.ContainsFunc(f.Inlined, func(p view.Place) bool { return p.Function == ref })
+		if f.Function == ref || inlined || isAddr && uint64(f.PC) == addr {
 			return true
 		}
 		if !isAddr || i+1 >= len(s.Frames) {

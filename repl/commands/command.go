@@ -53,6 +53,8 @@ type Call struct {
 	Cmd   *Command
 	Flags Flags
 	Args  []string
+
+	lines *places
 }
 
 // State is what a session remembers between commands.
@@ -67,6 +69,10 @@ type State struct {
 	Scroll  bool            // page what is longer than the screen
 	Vi      bool            // edit lines as vi does
 	Values  []kernel.Value  // what p has shown: $1, $2, …
+	Src     string          // root of the kernel's source tree; "" without
+	Sources Sources         // who has the text of files that the tree lacks; nil without
 
-	tasks tasksOnce
+	tasks   tasksOnce
+	texts   map[string]*sourceText // read lately
+	listing listing                // where source goes on
 }

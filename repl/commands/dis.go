@@ -13,17 +13,21 @@ import (
 func disCommand() *Command {
 	return &Command{
 		Name: "dis", Group: "symbols and types", Summary: "disassemble", Needs: NeedsSymbols, Complete: "symbol",
-		Usage: []string{"[-rfuxd] [-b SKIP] {ADDRESS | SYMBOL | (EXPRESSION)} [count]"},
+		Usage: []string{"[-rfulxd] [-b SKIP] {ADDRESS | SYMBOL | FILE:LINE | (EXPRESSION)} [count]", "-s {ADDRESS | SYMBOL | FILE:LINE | (EXPRESSION)} [count]"},
 		Flags: []Flag{
 			{Name: "r", Help: "from the start of the function up to and including the address; with a count, the last of those"},
 			{Name: "f", Help: "from the address to the end of the function"},
 			{Name: "u", Help: "the address is one of user space, of the current task", Needs: NeedsTypes},
+			{Name: "l", Help: "the source file and line above instructions of another line than those before", Needs: NeedsDWARF},
+			{Name: "s", Help: "the source text around the address, whose line is marked, and the functions that were inlined there; count lines behind it, or all up to the function's end", Needs: NeedsDWARF},
 			{Name: "b", Arg: "SKIP", Help: "bytes to skip behind each ud2 (kernels before 2.6.20 kept data there)"},
 			{Name: "x", Help: "offsets in hexadecimal"},
 			{Name: "d", Help: "offsets in decimal"},
 		},
-		Help: "A symbol without a count shows the whole function, an address one instruction. The code is what memory holds: kernels patch themselves, so " +
-			"what ftrace, alternatives and jump labels made of it shows, and a vmlinux would not. Bytes that are no instruction show as (bad), and the next is tried.",
+		Help: "A symbol without a count shows the whole function, an address one instruction, FILE:LINE all code of the line, wherever it was inlined. The code is what memory holds: kernels patch themselves, so " +
+			"what ftrace, alternatives and jump labels made of it shows, and a vmlinux would not. Bytes that are no instruction show as (bad), and the next is tried.\n\n" +
+			"FILE:LINE and the flags -l and -s need a vmlinux with debug information. FILE may be the end of a path. Where a line has no code, the next of its file that has is taken. " +
+			"For the text of -s see `help source`.",
 		Examples: []Example{{"dis schedule", "a function"}, {"dis -r schedule+85", "how it came to this address"}, {"dis ffffffff81c9ae40 10", "ten instructions"}},
 		Run:      runDis,
 	}
@@ -38,7 +42,10 @@ func runDis(c *Call) (view.Result, error) {
 	if len(c.Args) == 0 || len(c.Args) > 2 {
 		return nil, &UsageError{c.Cmd.Name, "want an address and at most a count"}
 	}
-	addr, whole, err := c.addressOrSymbol(c.Args[0])
+	if c.Flags.Has("s") {
+		return c.disSource()
+	}
+	addr, whole, line, err := c.disAddress(c.Args[0])
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +67,16 @@ func runDis(c *Call) (view.Result, error) {
 		if count, err = c.number(c.Args[1]); err != nil {
 			return nil, err
 		}
-		whole = false
+		whole, line = false, nil
 	}
-	return d.run(uint64(addr), whole, count)
+	if len(line) > 0 && !c.Flags.Has("r") && !c.Flags.Has("f") {
+		return d.line(line)
+	}
+	l, err := d.run(uint64(addr), whole, count)
+	if err != nil {
+		return nil, err
+	}
+	return d.withLines(l), nil
 }
 
 func (c *Call) hexOffsets() bool { return c.Flags.Has("x") || c.State.Hex && !c.Flags.Has("d") }
@@ -74,7 +88,7 @@ type disassembly struct {
 	skip   uint64
 }
 
-func (d *disassembly) run(addr uint64, whole bool, count uint64) (view.Result, error) {
+func (d *disassembly) run(addr uint64, whole bool, count uint64) (view.Disassembly, error) {
 	reverse, forward := d.c.Flags.Has("r"), d.c.Flags.Has("f")
 	if !whole && !reverse && !forward {
 		return d.lines(addr, ^uint64(0), max(count, 1))
@@ -161,7 +175,7 @@ func (d *disassembly) lines(start, end, count uint64) (view.Disassembly, error) 
 			d.c.View.Gap(fmt.Sprintf("code at %#x", at), missing)
 			return out, nil
 		}
-		out = append(out, d.line(&in))
+		out = append(out, d.instruction(&in))
 		n := uint64(len(in.Bytes))
 		if in.UD2 {
 			n = min(n+d.skip, uint64(len(window)))
@@ -171,7 +185,7 @@ func (d *disassembly) lines(start, end, count uint64) (view.Disassembly, error) 
 	return out, nil
 }
 
-func (d *disassembly) line(in *disasm.Inst) view.Instruction {
+func (d *disassembly) instruction(in *disasm.Inst) view.Instruction {
 	l := view.Instruction{Addr: vmem.Addr(in.Addr), Symbol: d.symbol(in.Addr), Bytes: fmt.Sprintf("%x", in.Bytes),
 		Text: in.Annotated(d.symbol), Bad: in.Bad}
 	if in.HasRef {

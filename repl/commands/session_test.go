@@ -77,7 +77,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s completes %q, which nobody knows", c.Name, c.Complete)
 		}
 		switch c.Needs {
-		case "", NeedsNothing, NeedsSymbols, NeedsTypes:
+		case "", NeedsNothing, NeedsSymbols, NeedsTypes, NeedsDWARF:
 		default:
 			t.Errorf("%s needs %q", c.Name, c.Needs)
 		}
@@ -202,7 +202,7 @@ func TestSetVariables(t *testing.T) {
 		words     []string
 		want, err string
 	}{
-		{[]string{"-v"}, "        scroll: on\n         radix: 10\n          edit: emacs\n", ""},
+		{[]string{"-v"}, "        scroll: on\n         radix: 10\n          edit: emacs\n           src: \n", ""},
 		{[]string{"scroll", "off"}, "", ""},
 		{[]string{"scroll"}, "        scroll: off\n", ""},
 		{[]string{"radix", "16"}, "", ""},

@@ -3,6 +3,7 @@ package commands
 import (
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -61,6 +62,21 @@ var variables = []variable{
 			s.Vi = v == "vi"
 			return nil
 		}},
+	{"src", "DIR", "the kernel's source tree, from which `source` and `dis -s` take text",
+		func(s *State) string { return s.Src }, setSource},
+}
+
+// setSource names the root of a source tree.
+func setSource(s *State, dir string) error {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	s.Src = dir
+	return nil
 }
 
 // elsewhere are variables of crash that set can't change, and where to turn instead.

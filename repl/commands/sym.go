@@ -15,7 +15,7 @@ import (
 func symCommand() *Command {
 	return &Command{
 		Name: "sym", Group: "symbols and types", Summary: "translate between symbols and addresses", Needs: NeedsSymbols, Complete: "symbol",
-		Usage: []string{"[-p] [-n] {SYMBOL | ADDRESS}…", "-l | -M | -m MODULE | -q TEXT"},
+		Usage: []string{"[-p] [-n] {SYMBOL | ADDRESS | FILE:LINE}…", "-l | -M | -m MODULE | -q TEXT"},
 		Flags: []Flag{
 			{Name: "l", Help: "all symbols"},
 			{Name: "M", Help: "all symbols of modules", Needs: NeedsTypes},
@@ -24,9 +24,11 @@ func symCommand() *Command {
 			{Name: "n", Help: "and the symbol behind"},
 			{Name: "q", Arg: "TEXT", Help: "all symbols whose name has TEXT in it"},
 		},
-		Help: "A line is `ADDRESS (TYPE) NAME[+OFFSET] [MODULE]`; types are those of nm(1): t and T code, d and D data, b and B zeroed data, r and R " +
+		Help: "A line is `ADDRESS (TYPE) NAME[+OFFSET] [MODULE] [FILE: LINE]`; types are those of nm(1): t and T code, d and D data, b and B zeroed data, r and R " +
 			"read-only data, lower case for local symbols. A name that several symbols have shows all of them. Symbols of per-CPU variables have offsets for addresses " +
-			"(up to 6.14).",
+			"(up to 6.14).\n\n" +
+			"The source line of code shows where a vmlinux with debug information is open, and where functions were inlined, that of each, the innermost first. FILE:LINE, which needs " +
+			"debug information, shows where the code of that line begins; FILE may be the end of a path. Where a line has no code, the next of its file that has is taken.",
 		Examples: []Example{{"sym jiffies", "where it lies"}, {"sym ffffffff81c9ae45", "which function that is"}, {"sym -q pipe_", "all that have pipe_ in their names"}},
 		Run:      runSym,
 	}
@@ -93,6 +95,9 @@ func symbolLine(s symbols.Symbol, addr uint64) view.SymbolLine {
 
 // symbolsOf finds what one argument names, with its neighbours if they were asked for.
 func (c *Call) symbolsOf(arg string) ([]view.SymbolLine, error) {
+	if file, line, ok := fileLine(arg); ok {
+		return c.symbolsOfLine(file, line)
+	}
 	found, err := c.View.Symbols().SymbolsNamed(arg)
 	if err == nil {
 		var out []view.SymbolLine
@@ -113,7 +118,7 @@ func (c *Call) symbolsOf(arg string) ([]view.SymbolLine, error) {
 }
 
 func (c *Call) withNeighbours(s symbols.Symbol, addr uint64) []view.SymbolLine {
-	out := []view.SymbolLine{symbolLine(s, addr)}
+	out := []view.SymbolLine{c.placed(symbolLine(s, addr))}
 	before, behind := c.Flags.Has("p"), c.Flags.Has("n")
 	if !before && !behind {
 		return out
@@ -135,6 +140,38 @@ func (c *Call) withNeighbours(s symbols.Symbol, addr uint64) []view.SymbolLine {
 	}
 	return out
 }
+
+// symbolsOfLine lists where the code of FILE:LINE begins.
+func (c *Call) symbolsOfLine(file string, line int) ([]view.SymbolLine, error) {
+	found, err := c.lineCode(file, line)
+	if err != nil {
+		return nil, err
+	}
+	var out []view.SymbolLine
+	for _, l := range found {
+		s, err := c.View.SymbolAt(vmem.Addr(l.Addr))
+		if err != nil { // code that was thrown away once the kernel had started
+			s = symbols.Symbol{Name: fmt.Sprintf("%#x", l.Addr), Addr: l.Addr, Letter: '?'}
+		}
+		out = append(out, c.placed(symbolLine(s, l.Addr)))
+	}
+	return out, nil
+}
+
+// placed adds the source line of code, where debug information is at hand.
+func (c *Call) placed(l view.SymbolLine) view.SymbolLine {
+	if !isCode(l.Type) || !c.View.Debug().SourcesReady() {
+		return l
+	}
+	if c.lines == nil {
+		c.lines = c.places()
+		c.lines.quiet = true
+	}
+	l.AddPlaces(c.lines.at(uint64(l.Addr)))
+	return l
+}
+
+func isCode(letter string) bool { return strings.Contains("tTwW?", letter) }
 
 func moduleSymbols(c *Call) (view.Result, error) {
 	mods, err := module.Read(c.View)

@@ -24,6 +24,7 @@ func All() []*Command {
 		rdCommand(),
 		disCommand(),
 		symCommand(),
+		sourceCommand(),
 		kmemCommand(),
 		vtopCommand(),
 		ptovCommand(),

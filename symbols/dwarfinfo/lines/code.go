@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"runtime"
 	"slices"
@@ -162,7 +163,7 @@ func (s *search) program(h *header, wanted map[uint64]string) error {
 			return nil
 		}
 		// Rows that the next one of the same address replaces have no code.
-		if run.path != "" && run.line >= s.line && m.addr > run.lo {
+		if run.path != "" && run.line >= s.line && run.line <= math.MaxInt32 && m.addr > run.lo {
 			c := found[run.path]
 			if c == nil || run.line < c.line {
 				c = &lineCode{line: run.line}
