@@ -112,7 +112,12 @@ func (f bareForm) take(file *os.File) error {
 	if err != nil {
 		return err
 	}
-	const phdrSize, vaddrAt = 56, 16
+	const phdrSize, vaddrAt, phoffAt = 56, 16, 32
+	var b [8]byte
+	if _, err := file.ReadAt(b[:], phoffAt); err != nil {
+		return err
+	}
+	headers := int64(core.ByteOrder.Uint64(b[:]))
 	for i, p := range core.Progs {
 		if p.Type == elf.PT_NOTE {
 			if err := f.takeNotes(file, p, core); err != nil {
@@ -120,7 +125,7 @@ func (f bareForm) take(file *os.File) error {
 			}
 		}
 		if p.Type == elf.PT_LOAD && f.imageSegment {
-			if _, err := file.WriteAt(make([]byte, 8), int64(headersAt+i*phdrSize+vaddrAt)); err != nil {
+			if _, err := file.WriteAt(make([]byte, 8), headers+int64(i*phdrSize+vaddrAt)); err != nil {
 				return err
 			}
 		}
@@ -130,9 +135,6 @@ func (f bareForm) take(file *os.File) error {
 	}
 	return blank(file, []byte("OSRELEASE="))
 }
-
-// headersAt is where kernels and QEMU put the program headers: behind the ELF header.
-const headersAt = 64
 
 // takeNotes renames notes, so that nobody knows them.
 func (f bareForm) takeNotes(file *os.File, p *elf.Prog, core *elf.File) error {
