@@ -169,7 +169,23 @@ func (d *kernelDebug) fromGiven() (*debugFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.file(obj, "")
+	alt, err := d.alt(obj)
+	if err != nil {
+		d.opt.Log.Warn(err.Error())
+	}
+	return d.file(obj, alt)
+}
+
+// alt is the file of dwz that goes with a file that was given; "" if it needs none, or it is not found.
+func (d *kernelDebug) alt(obj *objfile.File) (string, error) {
+	if !obj.Has(".gnu_debugaltlink") {
+		return "", nil
+	}
+	id, err := debuginfo.Identify(obj, obj.Size())
+	if err != nil {
+		return "", err
+	}
+	return debuginfo.New(debuginfo.Want{}, d.opt.Debug.Files).Alt(d.opt.Debug.context(), obj.Path, id)
 }
 
 func (d *kernelDebug) file(obj *objfile.File, altPath string) (*debugFile, error) {
