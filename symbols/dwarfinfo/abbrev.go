@@ -2,7 +2,9 @@ package dwarfinfo
 
 import (
 	"debug/dwarf"
+	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Abbrev is the shape of entries: their tag and which attributes follow in which form.
@@ -35,7 +37,22 @@ func (t *abbrevTable) find(code uint64) *Abbrev {
 }
 
 // maxAttrs bounds the attributes of an abbreviation; real ones have some twenty.
-const maxAttrs = 1 << 10
+const maxAttrs = 1 << 8
+
+// Units share abbreviations or have their own. These bound what units can claim whose abbreviations overlap, as multiples of the
+// section: tables of them, and searches for that of a root.
+const (
+	maxTables = 4
+	maxRoots  = 64
+	minShare  = 1 << 20
+)
+
+// share reports whether n more bytes of abbreviations may be read.
+func (d *Data) share(used *atomic.Uint64, n uint64, times int) bool {
+	return used.Add(n) <= uint64(times*len(d.Abbrev)+minShare)
+}
+
+var errOverlap = errors.New("the abbreviations of all units together are longer than can be right")
 
 // Abbrevs are the abbreviations of u, for scanners that compile them. It may lack those behind damage, for which err stands.
 func (u *Unit) Abbrevs() ([]Abbrev, error) {
@@ -61,6 +78,10 @@ func (u *Unit) table() *abbrevTable {
 
 func (d *Data) parseAbbrevs(off uint64) *abbrevTable {
 	t := &abbrevTable{dense: make([]Abbrev, 0, 128)}
+	if !d.share(&d.tableBytes, 0, maxTables) {
+		t.err = fmt.Errorf("%s: .debug_abbrev at %#x: %w", d.Name, off, errOverlap)
+		return t
+	}
 	b := d.buf(d.Abbrev, off, uint64(len(d.Abbrev)), 0)
 	// Attributes of many abbreviations share an array: a kernel has half a million abbreviations.
 	var attrs, shared []AttrForm
@@ -84,6 +105,7 @@ func (d *Data) parseAbbrevs(off uint64) *abbrevTable {
 		}
 		t.sparse[a.Code] = &a
 	}
+	d.share(&d.tableBytes, b.off-min(off, b.off), maxTables)
 	if b.err != nil {
 		t.err = fmt.Errorf("%s: .debug_abbrev at %#x: %w", d.Name, off, b.err)
 	}
@@ -93,6 +115,10 @@ func (d *Data) parseAbbrevs(off uint64) *abbrevTable {
 // findAbbrev reads the one declaration with that code, and steps over those before it.
 func (d *Data) findAbbrev(off, code uint64) (a Abbrev, ok bool) {
 	b := d.buf(d.Abbrev, off, uint64(len(d.Abbrev)), 0)
+	if !d.share(&d.rootBytes, 0, maxRoots) {
+		return a, false
+	}
+	defer func() { d.share(&d.rootBytes, b.off-min(off, b.off), maxRoots) }()
 	for b.err == nil {
 		at := b.off
 		switch b.uleb() {

@@ -1,6 +1,10 @@
 package dwarfinfo
 
-import "sort"
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
 
 // arange is a range of addresses that .debug_aranges says belongs to a unit.
 type arange struct {
@@ -43,27 +47,27 @@ func (d *Data) readAranges() []arange {
 		}
 		at = next
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].lo < out[j].lo })
+	slices.SortStableFunc(out, func(a, b arange) int { return cmp.Compare(a.lo, b.lo) })
 	return out
 }
 
-// unitByAranges is the unit that .debug_aranges names for pc, if that unit says so too.
-func (d *Data) unitByAranges(pc uint64) *Unit {
+// unitByAranges is the unit that .debug_aranges names for pc, if that unit says so too; denied if it does not.
+func (d *Data) unitByAranges(pc uint64) (u *Unit, denied bool) {
 	a := d.aranges()
 	i := sort.Search(len(a), func(i int) bool { return a[i].lo > pc })
 	if i == 0 || pc >= a[i-1].hi {
-		return nil
+		return nil, false
 	}
 	off := a[i-1].unit
 	j := sort.Search(len(d.units), func(j int) bool { return d.units[j].Off >= off })
 	if j == len(d.units) || d.units[j].Off != off {
-		return nil
+		return nil, true
 	}
 	pcs, _ := d.units[j].PCs()
 	for _, p := range pcs {
 		if p[0] <= pc && pc < p[1] {
-			return d.units[j]
+			return d.units[j], false
 		}
 	}
-	return nil
+	return nil, true
 }

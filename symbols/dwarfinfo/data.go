@@ -1,11 +1,14 @@
 package dwarfinfo
 
 import (
+	"cmp"
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"kdx/internal/mapfile"
 	"kdx/symbols/objfile"
@@ -22,11 +25,13 @@ type Data struct {
 	// File is where the sections come from; nil for Data that was made of bytes.
 	File *objfile.File
 
-	units      []*Unit
-	signatures map[uint64]uint64 // type signature → offset of the type's entry
-	abbrevs    sync.Map          // offset in Abbrev → *abbrevTable
-	spans      func() []span
-	aranges    func() []arange
+	units                []*Unit
+	signatures           map[uint64]uint64 // type signature → offset of the type's entry
+	abbrevs              sync.Map          // offset in Abbrev → *abbrevTable
+	tableBytes           atomic.Uint64     // of abbreviations that tables were made of
+	rootBytes            atomic.Uint64     // of those that were read to find those of roots
+	allSpans, otherSpans func() []span
+	aranges              func() []arange
 }
 
 // ErrNoDWARF is the cause when a file has no debug information.
@@ -57,9 +62,10 @@ func Open(f *objfile.File, alt *Data) (*Data, error) {
 // Init reads the unit headers; Open calls it, and who fills in the sections himself. A header that makes no sense ends the
 // units, with an error if there are none before it.
 func (d *Data) Init() error {
-	d.spans = sync.OnceValue(d.readSpans)
+	d.allSpans = sync.OnceValue(func() []span { return d.readSpans(true) })
+	d.otherSpans = sync.OnceValue(func() []span { return d.readSpans(false) })
 	d.aranges = sync.OnceValue(d.readAranges)
-	d.signatures = make(map[uint64]uint64)
+	d.units, d.signatures = nil, make(map[uint64]uint64)
 	return mapfile.Guard(d.Name, d.readUnits)
 }
 
@@ -231,24 +237,38 @@ type span struct {
 	unit   *Unit
 }
 
-func (d *Data) readSpans() []span {
+// readSpans reads the ranges of all units, or only of those that .debug_aranges does not mention.
+func (d *Data) readSpans(all bool) []span {
+	mentioned := make(map[uint64]bool)
+	if !all {
+		for _, a := range d.aranges() {
+			mentioned[a.unit] = true
+		}
+	}
 	var out []span
 	for _, u := range d.units {
+		if mentioned[u.Off] {
+			continue
+		}
 		pcs, _ := u.PCs()
 		for _, p := range pcs {
 			out = append(out, span{p[0], p[1], u})
 		}
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].lo < out[j].lo })
+	slices.SortStableFunc(out, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
 	return out
 }
 
 // UnitAt is the unit whose code holds pc, an address as linked; nil if there is none.
 func (d *Data) UnitAt(pc uint64) *Unit {
-	if u := d.unitByAranges(pc); u != nil {
+	u, denied := d.unitByAranges(pc)
+	if u != nil {
 		return u
 	}
-	s := d.spans()
+	s := d.otherSpans()
+	if denied { // so the table is not to be believed
+		s = d.allSpans()
+	}
 	i := sort.Search(len(s), func(i int) bool { return s[i].lo > pc })
 	// Ranges of different units don't overlap but in damaged or discarded code; a few steps back suffice.
 	for i--; i >= 0; i-- {
