@@ -43,7 +43,7 @@ func (a *arena) inPlace(b []byte) name {
 	if a.known == nil {
 		a.known = make(map[string]name)
 	}
-	n := name(len(a.bytes) | secArena<<nameShift)
+	n := name(len(a.bytes)) | secArena<<nameShift
 	a.bytes = append(append(a.bytes, b...), 0)
 	a.known[string(b)] = n
 	return n
