@@ -71,6 +71,13 @@ dump's own comes first. ` + "`--no-kallsyms --no-btf --no-orc`" + ` leave the du
 always come from their own tables in the dump. What differs:
 
 - BTF has the types of functions and per-CPU variables, and kdx knows those of some other variables; DWARF has those of all.
+- BTF does not tell ` + "`[0]` from `[]`" + ` in a declaration.
+- ` + "`whatis -r` and `-m`" + ` list the types of all loaded modules with BTF, with DWARF those of modules whose debug files were found. DWARF lists types of Rust, too.
+- kallsyms has no sizes: an address behind a variable, before the next symbol, is shown as that variable with an offset (` + "`rd -s`" + `, ` + "`bt -F`" + `, pointers in structures). A vmlinux has sizes, and
+  then it stays a bare address.
+- ` + "`sym -l`" + ` and ` + "`-q`" + `: a vmlinux has symbols that kallsyms leaves out, and lacks the compiler's own labels.
+- With DWARF, ` + "`sym`" + ` shows source lines and ` + "`mod`" + ` which debug files of modules were found; values of parameters and variables (` + "`bt -v`" + `) need it.
+- ` + "`sys`" + ` says who gave them.
 `
 
 func anchor(name string) string {

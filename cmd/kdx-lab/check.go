@@ -19,6 +19,7 @@ type subject struct {
 	dump           string // the file to open
 	truth          truth
 	way            way
+	cache, debug   string                     // directories of kdx in a leg about debug files: its cache, and where these files lie
 	recorded       map[string]json.RawMessage // what kdx answered inside a guest, by command; nil to run it here
 }
 
