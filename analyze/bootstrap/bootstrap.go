@@ -57,7 +57,10 @@ type finder struct {
 	Options
 	img   *dumpfmt.Image
 	tried []string // what did not lead to a kernel
-	res   Result
+	// capture is a capture kernel whose crashed kernel is not found through it, and why; nil without.
+	capture    *candidate
+	captureErr error
+	res        Result
 }
 
 // Find finds the dump's VMCOREINFO: the one supplied, the note, the text in memory, or one that it derives. The error says what
@@ -101,6 +104,11 @@ func (f *finder) find(ctx context.Context) error {
 		}
 	}
 	if c, ok := f.told(); ok && f.accept(c) {
+		return nil
+	}
+	if c := f.capture; c != nil {
+		f.warn("%s, and that kernel is shown: the kernel that crashed before can't be opened: %v", c.inside(), f.captureErr)
+		f.take(c)
 		return nil
 	}
 	if len(f.tried) == 0 {
@@ -153,6 +161,9 @@ func (f *finder) note(note *vmcoreinfo.Info, running []*candidate) error {
 
 // accept takes a kernel that was found, or the crashed one if it is the capture kernel of that.
 func (f *finder) accept(c *candidate) bool {
+	if k := f.capture; k != nil && k.image.Virt == c.image.Virt && k.image.Phys == c.image.Phys {
+		return false
+	}
 	if err := f.contradicts(c); err != nil {
 		f.tried = append(f.tried, err.Error())
 		return false
@@ -161,8 +172,16 @@ func (f *finder) accept(c *candidate) bool {
 		f.tried = append(f.tried, c.err.Error())
 		return false
 	}
-	if !f.CaptureKernel && f.crashed(c) {
+	if f.CaptureKernel {
+		f.take(c)
 		return true
+	}
+	header, ok := c.elfcorehdr()
+	switch {
+	case ok:
+		return f.crashed(c, header)
+	case f.capture != nil:
+		f.warn("%s. %s, which was found beside it, is shown; --capture-kernel shows the capture kernel", f.capture.inside(), c.release)
 	}
 	f.take(c)
 	return true

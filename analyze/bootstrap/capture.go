@@ -14,27 +14,30 @@ import (
 	"kdx/dumpfmt/vmcoreinfo"
 )
 
-// crashed takes the kernel that crashed, if c is its capture kernel. The capture kernel knows the crashed one through an
-// ELF header in memory, whose place is in elfcorehdr_addr and on its command line.
-func (f *finder) crashed(c *candidate) bool {
-	header, ok := c.elfcorehdr()
-	if !ok {
-		return false
-	}
-	what := fmt.Sprintf("the guest was in its capture kernel (%s at %#x) when the dump was made", c.release, uint64(c.image.Phys))
+// crashed takes the kernel that crashed before c, its capture kernel. The capture kernel knows the crashed one through an ELF
+// header in memory, whose place is in elfcorehdr_addr and on its command line. If that leads nowhere, c is kept for the case
+// that nothing else is found.
+func (f *finder) crashed(c *candidate, header dumpfmt.Phys) bool {
 	info, err := f.firstKernel(header)
 	if err == nil {
 		err = f.fits(info)
 	}
 	if err != nil {
-		f.warn("%s, and that kernel is shown: the kernel that crashed before can't be opened: %v", what, err)
+		if f.capture == nil {
+			f.capture, f.captureErr = c, err
+		}
 		return false
 	}
 	release, _ := info.Get("OSRELEASE")
 	f.res.VMCoreInfo = info.From(fmt.Sprintf("found in memory through the capture kernel's elfcorehdr=%#x", uint64(header)))
-	f.warn("%s. The kernel that crashed before, %s, is shown; --capture-kernel shows the capture kernel", what, release)
+	f.warn("%s. The kernel that crashed before, %s, is shown; --capture-kernel shows the capture kernel", c.inside(), release)
 	f.Log.Info("VMCOREINFO " + f.res.VMCoreInfo.Origin())
 	return true
+}
+
+// inside says that the dump was made in this capture kernel.
+func (c *candidate) inside() string {
+	return fmt.Sprintf("the guest was in its capture kernel (%s at %#x) when the dump was made", c.release, uint64(c.image.Phys))
 }
 
 // captureFirst puts a capture kernel before the one that crashed. Of a single kernel it need not be known here.
