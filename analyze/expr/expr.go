@@ -24,6 +24,8 @@ type Options struct {
 	CPU int
 	// History holds the values of $1, $2, …
 	History []kernel.Value
+	// Local finds variables that go before all others: those of a frame. It may be nil.
+	Local func(name string) (kernel.Value, bool)
 }
 
 // NoCPU is the Options of an expression that names no CPU.

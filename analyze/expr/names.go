@@ -85,6 +85,11 @@ var (
 
 // ident is the value of a name: a variable, a function or an enumerator.
 func (e *evaluator) ident(t token) (kernel.Value, error) {
+	if e.opt.Local != nil {
+		if x, ok := e.opt.Local(t.text); ok {
+			return x, nil
+		}
+	}
 	s, err := e.v.Symbol(t.text)
 	if err == nil {
 		return e.symbol(t, s)
@@ -110,6 +115,15 @@ func (e *evaluator) ident(t token) (kernel.Value, error) {
 		return kernel.Value{}, e.errorf(t.pos, "there is no symbol %s; a hexadecimal number needs 0x in expressions: 0x%s", t.text, t.text)
 	}
 	return kernel.Value{}, e.errorf(t.pos, "there is no symbol %s%s", t.text, e.similarSymbol(t.text))
+}
+
+// isLocal reports whether the name is that of a variable that goes before all else: "file" of a frame, not struct file.
+func (e *evaluator) isLocal(name string) bool {
+	if e.opt.Local == nil {
+		return false
+	}
+	_, ok := e.opt.Local(name)
+	return ok
 }
 
 func (e *evaluator) symbol(t token, s symbols.Symbol) (kernel.Value, error) {

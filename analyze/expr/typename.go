@@ -11,7 +11,7 @@ import (
 // "void (*)(struct work_struct *)". ok is false, and nothing taken, if what follows is no type.
 func (p *parser) typeName() (t *symbols.Type, ok bool, err error) {
 	tok := p.peek()
-	if tok.kind != tokIdent || p.e.src[tok.pos] == '\'' {
+	if tok.kind != tokIdent || p.e.src[tok.pos] == '\'' || p.e.isLocal(tok.text) {
 		return nil, false, nil
 	}
 	const longest = 2048 // of a type's name; the rest of the expression need not be looked at

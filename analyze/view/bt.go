@@ -45,9 +45,10 @@ type Frame struct {
 	Line   int    `json:"line,omitempty"`
 	Column int    `json:"column,omitempty"`
 	// Inlined are functions that were inlined into Function and are active at the PC, the innermost first (-l).
-	Inlined   []Place     `json:"inlined,omitempty"`
-	Registers *Registers  `json:"registers,omitempty"` // saved by this frame's interrupt or exception entry
-	Words     []StackWord `json:"words,omitempty"`     // -f, -F
+	Inlined   []Place             `json:"inlined,omitempty"`
+	Registers *Registers          `json:"registers,omitempty"` // saved by this frame's interrupt or exception entry
+	Words     []StackWord         `json:"words,omitempty"`     // -f, -F
+	Scopes    []FunctionVariables `json:"scopes,omitempty"`    // -v
 	saved     *unwind.PtRegs
 }
 
@@ -290,6 +291,7 @@ func (f *Frame) text(w *bufio.Writer, offset, hex bool) {
 			w.WriteByte('\n')
 		}
 	}
+	writeScopes(w, f.Scopes)
 }
 
 func writeRegs(w *bufio.Writer, p *unwind.PtRegs) {

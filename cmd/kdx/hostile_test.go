@@ -75,7 +75,7 @@ func (d *damaged) Close() error { return nil }
 var hostileLines = []string{
 	"sys", "sys -t", "sys -i", "sys -c openat", "sys -c", "sys config", "log", "log -T", "log -m -d", "log -a",
 	"ps", "ps -l", "ps -m", "ps -t", "ps -a", "ps -r", "ps -p", "ps -g", "ps -c", "ps -S", "ps -Y", "ps -y FIFO", "ps -A", "ps -l -C a",
-	"bt", "bt -a", "bt -f", "bt -F", "bt -t", "bt -T", "bt -r", "bt -e", "bt -E", "bt -v", "bt -g 1", "bt -R schedule",
+	"bt", "bt -a", "bt -f", "bt -F", "bt -t", "bt -T", "bt -r", "bt -e", "bt -E", "bt --overflow", "bt -v", "frame 1", "up", "locals", "args", "bt -g 1", "bt -R schedule",
 	"foreach bt", "foreach bt -f", "foreach bt -F", "foreach bt -t", "foreach bt -e", "foreach bt -S", "foreach task -R comm,pid,mm", "foreach UN bt", "foreach set",
 	"mod", "mod -g", "mod -t", "kmem -i", "kmem -s", "kmem -S task_struct", "kmem -S kmalloc-64", "kmem -v", "kmem -V", "kmem -z", "kmem -h", "kmem -o", "kmem init_task", "kmem -p | head -50",
 	"task", "task 1", "set", "set 1", "p init_task", "p jiffies", "p runqueues:a", "p *init_task.mm", "p init_task.tasks.next->next", "p init_task.comm[0] + 1",

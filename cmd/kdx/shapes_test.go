@@ -15,7 +15,7 @@ import (
 
 // shapeLines are commands whose results show all members of their JSON, on the small 6.12 dump.
 var shapeLines = []string{"sys", "sys -t", "sys -c openat", "log -T -d", "ps", "ps -S", "ps -l", "ps -p 2", "ps -t 1", "ps -a 1", "ps -r 1", "bt -a", "bt -f", "bt -t", "bt -r",
-	"bt -e", "bt -E", "bt -v", "foreach bt -S", "mod", "mod -t", "mod -g", "task -R pid", "set", "struct list_head", "struct list_head modules", "p jiffies", "p runqueues",
+	"bt -e", "bt -E", "bt --overflow", "frame", "frame 1", "foreach bt -S", "mod", "mod -t", "mod -g", "task -R pid", "set", "struct list_head", "struct list_head modules", "p jiffies", "p runqueues",
 	"whatis list_head", "whatis jiffies", "rd init_task 2", "dis panic 2", "sym init_task", "list modules", "tree -t radix init_pid_ns.idr", "vtop init_task",
 	"ptov 1000", "ptob 1", "btop 1000", "pte 8000000011a001e3", "eval 1k", "ascii", "kmem -i", "kmem -s", "kmem init_task", "alias", "help ps", "help"}
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"kdx/analyze/backtrace"
+	"kdx/analyze/frames"
 	"kdx/analyze/kernel"
 	"kdx/analyze/task"
 	"kdx/analyze/unwind"
@@ -36,7 +37,8 @@ func btCommand() *Command {
 			{Name: "r", Help: "the raw words of the whole stack"},
 			{Name: "e", Help: "search the stack for exception frames"},
 			{Name: "E", Help: "search the IRQ and exception stacks of all CPUs (or of -c) for exception frames"},
-			{Name: "v", Help: "check all stacks for overflow"},
+			{Name: "v", Help: "the parameters and local variables of each frame, and of the functions that were inlined into it", Needs: NeedsDWARF},
+			{Name: "overflow", Help: "check all stacks for overflow (crash's bt -v)"},
 			{Name: "S", Help: "merge tasks with the same stack and count them"},
 			{Name: "R", Arg: "REF", Help: "only stacks that have this function, or a frame that holds this address"},
 			{Name: "I", Arg: "IP", Help: "start at this text address"},
@@ -59,7 +61,7 @@ func runBT(c *Call) (view.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Flags.Has("v") {
+	if c.Flags.Has("overflow") {
 		return checkStacks(c, tr)
 	}
 	if c.Flags.Has("E") {
@@ -174,7 +176,7 @@ func oneStack(c *Call, tr *backtrace.Tracer, x *task.Task) (*view.Stack, error) 
 	if start.User != nil {
 		trace = &unwind.Trace{User: start.User}
 	} else {
-		trace = tr.From(c.View, x, start)
+		trace = tr.From(c.View, x, start, withVariables(c)...)
 	}
 	s := view.NewStack(header(x), x.OnCPU, trace, func(pc uint64) (string, string, uint64) { return nameOf(c.View, pc) })
 	if start.CPU != nil && start.User == nil {
@@ -186,6 +188,11 @@ func oneStack(c *Call, tr *backtrace.Tracer, x *task.Task) (*view.Stack, error) 
 	}
 	if c.Flags.Has("f") || c.Flags.Has("F") {
 		addWords(c, s, trace)
+	}
+	if c.Flags.Has("v") {
+		if err := addVariables(c, s, frames.Of(c.View, trace, x.CPU)); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

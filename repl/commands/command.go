@@ -73,6 +73,7 @@ type State struct {
 	Sources Sources         // who has the text of files that the tree lacks; nil without
 
 	tasks   tasksOnce
+	frame   frameChoice            // what frame chose
 	texts   map[string]*sourceText // read lately
 	listing listing                // where source goes on
 }

@@ -33,6 +33,8 @@ p runqueues:0, p runqueues.nr_running:0-3, p runqueues.clock:a for all, and p ru
 FORMAT is gdb's, for every scalar in the value: p/x hexadecimal, /d signed, /u unsigned, /o octal, /t binary,
 /c character, /a address with its symbol, /z hexadecimal with leading zeros, /s text.
 
+Once a frame was chosen (frame N), its variables go before the kernel's of the same name: p count, p file->f_path.dentry, p &buf.
+
 A variable whose type the kernel's own type data do not know can be shown by giving the type:
 p (unsigned long)name, p *(struct page **)&mem_map. What lies on a page that the dump does not have is marked.`),
 		Examples: []Example{
@@ -57,11 +59,15 @@ func runP(c *Call) (view.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := expr.Options{CPU: -1, History: c.State.Values}
+	opt := expr.Options{CPU: -1, History: c.State.Values, Local: c.local()}
 	if given {
 		return c.printPerCPU(src, cpus, opt, st)
 	}
-	if res, ok := c.perCPUPlaces(src); ok {
+	isLocal := false
+	if opt.Local != nil {
+		_, isLocal = opt.Local(src)
+	}
+	if res, ok := c.perCPUPlaces(src); ok && !isLocal {
 		return res, nil
 	}
 	x, err := expr.Eval(c.View, src, opt)
@@ -76,7 +82,7 @@ func runP(c *Call) (view.Result, error) {
 	if err := printable(src, x); err != nil {
 		return nil, err
 	}
-	return &view.Printed{Expression: src, Style: st, List: []view.PrintedValue{c.remember(src, -1, x)}}, nil
+	return &view.Printed{Expression: src, Style: st, List: []view.PrintedValue{c.remember(src, -1, isLocal, x)}}, nil
 }
 
 // expression joins the words and takes /FORMAT off.
@@ -98,10 +104,10 @@ func (c *Call) expression() (string, view.Style, error) {
 }
 
 // remember makes the value $N.
-func (c *Call) remember(src string, cpu int, x kernel.Value) view.PrintedValue {
+func (c *Call) remember(src string, cpu int, isLocal bool, x kernel.Value) view.PrintedValue {
 	c.State.Values = append(c.State.Values, x)
 	p := view.PrintedValue{CPU: cpu, Number: len(c.State.Values), Value: x}
-	if cpu < 0 && c.View.HasSymbol(src) {
+	if cpu < 0 && (isLocal || c.View.HasSymbol(src)) {
 		p.Name = src
 	}
 	if cpu >= 0 {
@@ -140,7 +146,7 @@ func (c *Call) printPerCPU(src string, cpus []int, opt expr.Options, st view.Sty
 		if err := printable(src, x); err != nil {
 			return nil, err
 		}
-		res.List = append(res.List, c.remember(src, cpu, x))
+		res.List = append(res.List, c.remember(src, cpu, false, x))
 	}
 	return res, nil
 }

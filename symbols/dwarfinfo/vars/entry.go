@@ -132,14 +132,14 @@ func (f *Finder) codeAt(pc uint64) *Finder {
 	return f.peers(pc)
 }
 
-// knows reports whether a function of which there is debug information begins at addr.
+// knows reports whether a function begins at addr whose jumps to others are described: no thunk of the assembler.
 func (f *Finder) knows(addr uint64) bool {
 	in := f.codeAt(addr)
 	if in == nil {
 		return false
 	}
 	fn, err := in.functionAt(addr - in.shift)
-	return err == nil && fn.low == addr-in.shift
+	return err == nil && fn.low == addr-in.shift && fn.knowsJumps()
 }
 
 // calls is the address that a call through a pointer went to, if the debug information says how to find it.
