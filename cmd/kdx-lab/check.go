@@ -56,6 +56,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 			}
 		}
 		add("stacks, drgn", peer(checkDrgn))
+		add("lines, drgn", l.checkLines)
 		add("text, crash", peer(checkCrash))
 		add("DWARF alone", l.checkDWARF)
 	}
