@@ -267,8 +267,8 @@ func (u *unwinder) entered(f *Frame, sp uint64) bool {
 	if err != nil {
 		return false
 	}
-	if p.User() { // the flags of a process that has not run yet are made up: bit 1 is not set
-		return u.atTop(sp)
+	if p.User() {
+		return u.atTop(sp) && p.userMakesSense()
 	}
 	if !p.flagsMakeSense() || (p.SS != 0 && p.SS != 0x18) || !u.c.IsText(p.RIP) {
 		return false
@@ -279,6 +279,13 @@ func (u *unwinder) entered(f *Frame, sp uint64) bool {
 		}
 	}
 	return false
+}
+
+// userMakesSense looks at more than CS, which a system call's number can look like. Flags of a process that has not run yet are made
+// up: bit 1 is not set.
+func (p *PtRegs) userMakesSense() bool {
+	const data, xenData = 0x2b, 0xe02b
+	return (p.SS == data || p.SS == xenData) && (p.RFLAGS == 0x200 || p.flagsMakeSense()) && p.RIP>>63 == 0
 }
 
 // flagsMakeSense: of RFLAGS bit 1 is 1, bits 3, 5, 15 and those from 22 on are 0.
@@ -295,7 +302,7 @@ func (u *unwinder) userRegs(sp uint64) (at uint64, ok bool) {
 		if at < sp || u.cur.Hi < PtRegsSize+above {
 			continue
 		}
-		if p, err := u.readPtRegs(at, false); err == nil && p.User() {
+		if p, err := u.readPtRegs(at, false); err == nil && p.User() && p.userMakesSense() {
 			u.sure = Guessed
 			return at, true
 		}

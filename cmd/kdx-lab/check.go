@@ -59,6 +59,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		add("lines, drgn", l.checkLines)
 		add("text, crash", peer(checkCrash))
 		add("DWARF alone", l.checkDWARF)
+		add("unwinding", checkUnwinding)
 	}
 	if full && strings.Contains(name, "-sysrq-") {
 		add("bare", l.checkBare)
