@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,10 @@ func build(ctx context.Context, d *dwarfinfo.Data, opt Options) ([]byte, error) 
 			workers[0].join(w)
 		}
 		m.add(workers[0])
+		workers = nil
+		if total > largeInfo {
+			runtime.GC() // half of what the workers made is garbage, and the image is as large
+		}
 		b, err = m.image()
 		return err
 	})
@@ -116,6 +121,9 @@ const (
 	// maxReread is how many times the abbreviations may be read: units share them, and units refer to each other.
 	maxReread = 16
 	minBudget = 1 << 20
+	// largeInfo is the size of .debug_info, in bytes, from which the garbage of a scan is worth collecting: a kernel's, no
+	// module's.
+	largeInfo = 32 << 20
 )
 
 func (w *worker) unit(t task) error {

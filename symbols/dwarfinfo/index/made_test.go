@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"debug/dwarf"
 	"encoding/binary"
 	"log/slog"
@@ -314,4 +315,34 @@ func TestIndexed(t *testing.T) {
 	find(t, x, Function, "alpha", Hit{Off: uint64(f), Addr: 0xb0, Count: 1, Placed: true})
 	find(t, x, Variable, "beta", Hit{Off: uint64(v), Addr: 0xa0, Count: 1, Placed: true})
 	find(t, x, Variable, "a_name_in_place", Hit{Off: uint64(s), Addr: 0xc0, Count: 1, Placed: true})
+}
+
+// Units that claim overlapping abbreviations, and names that grow by scopes in scopes, cost no more than files of their size may.
+func TestOverlap(t *testing.T) {
+	m := newMade()
+	m.abbrev = bytes.Repeat([]byte{1, byte(dwarf.TagStructType), 1, 0x80 | byte(dwarf.AttrName), 0, byte(dwarfinfo.FormStrp), 0, 0}, 32<<10)
+	for i := range 20000 {
+		m.begin(8 * i)
+		m.u1(1).u4(0).u1(0)
+		m.end()
+	}
+	var log strings.Builder
+	open(t, m.data(t, nil), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if !strings.Contains(log.String(), "together are too long") {
+		t.Errorf("the log: %s", log.String())
+	}
+	m = newMade().usual()
+	m.begin(0)
+	m.u1(unitRust, 0x1c)
+	for range 3000 {
+		m.u1(namespace).strp(strings.Repeat("long", 20))
+	}
+	for range 50000 {
+		m.u1(structFull).strp("inside").u1(1, 0)
+	}
+	m.end()
+	x := open(t, m.data(t, nil), Options{})
+	if n := slices.Collect(x.Names(Struct)); len(n) > 1 {
+		t.Errorf("%d names", len(n))
+	}
 }

@@ -82,7 +82,7 @@ func (s *sections) text(n name, a *arena, buf *[maxInPlace]byte) []byte {
 
 const (
 	// maxName bounds names; those of C++ and Rust have some thousand bytes.
-	maxName = 1 << 13
+	maxName = 1 << 12
 	// maxArena bounds what scopes in scopes can make of few bytes of a file.
 	maxArena = 32 << 20
 )

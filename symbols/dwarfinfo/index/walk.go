@@ -114,19 +114,19 @@ func (w *worker) visit(u *unit, p *prog, at, pos, depth int) (step, int) {
 
 // push enters a scope, whose children begin one deeper than depth.
 func (w *worker) push(n name, depth int, children bool) {
-	if !children || n == 0 || len(w.prefix) > maxName || len(w.scopes) > maxScopes {
+	if !children || n == 0 {
 		return
 	}
 	text := w.secs.text(n, &w.names, &w.buf)
-	if len(text) == 0 {
+	if len(text) == 0 || len(w.prefix)+len(text) > maxPrefix {
 		return
 	}
 	w.scopes = append(w.scopes, scope{depth + 1, len(w.prefix)})
 	w.prefix = append(append(w.prefix, text...), "::"...)
 }
 
-// maxScopes bounds scopes in scopes; those that are deeper have the outer one's name.
-const maxScopes = 256
+// maxPrefix bounds what the scopes put before a name; what is deeper has the outer ones' names.
+const maxPrefix = 1 << 11
 
 // qualify puts the current scope before a name.
 func (w *worker) qualify(n name) name {
