@@ -57,6 +57,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		}
 		add("stacks, drgn", peer(checkDrgn))
 		add("lines, drgn", l.checkLines)
+		add("variables, drgn", l.checkVars)
 		add("text, crash", peer(checkCrash))
 		add("DWARF alone", l.checkDWARF)
 		add("unwinding", checkUnwinding)
