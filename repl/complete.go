@@ -61,6 +61,7 @@ func (c *completion) of(line string) (have string, names []string) {
 		if len(last) >= 3 {
 			names = append(names, c.symbols(last, true)...)
 			names = append(names, c.types(last, false)...)
+			names = append(names, c.enumerators(last)...)
 		}
 		return last, names
 	}
@@ -112,6 +113,9 @@ func (c *completion) argument(cmd *commands.Command, last string) (have string, 
 		if strings.Contains(last, ".") {
 			return c.members(last)
 		}
+		if cmd.Name == "whatis" { // which tells of whatever has a name
+			return last, slices.Concat(c.types(last, true), c.symbols(last, false), c.enumerators(last))
+		}
 		return last, append(c.types(last, false), c.symbols(last, true)...)
 	case "symbol":
 		return last, c.symbols(last, false)
@@ -131,7 +135,7 @@ func (c *completion) expression(last string) (have string, names []string) {
 	if strings.Contains(tail, ".") || strings.Contains(tail, "->") {
 		have, names = c.members(tail)
 	} else {
-		have, names = tail, append(c.symbols(tail, true), c.types(tail, true)...)
+		have, names = tail, slices.Concat(c.symbols(tail, true), c.types(tail, true), c.enumerators(tail))
 	}
 	for j := range names {
 		names[j] = front + names[j]
@@ -271,6 +275,20 @@ func (c *completion) types(prefix string, all bool) []string {
 			}
 		}
 		if c.v.Step() != nil {
+			break
+		}
+	}
+	return out
+}
+
+// enumerators that begin with prefix.
+func (c *completion) enumerators(prefix string) []string {
+	if c.v == nil || prefix == "" {
+		return nil
+	}
+	var out []string
+	for name := range c.v.Debug().EnumeratorNames(prefix) {
+		if out = append(out, name); len(out) >= maxCandidates || c.v.Step() != nil {
 			break
 		}
 	}

@@ -172,6 +172,7 @@ func TestComplete(t *testing.T) {
 		{"p (the_thing.links.ne", "(the_thing.links.ne", []string{"(the_thing.links.next "}},
 		{"p &the_th", "&the_th", []string{"&the_thing "}},
 		{"p 1+jif", "1+jif", []string{"1+jiffies "}},
+		{"p 1+PIDTYPE_", "1+PIDTYPE_", []string{"1+PIDTYPE_PID", "1+PIDTYPE_TGID"}},
 		{"set scr", "scr", []string{"scroll "}},
 		{"echo > " + dir + "/", dir + "/", []string{dir + "/file1", dir + "/sub/"}},
 		{"echo > " + dir + "/s", dir + "/s", []string{dir + "/sub/"}},

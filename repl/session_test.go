@@ -19,6 +19,7 @@ import (
 // testKernel has a variable, a struct and a typedef.
 func testKernel(t *testing.T) *kernel.Kernel {
 	m := kerneltest.New(t, `struct list_head { struct list_head *next, *prev; };
+enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 struct mm { unsigned long pgd; unsigned long pgtables; };
 struct thing { int pid; int pi_lock; struct list_head links; struct mm *mm; union { int left; int right; }; };`)
 	m.Var("the_thing", m.Alloc(64), "struct thing")

@@ -239,6 +239,29 @@ func (c *Chain) TypeNames() iter.Seq2[Kind, string] {
 	}
 }
 
+// enumeratorLister is a finder of types that lists the names of enumeration constants that begin with prefix.
+type enumeratorLister interface {
+	EnumeratorNames(prefix string) iter.Seq[string]
+}
+
+// EnumeratorNames yields the names of enumeration constants that begin with prefix, of all finders that list them; names may
+// repeat.
+func (c *Chain) EnumeratorNames(prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, f := range c.types {
+			e, ok := f.(enumeratorLister)
+			if !ok {
+				continue
+			}
+			for name := range e.EnumeratorNames(prefix) {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // RowAt returns the unwind row for pc.
 func (c *Chain) RowAt(pc uint64) (Row, error) { return c.row(pc, false) }
 

@@ -143,6 +143,15 @@ func (l *lazyTypes) TypeNames() iter.Seq2[Kind, string] {
 	return f.TypeNames()
 }
 
+// EnumeratorNames yields those of the finder, if it lists them.
+func (l *lazyTypes) EnumeratorNames(prefix string) iter.Seq[string] {
+	f, err := l.open()
+	if e, ok := f.(enumeratorLister); ok && err == nil {
+		return e.EnumeratorNames(prefix)
+	}
+	return func(func(string) bool) {}
+}
+
 // LazyRows is LazySymbols for unwind rows.
 func LazyRows(name string, open func() (RowFinder, error)) RowFinder {
 	return &lazyRows{name, Once(guard(name, open))}

@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 
 	"kdx/analyze/arch"
@@ -284,6 +285,18 @@ func (f typeFinder) Enumerator(name string) (int64, *symbols.Type, error) {
 		}
 	}
 	return 0, nil, symbols.ErrNotFound
+}
+
+func (f typeFinder) EnumeratorNames(prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, t := range f.m.types.enums {
+			for _, e := range t.Enumerators() {
+				if strings.HasPrefix(e.Name, prefix) && !yield(e.Name) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (f typeFinder) FunctionType(string) (*symbols.Type, error) { return nil, symbols.ErrNotFound }

@@ -172,6 +172,9 @@ func checkLookups(t *testing.T, f *Finder) {
 			t.Errorf("Enumerator(%s) = %d, %v, %v; want %d", name, got, typ, err, want)
 		}
 	}
+	if got := slices.Collect(f.EnumeratorNames("PIDTYPE_T")); len(got) != 1 || got[0] != "PIDTYPE_TGID" {
+		t.Errorf("EnumeratorNames(PIDTYPE_T) = %q; want PIDTYPE_TGID", got)
+	}
 	if _, _, err := f.Enumerator("PIDTYPE"); !errors.Is(err, symbols.ErrNotFound) {
 		t.Errorf("Enumerator(PIDTYPE): %v; want ErrNotFound", err)
 	}

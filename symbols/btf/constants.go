@@ -3,6 +3,7 @@ package btf
 import (
 	"bytes"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"sort"
 	"sync"
@@ -64,6 +65,19 @@ func (f *Finder) Enumerator(name string) (int64, *symbols.Type, error) {
 		}
 	}
 	return 0, nil, symbols.ErrNotFound
+}
+
+// EnumeratorNames yields the names of enumeration constants that begin with prefix, in no special order.
+func (f *Finder) EnumeratorNames(prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, at := range f.raw.offsets {
+			for name := range f.raw.constants(f.raw.types[at:]) {
+				if bytes.HasPrefix(name, []byte(prefix)) && !yield(string(name)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (f *Finder) enumWith(name string) (*symbols.Type, error) {

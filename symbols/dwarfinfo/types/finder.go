@@ -138,6 +138,21 @@ func (f *Finder) Enumerator(name string) (int64, *symbols.Type, error) {
 	return 0, nil, symbols.ErrNotFound
 }
 
+// EnumeratorNames yields the names of enumeration constants that begin with prefix, in no special order.
+func (f *Finder) EnumeratorNames(prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		ix, err := f.index()
+		if err != nil {
+			return // said by the first question for a name
+		}
+		for name := range ix.Names(index.Enumerator) {
+			if strings.HasPrefix(name, prefix) && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
 // TypeNames yields the names of structs, unions, enums, typedefs and base types.
 func (f *Finder) TypeNames() iter.Seq2[symbols.Kind, string] {
 	return func(yield func(symbols.Kind, string) bool) {
