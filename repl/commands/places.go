@@ -90,12 +90,3 @@ func oneFile(file string, found []symbols.LineCode) error {
 	}
 	return fmt.Errorf("%s stands for %s%s: name more of the path", file, strings.Join(names, ", "), more)
 }
-
-// symbolStart is where the symbol begins that covers addr.
-func (c *Call) symbolStart(addr uint64) (symbols.Symbol, error) {
-	s, err := c.View.SymbolAt(vmem.Addr(addr))
-	if err != nil {
-		return s, fmt.Errorf("no function covers %#x", addr)
-	}
-	return s, nil
-}

@@ -1,0 +1,49 @@
+package dumpfmt
+
+import (
+	"iter"
+
+	"kdx/internal/codec"
+)
+
+// Pages are the pages that an output will hold, known before the first of them is written. A *PageSet is one; where memory
+// is short, one that decides anew for each stretch of memory is another.
+type Pages interface {
+	// Len is how many there are.
+	Len() uint64
+	// All yields them in ascending order; it may be called again.
+	All() iter.Seq[uint64]
+}
+
+// Stored is a page in the form in which an output holds it.
+type Stored struct {
+	PFN uint64
+	// Zero: the page holds only zero bytes, and the output was told to share or leave out such pages. Data is nil.
+	Zero bool
+	// Missing: the page belongs to the output, but the input could not give it (damaged, cut short). Data is nil.
+	Missing bool
+	Codec   codec.Codec
+	Data    []byte // encoded; valid until Put returns
+}
+
+// PageWriter is what an output format implements. Encode may be called by many goroutines at once, everything else by one.
+type PageWriter interface {
+	// Takes reports whether a page that is encoded with this codec can be stored as it is.
+	Takes(codec.Codec) bool
+	// Encode appends the page in the form that Put takes to dst.
+	Encode(dst, page []byte) ([]byte, codec.Codec, error)
+	// Put stores the next page; pages come in ascending order of pfn, each of Pages once.
+	Put(Stored) error
+	// Close writes what is left: the dump is whole afterwards. It does not close the output.
+	Close() error
+	// Abort writes what makes the part that was written readable and marks it as incomplete, where the format can say so;
+	// its error says that it cannot, or what went wrong. It does not close the output.
+	Abort() error
+}
+
+// EncodedSource is implemented by formats whose pages can be handed on without being decoded.
+type EncodedSource interface {
+	// EncodedPage reads the page's stored bytes, appended to dst. ok is false if the page is not Present, or is not
+	// stored as one block of its own; the caller then uses ReadPage.
+	EncodedPage(dst []byte, pfn uint64) (data []byte, c codec.Codec, ok bool, err error)
+}
