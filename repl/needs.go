@@ -3,6 +3,7 @@ package repl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kdx/analyze/kernel"
@@ -41,6 +42,13 @@ func lacking(v *kernel.View, c call, err error, gaps []kernel.Gap) string {
 	if what == "" && need != commands.NeedsNothing && need != "" {
 		if _, e := v.Symbols().SymbolsNamed("_stext"); withoutTable(e) {
 			what, why = "symbols", e
+		}
+	}
+	if what == "" && need == commands.NeedsSymbols && noTable(err) {
+		// An argument such as struct.member asks for more than the command does.
+		if _, e := v.Debug().TypeNamed(symbols.Struct, "list_head"); withoutTable(e) {
+			need, what, why = commands.NeedsTypes, "types", e
+			subject = strings.Join(append([]string{c.cmd.Name}, c.words...), " ")
 		}
 	}
 	if what == "" {
@@ -82,13 +90,12 @@ func withoutTable(err error) bool {
 }
 
 func anyWithoutTable(gaps []kernel.Gap) bool {
-	for _, g := range gaps {
-		var none *symbols.NoTableError
-		if errors.As(g.Err, &none) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(gaps, func(g kernel.Gap) bool { return noTable(g.Err) })
+}
+
+func noTable(err error) bool {
+	var none *symbols.NoTableError
+	return errors.As(err, &none)
 }
 
 // reasonOf is why there is no table, without the name that was looked for.

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"kdx/analyze/vmem"
 	"kdx/symbols"
 )
 

@@ -202,7 +202,7 @@ func pteCommand() *Command {
 
 func ptovCommand() *Command {
 	return &Command{
-		Name: "ptov", Group: "memory", Summary: "physical addresses to kernel addresses; per-CPU offsets to each CPU's", Needs: NeedsSymbols,
+		Name: "ptov", Group: "memory", Summary: "physical addresses to kernel addresses; per-CPU offsets to each CPU's", Needs: NeedsNothing,
 		Usage:    []string{"{PHYSICAL | OFFSET:CPUS}…"},
 		Help:     "A physical address is given as its place in the direct map of memory. OFFSET:CPUS, such as 35e80:0,2-3 or 35e80:a, adds the CPUs' per-CPU offsets.",
 		Examples: []Example{{"ptov 1234000", "where the kernel sees that page"}, {"ptov 35e80:a", "all CPUs' copies of a per-CPU variable"}},

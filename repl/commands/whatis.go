@@ -156,6 +156,11 @@ func (c *Call) searchTypes() (view.Result, error) {
 		seen[n] = true
 		names = append(names, n)
 	}
+	if len(names) == 0 {
+		if _, err := c.View.Debug().TypeNamed(symbols.Struct, "list_head"); err != nil {
+			return nil, fmt.Errorf("no types to search: %w", err)
+		}
+	}
 	searches := make([]typeSearch, runtime.GOMAXPROCS(0))
 	for i := range searches {
 		searches[i] = typeSearch{word: c.Flags.Value("m"), lo: lo, hi: hi, types: c.View.Debug(), known: map[*symbols.Type]bool{}}

@@ -280,7 +280,7 @@ func TestBounded(t *testing.T) {
 	d := m.data(t)
 	f := newFinder(d)
 	for i := range maxTypes {
-		f.types[dwarfinfo.Ref{Data: d, Off: uint64(1<<40 + i)}] = symbols.VoidType
+		f.types[dwarfinfo.Ref{Data: d, Off: 1<<40 + uint64(i)}] = symbols.VoidType
 	}
 	if p := f.TypeAt(dwarfinfo.Ref{Data: d, Off: uint64(off)}); p.Kind != symbols.Pointer || len(f.types) > maxTypes {
 		t.Errorf("%v; %d types are kept", p, len(f.types))
