@@ -36,6 +36,41 @@ func (s *PageSet) Add(pfn uint64) {
 	}
 }
 
+// AddRange adds the pages [from, to).
+func (s *PageSet) AddRange(from, to uint64) { s.span(from, to, true) }
+
+// RemoveRange takes the pages [from, to) out.
+func (s *PageSet) RemoveRange(from, to uint64) { s.span(from, to, false) }
+
+// span sets or clears the bits [from, to), a word at a time.
+func (s *PageSet) span(from, to uint64, set bool) {
+	if s.chunks == nil && set {
+		s.chunks = make(map[uint64]*[chunkWords]uint64)
+	}
+	for from < to {
+		end := min(to, (from/chunkPages+1)*chunkPages)
+		c := s.chunks[from/chunkPages]
+		if c == nil && set {
+			c = new([chunkWords]uint64)
+			s.chunks[from/chunkPages] = c
+		}
+		for c != nil && from < end {
+			n := min(end-from, 64-from%64)
+			mask := ^uint64(0) >> (64 - n) << (from % 64)
+			w := &c[from%chunkPages/64]
+			if set {
+				s.n += uint64(bits.OnesCount64(mask &^ *w))
+				*w |= mask
+			} else {
+				s.n -= uint64(bits.OnesCount64(mask & *w))
+				*w &^= mask
+			}
+			from += n
+		}
+		from = end
+	}
+}
+
 // Has reports whether the page is in the set.
 func (s *PageSet) Has(pfn uint64) bool {
 	c := s.chunks[pfn/chunkPages]
