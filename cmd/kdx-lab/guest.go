@@ -63,15 +63,6 @@ func runGuest(_ context.Context, _ *lab, args []string) error {
 	return verb(args[1:])
 }
 
-// readText reads a small file; "" if it cannot be read.
-func readText(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
-
 func writeText(path, text string) error {
 	return os.WriteFile(path, []byte(text), 0o644)
 }
