@@ -6,19 +6,22 @@ package distill
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/convert"
 	"kdx/dumpfmt/kdump"
 	"kdx/dumpfmt/vmcoreinfo"
+	"kdx/internal/codec"
 )
 
 // Options of Distill.
 type Options struct {
-	Compression string // see kdump.WriterConfig; "" is zstd, which crash and makedumpfile know since 2021
+	Compression string // "raw", "zlib", "lzo", "snappy" or "zstd"; "" is zstd, which crash and makedumpfile know since 2021
 	Level       int
 	// Commands that Ask runs, to be recorded in the dump.
 	Commands []string
@@ -97,16 +100,21 @@ func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Op
 		opt.Compression = "zstd"
 	}
 	text := string(note)
+	kind, err := codec.Parse(opt.Compression)
+	if err != nil {
+		return Report{}, err
+	}
 	const zeroPages, everything = 1, 31 // a reader must take what is not there as excluded
-	w, err := kdump.NewWriter(out, kdump.WriterConfig{Info: &info, Pages: &rec.pages, Compression: opt.Compression, Level: opt.Level,
+	w, err := kdump.NewPageWriter(out, kdump.Config{Info: &info, Pages: &rec.pages, Codec: kind, Level: opt.Level,
 		DumpLevel: zeroPages | everything, Distilled: &text})
 	if err != nil {
 		return Report{}, err
 	}
-	if err := w.Copy(ctx, src); err != nil {
-		return Report{}, fmt.Errorf("distill: %w", err)
+	rep, err := convert.Run(ctx, convert.Job{Source: src, Pages: &rec.pages, Writer: w, ZeroPages: true})
+	if err == nil && rep.Missing > 0 {
+		err = fmt.Errorf("%d pages that could be read before can't be read any more: %w", rep.Missing, errors.Join(rep.Errors...))
 	}
-	if err := w.Close(); err != nil {
+	if err != nil {
 		return Report{}, fmt.Errorf("distill: %w", err)
 	}
 	return Report{rec.pages.Len(), w.Size()}, nil

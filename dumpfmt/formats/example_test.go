@@ -2,12 +2,12 @@ package formats_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/convert"
 	"kdx/dumpfmt/formats"
 	"kdx/dumpfmt/kdump"
 )
@@ -56,11 +56,11 @@ func ExampleOpen_copySomePages() {
 		log.Fatal(err)
 	}
 	defer out.Close()
-	w, err := kdump.NewWriter(out, kdump.WriterConfig{Info: im.Info(), Pages: &pages, Compression: "zstd", DumpLevel: 31})
+	w, err := kdump.NewPageWriter(out, kdump.Config{Info: im.Info(), Pages: &pages, DumpLevel: 31})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := errors.Join(w.Copy(ctx, im.Source()), w.Close()); err != nil {
+	if _, err := convert.Run(ctx, convert.Job{Source: im.Source(), Pages: &pages, Writer: w, ZeroPages: true}); err != nil {
 		log.Fatal(err)
 	}
 }

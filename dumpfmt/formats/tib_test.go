@@ -27,14 +27,14 @@ func sparseKdump(tb testing.TB) string {
 	for pfn := uint64(5); pfn < info.MaxPFN; pfn += info.MaxPFN / 1000 {
 		pages.Add(pfn)
 	}
-	w, err := kdump.NewWriter(f, kdump.WriterConfig{Info: info, Pages: &pages, Compression: "zstd", DumpLevel: 31})
+	w, err := kdump.NewPageWriter(f, kdump.Config{Info: info, Pages: &pages, DumpLevel: 31})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	page := make([]byte, 4096)
 	for pfn := range pages.All() {
 		binary.LittleEndian.PutUint64(page, pfn)
-		if err := w.WritePage(pfn, page); err != nil {
+		if err := w.Put(dumpfmt.Stored{PFN: pfn, Data: page}); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -28,9 +28,9 @@ func benchDumps(b *testing.B) map[string]string {
 	for pfn := range info.MaxPFN {
 		pages.Add(pfn)
 	}
-	for _, compression := range []string{"raw", "zlib", "snappy", "zstd"} {
+	for _, kind := range []codec.Codec{codec.Raw, codec.Zlib, codec.Snappy, codec.Zstd} {
 		var f output
-		w, err := NewWriter(&f, WriterConfig{Info: info, Pages: &pages, Compression: compression})
+		w, err := NewPageWriter(&f, Config{Info: info, Pages: &pages, Codec: kind})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -51,14 +51,18 @@ func benchDumps(b *testing.B) map[string]string {
 				}
 				binary.LittleEndian.PutUint64(page[i:], word)
 			}
-			if err := w.WritePage(pfn, page); err != nil {
+			data, c, err := w.Encode(nil, page)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := w.Put(dumpfmt.Stored{PFN: pfn, Codec: c, Data: data}); err != nil {
 				b.Fatal(err)
 			}
 		}
 		if err := w.Close(); err != nil {
 			b.Fatal(err)
 		}
-		out[compression] = dumptest.File(b, "vmcore", f.b)
+		out[kind.String()] = dumptest.File(b, "vmcore", f.b)
 	}
 	return out
 }

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/convert"
 	"kdx/dumpfmt/internal/dumptest"
+	"kdx/internal/codec"
 )
 
 func memFile(b []byte) *dumpfmt.File {
@@ -101,7 +103,7 @@ func TestWriter(t *testing.T) {
 		order   binary.ByteOrder
 		word    int
 	}{{"x86_64", binary.LittleEndian, 8}, {"i686", binary.LittleEndian, 4}, {"armv7l", binary.LittleEndian, 4}, {"s390x", binary.BigEndian, 8}} {
-		for _, compression := range []string{"", "raw", "snappy", "zstd"} {
+		for _, kind := range []codec.Codec{codec.Raw, codec.Zlib, codec.Snappy, codec.Zstd} {
 			im := dumptest.Small(x.order, x.word, x.machine, 0)
 			in, err := openBytes(t, dumptest.Kdump{Version: 6, Packed: x.machine == "i686", Codecs: allCodecs, Erase: "erase y 2\n"}.Build(im))
 			if err != nil {
@@ -114,11 +116,11 @@ func TestWriter(t *testing.T) {
 				}
 			}
 			var out output
-			w, err := NewWriter(&out, WriterConfig{Info: in.Info(), Pages: &pages, Compression: compression, DumpLevel: 31, Distilled: &text})
+			w, err := NewPageWriter(&out, Config{Info: in.Info(), Pages: &pages, Codec: kind, DumpLevel: 31, Distilled: &text})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(w.Copy(t.Context(), in.Source()), w.Close()); err != nil {
+			if _, err := convert.Run(t.Context(), convert.Job{Source: in.Source(), Pages: &pages, Writer: w, ZeroPages: true}); err != nil {
 				t.Fatal(err)
 			}
 			if w.Size() != int64(len(out.b)) {
@@ -154,21 +156,40 @@ func TestWriterRefuses(t *testing.T) {
 	var pages dumpfmt.PageSet
 	pages.Add(1)
 	pages.Add(7)
-	for _, cfg := range []WriterConfig{{Compression: "lzo"}, {Compression: "rar"}, {DumpLevel: 32}, {Level: 99}} {
+	for _, cfg := range []Config{{Codec: 9}, {DumpLevel: 32}, {Codec: codec.Zlib, Level: 99}} {
 		cfg.Info, cfg.Pages = in.Info(), &pages
-		if _, err := NewWriter(&output{}, cfg); err == nil {
-			t.Errorf("NewWriter(%+v) gave no error", cfg)
+		if _, err := NewPageWriter(&output{}, cfg); err == nil {
+			t.Errorf("NewPageWriter(%+v) gave no error", cfg)
 		}
 	}
-	w, err := NewWriter(&output{}, WriterConfig{Info: in.Info(), Pages: &pages})
-	if err != nil {
-		t.Fatal(err)
+	write := func(put ...dumpfmt.Stored) error {
+		w, err := NewPageWriter(&output{}, Config{Info: in.Info(), Pages: &pages})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range put {
+			if err := w.Put(s); err != nil {
+				return err
+			}
+		}
+		return w.Close()
 	}
-	if err := w.WritePage(7, make([]byte, 4096)); err == nil {
-		t.Error("a page out of order was written")
+	page := make([]byte, 4096)
+	for name, put := range map[string][]dumpfmt.Stored{
+		"no pages":       nil,
+		"too few":        {{PFN: 1, Data: page}},
+		"out of order":   {{PFN: 7, Data: page}, {PFN: 1, Data: page}},
+		"others":         {{PFN: 1, Data: page}, {PFN: 6, Data: page}},
+		"no bytes":       {{PFN: 1}, {PFN: 7, Data: page}},
+		"too many bytes": {{PFN: 1, Data: page}, {PFN: 7, Data: make([]byte, 4097)}},
+		"zero":           {{PFN: 1, Data: page}, {PFN: 7, Zero: true}},
+	} {
+		if err := write(put...); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
-	if err := w.Close(); err == nil {
-		t.Error("a dump without its pages was closed without error")
+	if err := write(dumpfmt.Stored{PFN: 1, Data: page}, dumpfmt.Stored{PFN: 7, Data: page}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,26 +3,62 @@ package kdump
 import (
 	"encoding/binary"
 	"iter"
-
-	"kdx/dumpfmt"
 )
 
 // writeBitmaps writes the map of RAM and the map of pages, a window at a time: those of a machine with 1 TiB have 32 MiB
-// each.
+// each. On the way the pages are counted and shared out to the parts.
 func (w *Writer) writeBitmaps() error {
 	at := int64((1 + w.head.subBlocks) * w.page)
 	half := int64(w.head.bitmapBlocks / 2 * w.page)
-	if half == 0 {
-		return nil
-	}
-	// The bitmaps must be there to their end, even if nothing follows.
-	if _, err := w.out.WriteAt([]byte{0}, w.head.descAt-1); err != nil {
-		return err
+	if half > 0 {
+		// The bitmaps must be there to their end, even if nothing follows.
+		for _, p := range w.parts {
+			if _, err := p.out.WriteAt([]byte{0}, w.head.descAt-1); err != nil {
+				return err
+			}
+		}
 	}
 	if err := w.writeBitmap(at, w.ramRuns()); err != nil {
 		return err
 	}
-	return w.writeBitmap(at+half, pageRuns(w.cfg.Pages))
+	density := newDensity(w.cfg.Info.MaxPFN)
+	if err := w.writeBitmap(at+half, w.pageRuns(density)); err != nil {
+		return err
+	}
+	density.share(w.parts, w.planned.n)
+	return nil
+}
+
+// density is how many pages a dump holds of each stretch of memory.
+type density struct {
+	maxPFN uint64
+	shift  uint
+	counts []uint32
+}
+
+// maxStretches bounds the memory that a density takes.
+const maxStretches = 1 << 16
+
+func newDensity(maxPFN uint64) *density {
+	d := &density{maxPFN: maxPFN}
+	for maxPFN>>d.shift >= maxStretches {
+		d.shift++
+	}
+	d.counts = make([]uint32, maxPFN>>d.shift+1)
+	return d
+}
+
+// share gives each part a stretch of memory with about as many pages.
+func (d *density) share(parts []*partWriter, total uint64) {
+	at, sum := 0, uint64(0)
+	for i, p := range parts {
+		p.start = min(uint64(at)<<d.shift, d.maxPFN)
+		for want := total * uint64(i+1) / uint64(len(parts)); at < len(d.counts) && sum < want; at++ {
+			sum += uint64(d.counts[at])
+		}
+		p.end = min(uint64(at)<<d.shift, d.maxPFN)
+	}
+	parts[len(parts)-1].end = d.maxPFN
 }
 
 // ramRuns are the pages of which the dump's memory map has at least a byte.
@@ -36,12 +72,26 @@ func (w *Writer) ramRuns() iter.Seq[run] {
 	}
 }
 
-func pageRuns(set *dumpfmt.PageSet) iter.Seq[run] {
+// pageRuns are the pages that the dump will hold; those behind the end of memory are left to Put to refuse.
+func (w *Writer) pageRuns(d *density) iter.Seq[run] {
 	return func(yield func(run) bool) {
-		for pfn := range set.All() {
-			if !yield(run{pfn, pfn + 1}) {
+		next := run{}
+		for pfn := range w.cfg.Pages.All() {
+			w.planned.add(pfn)
+			if pfn < d.maxPFN {
+				d.counts[pfn>>d.shift]++
+			}
+			if pfn == next.end {
+				next.end++
+				continue
+			}
+			if next.start < next.end && !yield(next) {
 				return
 			}
+			next = run{pfn, pfn + 1}
+		}
+		if next.start < next.end {
+			yield(next)
 		}
 	}
 }
@@ -64,8 +114,12 @@ func (w *Writer) writeBitmap(at int64, runs iter.Seq[run]) error {
 		clear(words)
 		dirty = false
 		n := min(uint64(len(raw)), w.head.bitmapBlocks/2*w.page-window*bitWindow/8)
-		_, err := w.out.WriteAt(raw[:n], at+int64(window*bitWindow/8))
-		return err
+		for _, p := range w.parts {
+			if _, err := p.out.WriteAt(raw[:n], at+int64(window*bitWindow/8)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	for r := range runs {
 		end := min(r.end, w.cfg.Info.MaxPFN)

@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"kdx/dumpfmt"
-	"kdx/internal/codec"
 	"kdx/internal/elfnote"
 )
 
@@ -20,7 +19,7 @@ type headLayout struct {
 	descAt       int64
 }
 
-func (w *Writer) layout(kind codec.Codec) {
+func (w *Writer) layout() {
 	h := &w.head
 	h.main, h.sub = &layout64, &sub64
 	if w.cfg.Info.WordSize == 4 {
@@ -29,7 +28,7 @@ func (w *Writer) layout(kind codec.Codec) {
 			h.sub = &sub32packed
 		}
 	}
-	h.status = codecFlag(kind)
+	h.status = codecFlag(w.cfg.Codec)
 	w.collectNotes()
 	h.subBlocks = w.blocks(uint64(h.sub.len + len(h.notes)))
 	h.bitmapBlocks = 2 * w.blocks((w.cfg.Info.MaxPFN+7)/8)
@@ -63,20 +62,32 @@ func (w *Writer) collectNotes() {
 	}
 }
 
-func (w *Writer) writeHead() error {
-	if err := w.writeMain(); err != nil {
+// writeHeads writes all that stands in front of the descriptors, to each part the same but for its range of pages.
+func (w *Writer) writeHeads() error {
+	if err := w.writeBitmaps(); err != nil {
 		return err
 	}
-	if err := w.writeSub(); err != nil {
-		return err
+	for _, p := range w.parts {
+		if err := w.writeHead(p); err != nil {
+			return err
+		}
 	}
-	if _, err := w.out.WriteAt(w.head.notes, int64(w.page)+int64(w.head.sub.len)); err != nil {
-		return err
-	}
-	return w.writeBitmaps()
+	return nil
 }
 
-func (w *Writer) writeMain() error {
+func (w *Writer) writeHead(p *partWriter) error {
+	if err := w.writeMain(p, 0); err != nil {
+		return err
+	}
+	if err := w.writeSub(p); err != nil {
+		return err
+	}
+	_, err := p.out.WriteAt(w.head.notes, int64(w.page)+int64(w.head.sub.len))
+	return err
+}
+
+// writeMain writes the main header; status is added to the flag of the compression.
+func (w *Writer) writeMain(p *partWriter, status uint32) error {
 	h, info, o := &w.head, w.cfg.Info, w.order
 	l := h.main
 	b := make([]byte, w.page)
@@ -95,13 +106,13 @@ func (w *Writer) writeMain() error {
 			o.PutUint32(b[l.usec:], uint32(t[1]))
 		}
 	}
-	o.PutUint32(b[l.status:], h.status)
+	o.PutUint32(b[l.status:], h.status|status)
 	o.PutUint32(b[l.blockSize:], uint32(w.page))
 	o.PutUint32(b[l.subSize:], uint32(h.subBlocks))
 	o.PutUint32(b[l.bitmapBlocks:], uint32(h.bitmapBlocks))
 	o.PutUint32(b[l.maxMapnr:], uint32(min(info.MaxPFN, math.MaxUint32)))
 	o.PutUint32(b[l.nrCPUs:], uint32(max(1, len(info.CPUs))))
-	_, err := w.out.WriteAt(b, 0)
+	_, err := p.out.WriteAt(b, 0)
 	return err
 }
 
@@ -132,7 +143,7 @@ func (w *Writer) timestamp() [2]int64 {
 	return [2]int64{sec, 0}
 }
 
-func (w *Writer) writeSub() error {
+func (w *Writer) writeSub(p *partWriter) error {
 	h, info, o := &w.head, w.cfg.Info, w.order
 	l := h.sub
 	b := make([]byte, l.len)
@@ -157,8 +168,15 @@ func (w *Writer) writeSub() error {
 	if len(h.notes) > 0 {
 		put(l.note, span{off: int64(w.page) + int64(l.len), size: int64(len(h.notes))})
 	}
-	put(l.erase, w.erase)
+	put(l.erase, p.erase)
+	if len(w.parts) > 1 {
+		o.PutUint32(b[l.split:], 1)
+		long(l.start, p.start)
+		long(l.end, p.end)
+		o.PutUint64(b[l.start64:], p.start)
+		o.PutUint64(b[l.end64:], p.end)
+	}
 	o.PutUint64(b[l.maxMapnr64:], info.MaxPFN)
-	_, err := w.out.WriteAt(b, int64(w.page))
+	_, err := p.out.WriteAt(b, int64(w.page))
 	return err
 }

@@ -1,27 +1,26 @@
 package kdump
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 
 	"kdx/dumpfmt"
 	"kdx/internal/codec"
 )
 
-// WriterConfig says what a Writer writes.
-type WriterConfig struct {
+// Config says what a Writer writes.
+type Config struct {
 	// Info is of the dump that the pages come from: page size, byte order, word size, machine, RAM, notes, uname. Notes are
 	// copied as they are.
 	Info *dumpfmt.Info
 	// Pages that will be written.
-	Pages *dumpfmt.PageSet
-	// Compression is "raw", "zlib", "snappy" or "zstd"; "" is zlib, which every reader knows.
-	Compression string
-	Level       int // of the compression; 0 is its fastest
-	// DumpLevel is the filter level that readers shall assume, 0 to 31. With its lowest bit set, pages of zeros share one copy.
+	Pages dumpfmt.Pages
+	// Codec of pages, raw by default. Level is the codec's; 0 is its fastest.
+	Codec codec.Codec
+	Level int
+	// DumpLevel is the filter level that readers shall assume, 0 to 31. With its lowest bit set, pages of zeros share one
+	// copy, and only then Put takes pages that are Zero.
 	DumpLevel int
 	// UTS replaces Info's, for sources such as ELF whose headers have none; nil leaves it, with the release from VMCOREINFO.
 	UTS *dumpfmt.UTS
@@ -29,110 +28,129 @@ type WriterConfig struct {
 	Distilled *string
 }
 
-// Writer writes a kdump-compressed dump of header version 6. Pages come in ascending order. It belongs to one goroutine.
+// Writer writes a kdump-compressed dump of header version 6, or a split set of them. It is a dumpfmt.PageWriter.
 type Writer struct {
-	out     dumpfmt.Output
-	cfg     WriterConfig
+	cfg     Config
 	order   binary.ByteOrder
 	page    uint64
 	encoder *codec.Encoder
-	next    func() (uint64, bool)
-	stop    func()
-	written uint64
-
-	data    buffered
-	descs   buffered
-	zero    desc // the shared page of zeros
-	scratch []byte
-	erase   span
 	head    headLayout
+
+	parts   []*partWriter
+	at      int    // index of the part that is being written
+	planned tally  // what Pages said
+	put     tally  // what came
+	last    uint64 // pfn of the last page that came
+	missing uint64 // of them
 }
 
-// buffered collects bytes for consecutive offsets of an output.
-type buffered struct {
-	out dumpfmt.Output
-	at  int64 // where buf goes
-	buf []byte
+// NewPageWriter writes headers, notes and bitmaps to out. The error is out's, or says what in cfg can't be written.
+func NewPageWriter(out dumpfmt.Output, cfg Config) (*Writer, error) {
+	return NewSplitWriter([]dumpfmt.Output{out}, cfg)
 }
 
-const bufferSize = 256 << 10
-
-func (b *buffered) append(p []byte) error {
-	b.buf = append(b.buf, p...)
-	if len(b.buf) < bufferSize {
-		return nil
-	}
-	return b.flush()
-}
-
-func (b *buffered) flush() error {
-	if len(b.buf) == 0 {
-		return nil
-	}
-	_, err := b.out.WriteAt(b.buf, b.at)
-	b.at += int64(len(b.buf))
-	b.buf = b.buf[:0]
-	return err
-}
-
-func (b *buffered) end() int64 { return b.at + int64(len(b.buf)) }
-
-// NewWriter writes headers, notes and bitmaps to out. The error is out's, or says what in cfg can't be written.
-func NewWriter(out dumpfmt.Output, cfg WriterConfig) (*Writer, error) {
-	kind := codec.Zlib
-	if cfg.Compression != "" {
-		var err error
-		if kind, err = codec.Parse(cfg.Compression); err != nil {
-			return nil, err
-		}
-	}
-	encoder, err := codec.NewEncoder(kind, cfg.Level)
-	if err != nil {
-		return nil, err
+// NewSplitWriter writes a split set: each output is a dump with the headers and bitmaps of all pages, and holds its share
+// of the pages. The shares are stretches of memory with about as many pages each. One output gives a whole dump.
+func NewSplitWriter(outs []dumpfmt.Output, cfg Config) (*Writer, error) {
+	if len(outs) == 0 {
+		return nil, errors.New("no output was given for the dump")
 	}
 	if cfg.DumpLevel < 0 || cfg.DumpLevel > 31 {
 		return nil, fmt.Errorf("there is no dump level %d; levels go from 0 to 31", cfg.DumpLevel)
 	}
-	w := &Writer{out: out, cfg: cfg, order: cfg.Info.ByteOrder, page: cfg.Info.PageSize, encoder: encoder}
-	w.next, w.stop = iter.Pull(cfg.Pages.All())
-	w.layout(kind)
-	if err := w.writeHead(); err != nil {
+	encoder, err := codec.NewEncoder(cfg.Codec, cfg.Level)
+	if err != nil {
 		return nil, err
 	}
-	w.descs = buffered{out: out, at: w.head.descAt}
-	w.data = buffered{out: out, at: w.head.descAt + int64(cfg.Pages.Len()*descSize)}
-	if cfg.DumpLevel&1 != 0 {
-		w.zero = desc{offset: uint64(w.data.end()), size: uint32(w.page)}
-		if err := w.data.append(make([]byte, w.page)); err != nil {
+	w := &Writer{cfg: cfg, order: cfg.Info.ByteOrder, page: cfg.Info.PageSize, encoder: encoder}
+	w.layout()
+	for _, out := range outs {
+		w.parts = append(w.parts, &partWriter{w: w, out: out})
+	}
+	if err := w.writeHeads(); err != nil {
+		return nil, err
+	}
+	for _, p := range w.parts {
+		if err := p.begin(); err != nil {
 			return nil, err
 		}
 	}
 	return w, nil
 }
 
-// WritePage writes the next page of the set, which must be pfn. Afterwards the page can be reused.
-func (w *Writer) WritePage(pfn uint64, page []byte) error {
-	want, ok := w.next()
-	if !ok || want != pfn {
-		return fmt.Errorf("page %#x was written out of order", pfn)
+// Takes reports whether the format has the codec. A dump may mix them.
+func (w *Writer) Takes(c codec.Codec) bool { return c == codec.Raw || codecFlag(c) != 0 }
+
+// Encode appends the page, compressed, or as it is if that is not longer.
+func (w *Writer) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
+	return w.encoder.Encode(dst, page)
+}
+
+// Put stores the next page.
+func (w *Writer) Put(s dumpfmt.Stored) error {
+	if w.put.n > 0 && s.PFN <= w.last {
+		return fmt.Errorf("page %#x was written behind page %#x", s.PFN, w.last)
 	}
-	if uint64(len(page)) != w.page {
-		return fmt.Errorf("page %#x has %d bytes; pages of this dump have %d", pfn, len(page), w.page)
+	for s.PFN >= w.parts[w.at].end {
+		if w.at == len(w.parts)-1 {
+			return fmt.Errorf("page %#x lies behind the end of memory", s.PFN)
+		}
+		// What is left in the buffers of a part goes out before the next one begins.
+		if err := w.parts[w.at].flush(); err != nil {
+			return err
+		}
+		w.at++
 	}
-	w.written++
-	if w.zero.size != 0 && allZero(page) {
-		return w.desc(w.zero)
-	}
-	encoded, kind, err := w.encoder.Encode(w.scratch[:0], page)
-	if err != nil {
-		return fmt.Errorf("page %#x: %w", pfn, err)
-	}
-	w.scratch = encoded
-	d := desc{offset: uint64(w.data.end()), size: uint32(len(encoded)), flags: codecFlag(kind)}
-	if err := w.data.append(encoded); err != nil {
+	p := w.parts[w.at]
+	if err := p.put(s); err != nil {
 		return err
 	}
-	return w.desc(d)
+	w.last = s.PFN
+	w.put.add(s.PFN)
+	if s.Missing {
+		w.missing++
+	}
+	return nil
+}
+
+// Close writes what is left. It does not close the output. A dump whose pages were not all written is an error.
+func (w *Writer) Close() error {
+	if w.put != w.planned {
+		return fmt.Errorf("%d pages were to be written, but %d came, or others", w.planned.n, w.put.n)
+	}
+	for _, p := range w.parts {
+		if err := p.finish(w.missing > 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Abort writes descriptors of the pages that are there and marks the dump as incomplete; the descriptors of all others
+// stay zero, which readers take for pages that were never written.
+func (w *Writer) Abort() error {
+	var errs []error
+	for _, p := range w.parts {
+		errs = append(errs, p.abort())
+	}
+	return errors.Join(errs...)
+}
+
+// Size is the size of the dump so far, of all parts together, in bytes.
+func (w *Writer) Size() int64 {
+	n := int64(0)
+	for _, p := range w.parts {
+		n += p.data.end()
+	}
+	return n
+}
+
+// tally tells two sequences of pfns apart: a dump must get the pages that its bitmap announced.
+type tally struct{ n, sum uint64 }
+
+func (t *tally) add(pfn uint64) {
+	t.n++
+	t.sum += (pfn + 1) * 0x9e3779b97f4a7c15 * (pfn | 1)
 }
 
 func codecFlag(c codec.Codec) uint32 {
@@ -148,45 +166,3 @@ func codecFlag(c codec.Codec) uint32 {
 	}
 	return 0
 }
-
-func (w *Writer) desc(d desc) error {
-	var b [descSize]byte
-	w.order.PutUint64(b[:], d.offset)
-	w.order.PutUint32(b[8:], d.size)
-	w.order.PutUint32(b[12:], d.flags)
-	return w.descs.append(b[:])
-}
-
-// Copy writes all pages of the set from src.
-func (w *Writer) Copy(ctx context.Context, src dumpfmt.Source) error {
-	page := make([]byte, w.page)
-	for pfn := range w.cfg.Pages.All() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := src.ReadPage(page, pfn); err != nil {
-			return err
-		}
-		if err := w.WritePage(pfn, page); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close writes what is left. It does not close the output. A dump whose pages were not all written is an error.
-func (w *Writer) Close() error {
-	w.stop()
-	if w.written != w.cfg.Pages.Len() {
-		return fmt.Errorf("%d pages were to be written, but %d came", w.cfg.Pages.Len(), w.written)
-	}
-	var err error
-	if text := w.cfg.Info.EraseInfo; text != "" {
-		w.erase = span{off: w.data.end(), size: int64(len(text))}
-		err = errors.Join(w.data.append([]byte(text)), w.writeSub())
-	}
-	return errors.Join(err, w.data.flush(), w.descs.flush())
-}
-
-// Size is the size of the dump so far, in bytes.
-func (w *Writer) Size() int64 { return w.data.end() }
