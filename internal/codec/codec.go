@@ -102,8 +102,9 @@ func (d *Decoder) Decode(c Codec, dst, src []byte) (err error) {
 
 // inflater is a zlib reader with the input it reads.
 type inflater struct {
-	src bytes.Reader
-	z   io.ReadCloser
+	src  bytes.Reader
+	z    io.ReadCloser
+	more [1]byte
 }
 
 func (d *Decoder) inflate(dst, src []byte) (int, error) {
@@ -120,8 +121,7 @@ func (d *Decoder) inflate(dst, src []byte) (int, error) {
 		return n, err
 	}
 	// One more read reaches the checksum, and shows a page that is too long.
-	var more [1]byte
-	m, err := f.z.Read(more[:])
+	m, err := f.z.Read(f.more[:])
 	if m > 0 {
 		return n + m, errors.New("page is longer than it should be")
 	}

@@ -23,7 +23,7 @@ func page(kind string) []byte {
 
 func TestRoundTrip(t *testing.T) {
 	d := NewDecoder()
-	for _, c := range []Codec{Raw, Zlib, Snappy, Zstd} {
+	for _, c := range []Codec{Raw, Zlib, LZO, Snappy, Zstd} {
 		e, err := NewEncoder(c, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -69,8 +69,28 @@ func TestLZO(t *testing.T) {
 			t.Errorf("%d of %d bytes decode", n, len(src))
 		}
 	}
-	if _, err := NewEncoder(LZO, 0); err == nil {
-		t.Error("there is an LZO encoder")
+}
+
+// TestAllocs: pages are encoded and decoded without allocating.
+func TestAllocs(t *testing.T) {
+	d := NewDecoder()
+	got := make([]byte, 4096)
+	for c := Raw; c <= Zstd; c++ {
+		e, err := NewEncoder(c, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var enc []byte
+		var used Codec
+		for _, kind := range []string{"text", "noise"} {
+			want := page(kind)
+			if n := testing.AllocsPerRun(100, func() { enc, used, _ = e.Encode(enc[:0], want) }); n > 0 {
+				t.Errorf("%v %s: Encode allocates %v times a page", c, kind, n)
+			}
+			if n := testing.AllocsPerRun(100, func() { err = d.Decode(used, got, enc) }); n > 0 || err != nil {
+				t.Errorf("%v %s: Decode allocates %v times a page, error = %v", c, kind, n, err)
+			}
+		}
 	}
 }
 
@@ -98,7 +118,7 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, c := range []Codec{Zlib, Snappy, Zstd} {
+	for _, c := range []Codec{Zlib, LZO, Snappy, Zstd} {
 		e, _ := NewEncoder(c, 0)
 		enc, used, _ := e.Encode(nil, page("text"))
 		f.Add(uint8(used), enc)

@@ -1,36 +1,50 @@
 package codec
 
 import (
-	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+
+	"kdx/internal/lzo"
 )
 
-// Encoder encodes pages with one codec. It is safe for many goroutines.
+// Encoder encodes pages with one codec. It is safe for many goroutines and keeps their state for reuse: once each of them has
+// encoded a page, nothing is allocated if dst has room.
 type Encoder struct {
 	codec Codec
 	level int
-	zlib  sync.Pool
-	zstd  *zstd.Encoder
+	zlib  sync.Pool // of *deflater
+	lzo   sync.Pool // of *lzo.Compressor
+	zstd  sync.Pool // of *zstd.Encoder; one of its own would make states for all cores, of 0.5 MiB and more each
 }
+
+// maxPage is the largest page of any machine, in bytes.
+const maxPage = 256 << 10
 
 // deflater is a zlib writer with the buffer it fills.
 type deflater struct {
-	out bytes.Buffer
+	out appender
 	z   *zlib.Writer
 }
 
-// NewEncoder makes an encoder. level 0 is the codec's fastest; zlib has 1 to 9, zstd 1 to 22 as its command line counts.
-// LZO can be read but not written.
+type appender struct{ b []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.b = append(a.b, p...)
+	return len(p), nil
+}
+
+// NewEncoder makes an encoder. level 0 is the codec's fastest; zlib has 1 to 9, zstd 1 to 22 as its command line counts, the
+// others have none.
 func NewEncoder(c Codec, level int) (*Encoder, error) {
 	e := &Encoder{codec: c, level: level}
 	switch c {
-	case Raw, Snappy:
+	case Raw, Snappy, LZO:
 	case Zlib:
 		if level == 0 {
 			e.level = zlib.BestSpeed
@@ -39,14 +53,13 @@ func NewEncoder(c Codec, level int) (*Encoder, error) {
 			return nil, err
 		}
 	case Zstd:
-		z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(max(1, level))))
+		z, err := e.newZstd()
 		if err != nil {
 			return nil, err
 		}
-		e.zstd = z
+		e.zstd.Put(z)
 	default:
-		return nil, fmt.Errorf("pages can't be compressed with %s; there are raw, zlib, snappy and zstd", c)
+		return nil, fmt.Errorf("pages can't be compressed with %s; there are raw, zlib, lzo, snappy and zstd", c)
 	}
 	return e, nil
 }
@@ -62,10 +75,22 @@ func (e *Encoder) Encode(dst, page []byte) ([]byte, Codec, error) {
 		if out, err = e.deflate(dst, page); err != nil {
 			return dst, Raw, err
 		}
+	case LZO:
+		z, _ := e.lzo.Get().(*lzo.Compressor)
+		if z == nil {
+			z = new(lzo.Compressor)
+		}
+		out = z.Compress(dst, page)
+		e.lzo.Put(z)
 	case Snappy:
-		out = append(dst, s2.EncodeSnappy(nil, page)...)
+		// EncodeSnappy writes into what it is given only if the longest result has room there.
+		out = slices.Grow(dst, s2.MaxEncodedLen(len(page)))
+		out = out[:start+len(s2.EncodeSnappy(out[start:cap(out)], page))]
 	case Zstd:
-		out = e.zstd.EncodeAll(page, dst)
+		var err error
+		if out, err = e.zstandard(dst, page); err != nil {
+			return dst, Raw, err
+		}
 	}
 	if e.codec == Raw || len(out)-start >= len(page) {
 		return append(out[:start], page...), Raw, nil
@@ -77,20 +102,38 @@ func (e *Encoder) deflate(dst, page []byte) ([]byte, error) {
 	d, _ := e.zlib.Get().(*deflater)
 	if d == nil {
 		d = &deflater{}
-		z, err := zlib.NewWriterLevel(&d.out, e.level)
+		z, err := zlib.NewWriterLevel(io.Discard, e.level)
 		if err != nil {
 			return nil, err
 		}
 		d.z = z
 	}
-	defer e.zlib.Put(d)
-	d.out.Reset()
+	d.out.b = dst
 	d.z.Reset(&d.out)
-	if _, err := d.z.Write(page); err != nil {
-		return nil, err
+	_, err := d.z.Write(page)
+	if err == nil {
+		err = d.z.Close()
 	}
-	if err := d.z.Close(); err != nil {
-		return nil, err
+	out := d.out.b
+	d.out.b = nil
+	e.zlib.Put(d)
+	return out, err
+}
+
+func (e *Encoder) newZstd() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true),
+		zstd.WithWindowSize(maxPage), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(max(1, e.level))))
+}
+
+func (e *Encoder) zstandard(dst, page []byte) ([]byte, error) {
+	z, _ := e.zstd.Get().(*zstd.Encoder)
+	if z == nil {
+		var err error
+		if z, err = e.newZstd(); err != nil {
+			return nil, err
+		}
 	}
-	return append(dst, d.out.Bytes()...), nil
+	dst = z.EncodeAll(page, dst)
+	e.zstd.Put(z)
+	return dst, nil
 }
