@@ -2,6 +2,7 @@ package formats_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
