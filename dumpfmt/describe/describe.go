@@ -126,7 +126,7 @@ func fromInfo(info *dumpfmt.Info) *Description {
 	if info.ByteOrder == binary.BigEndian {
 		d.ByteOrder = "big"
 	}
-	if info.Format != "elf" {
+	if info.HeaderVersion != 0 || info.Format == "kdump" || info.Format == "diskdump" { // whose first version is 0
 		d.HeaderVersion = &info.HeaderVersion
 	}
 	if info.DumpLevel >= 0 {
@@ -139,7 +139,7 @@ func fromInfo(info *dumpfmt.Info) *Description {
 	d.memory(info)
 	for i := range info.CPUs {
 		d.CPUs = append(d.CPUs, cpu(&info.CPUs[i]))
-		d.WrittenByQEMU = d.WrittenByQEMU || info.CPUs[i].QEMU != nil
+		d.WrittenByQEMU = d.WrittenByQEMU || info.CPUs[i].QEMU != nil && (info.Format == "elf" || info.Format == "kdump")
 	}
 	for _, dev := range info.Devices {
 		d.Devices = append(d.Devices, Device{dev.Name, dev.Size})

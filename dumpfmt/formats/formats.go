@@ -11,6 +11,7 @@ import (
 	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/flattened"
 	"kdx/dumpfmt/kdump"
+	"kdx/dumpfmt/vmware"
 )
 
 // format is one row of the table.
@@ -19,12 +20,17 @@ type format struct {
 	probe func(head []byte) bool
 	// open takes over the files only if it succeeds.
 	open func(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Source, error)
+	// beside reports whether a file that no row recognises may belong to a dump of this format, behind its first file; nil
+	// is no.
+	beside func(f *dumpfmt.File) bool
 }
 
 // table of formats, in the order in which they are tried. The wrapper (flattened) is undone before.
 var table = []format{
-	{"elf", elfcore.Probe, openELF},
-	{"kdump", kdump.Probe, openKdump},
+	{name: "elf", probe: elfcore.Probe, open: openELF},
+	{name: "kdump", probe: kdump.Probe, open: openKdump},
+	{name: "vmware", probe: vmware.Probe, open: openVMware(vmware.Open), beside: anyFile},
+	{name: "vmware guest", probe: vmware.ProbeGuest, open: openVMware(vmware.OpenGuest), beside: anyFile},
 }
 
 // headSize is how much of a file a probe sees.
@@ -114,6 +120,9 @@ func open(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Sour
 	var found *format
 	for _, f := range files {
 		row, err := probe(f)
+		if errors.Is(err, ErrNotDump) && found != nil && found.beside != nil && found.beside(f) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -164,4 +173,10 @@ func openKdump(ctx context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.S
 		return nil, err
 	}
 	return src, nil
+}
+
+func anyFile(*dumpfmt.File) bool { return true }
+
+func openVMware(open func([]*dumpfmt.File) (dumpfmt.Source, error)) func(context.Context, []*dumpfmt.File, Options) (dumpfmt.Source, error) {
+	return func(_ context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Source, error) { return open(files) }
 }

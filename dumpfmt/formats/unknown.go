@@ -3,6 +3,8 @@ package formats
 import (
 	"bytes"
 	"fmt"
+
+	"kdx/dumpfmt/vmware"
 )
 
 // other files that people give by mistake, or dumps that kdx does not read. The hint ends an error's sentence.
@@ -38,6 +40,9 @@ func notDump(name string, head []byte) error {
 		if bytes.HasPrefix(head, []byte(o.magic)) {
 			return fmt.Errorf("%s: %w: %s", name, ErrNotDump, o.hint)
 		}
+	}
+	if vmware.IsMemory(name) {
+		return fmt.Errorf("%s: %w: it looks like the memory of a virtual machine; open the .vmss or .vmsn that belongs to it", name, ErrNotDump)
 	}
 	return fmt.Errorf("%s: %w: it begins with % x", name, ErrNotDump, head[:min(len(head), 16)])
 }
