@@ -10,11 +10,24 @@ import (
 type kind uint8
 
 const (
-	backed kind = iota // the bytes are in the file
-	lost               // they should be, but the file ends before them
-	hole               // p_memsz beyond p_filesz
+	backed   kind = iota // the bytes are in the file
+	zeroed               // they are zeros, says the file
+	lost                 // they should be in the file, but it ends before them
+	excluded             // they were left out, says the file
+	hole                 // p_memsz beyond p_filesz, without a word why
 	kinds
 )
+
+// tail is what the flags of a segment say of its part that is not in the file.
+func tail(flags uint32) kind {
+	switch flags & (tailZero | tailExcluded) {
+	case tailZero:
+		return zeroed
+	case tailExcluded:
+		return excluded
+	}
+	return hole
+}
 
 // extent is physical memory [start, end). Extents of a source are sorted and don't overlap.
 type extent struct {

@@ -1,4 +1,4 @@
-// Package elfcore reads ELF core dumps of kernels: /proc/vmcore and copies of it, makedumpfile -E, QEMU's
+// Package elfcore reads and writes ELF core dumps of kernels: /proc/vmcore and copies of it, makedumpfile -E, QEMU's
 // dump-guest-memory, kexec on any architecture.
 //
 //	ELF header | program headers | PT_NOTE: registers, VMCOREINFO | PT_LOAD: memory …
@@ -26,6 +26,11 @@ const (
 	// flagIncomplete is makedumpfile's mark in e_flags of a dump that was cut short.
 	flagIncomplete = 1
 
+	// kdx's marks in p_flags, of the bits that ELF gives to systems (PF_MASKOS): what [p_filesz, p_memsz) of a segment is. Other
+	// readers take no notice. Without a mark nobody knows.
+	tailZero     = 1 << 20
+	tailExcluded = 1 << 21
+
 	// maxSegments bounds what a lying header makes kdx read. A level-31 dump of 1 TiB has at most 2^19 segments.
 	maxSegments = 1 << 22
 )
@@ -37,19 +42,19 @@ type class struct {
 	phoff, shoff, flags, phentsize   int
 	phnum                            int
 	pOffset, pVaddr, pPaddr, pFilesz int
-	pMemsz                           int
-	shdr, shInfo                     int
+	pMemsz, pFlags                   int
+	shdr, shSize, shInfo             int
 	noPhys                           uint64
 }
 
 var class32 = class{
 	word: 4, ehdr: 52, phdr: 32, phoff: 28, shoff: 32, flags: 36, phentsize: 42, phnum: 44,
-	pOffset: 4, pVaddr: 8, pPaddr: 12, pFilesz: 16, pMemsz: 20, shdr: 40, shInfo: 28, noPhys: math.MaxUint32,
+	pOffset: 4, pVaddr: 8, pPaddr: 12, pFilesz: 16, pMemsz: 20, pFlags: 24, shdr: 40, shSize: 20, shInfo: 28, noPhys: math.MaxUint32,
 }
 
 var class64 = class{
 	word: 8, ehdr: 64, phdr: 56, phoff: 32, shoff: 40, flags: 48, phentsize: 54, phnum: 56,
-	pOffset: 8, pVaddr: 16, pPaddr: 24, pFilesz: 32, pMemsz: 40, shdr: 64, shInfo: 44, noPhys: math.MaxUint64,
+	pOffset: 8, pVaddr: 16, pPaddr: 24, pFilesz: 32, pMemsz: 40, pFlags: 4, shdr: 64, shSize: 32, shInfo: 44, noPhys: math.MaxUint64,
 }
 
 // header is a decoded ELF header.
@@ -135,7 +140,7 @@ func readHeader(f *dumpfmt.File) (*header, error) {
 
 // programHeader is one decoded program header.
 type programHeader struct {
-	typ                  uint32
+	typ, flags           uint32
 	offset, vaddr, paddr uint64
 	filesz, memsz        uint64
 }
@@ -167,6 +172,7 @@ func (h *header) programHeaders(f *dumpfmt.File, fn func(programHeader)) (uint64
 func (h *header) parse(b []byte) programHeader {
 	return programHeader{
 		typ:    h.order.Uint32(b),
+		flags:  h.order.Uint32(b[h.pFlags:]),
 		offset: h.uword(h.order, b[h.pOffset:]),
 		vaddr:  h.uword(h.order, b[h.pVaddr:]),
 		paddr:  h.uword(h.order, b[h.pPaddr:]),

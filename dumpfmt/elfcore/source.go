@@ -129,7 +129,7 @@ func (s *Source) layout(h *header, t table) error {
 			return
 		}
 		info.Segments = append(info.Segments, seg)
-		all = s.place(all, seg)
+		all = s.place(all, seg, tail(p.flags))
 	})
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return &dumpfmt.FormatError{File: s.file.Name, Offset: int64(h.phStart), Msg: "reading program headers", Err: err}
@@ -149,7 +149,7 @@ func (s *Source) layout(h *header, t table) error {
 func (s *Source) ranges() {
 	info := s.info
 	for _, e := range s.extents {
-		info.Filtered = info.Filtered || e.kind == hole
+		info.Filtered = info.Filtered || e.kind >= excluded
 		if n := len(info.Ranges); n > 0 && uint64(info.Ranges[n-1].End) == e.start {
 			info.Ranges[n-1].End = dumpfmt.Phys(e.end)
 		} else {
@@ -160,7 +160,7 @@ func (s *Source) ranges() {
 }
 
 // place adds a segment's extents: bytes in the file, bytes behind its end, hole.
-func (s *Source) place(all []extent, seg dumpfmt.Segment) []extent {
+func (s *Source) place(all []extent, seg dumpfmt.Segment, tail kind) []extent {
 	size := uint64(s.file.Size)
 	inFile := uint64(0)
 	if seg.Offset < size {
@@ -176,7 +176,7 @@ func (s *Source) place(all []extent, seg dumpfmt.Segment) []extent {
 	for _, e := range [...]extent{
 		{start: start, end: start + inFile, offset: int64(seg.Offset & math.MaxInt64), kind: backed},
 		{start: start + inFile, end: start + seg.FileSize, kind: lost},
-		{start: start + seg.FileSize, end: start + seg.MemSize, kind: hole},
+		{start: start + seg.FileSize, end: start + seg.MemSize, kind: tail},
 	} {
 		if e.start < e.end {
 			all = append(all, e)
@@ -213,17 +213,19 @@ func (s *Source) State(pfn uint64) dumpfmt.PageState { return state(s.find(pfn))
 func state(parts []extent) dumpfmt.PageState {
 	st := dumpfmt.Absent
 	for _, e := range parts {
-		switch {
-		case e.kind == lost:
+		if e.kind == lost {
 			return dumpfmt.Unreadable
-		case e.kind == backed:
-			st = dumpfmt.Present
-		case st == dumpfmt.Absent:
-			st = dumpfmt.ZeroOrExcluded
+		}
+		if k := stateOf[e.kind]; st == dumpfmt.Absent || k < st {
+			st = k
 		}
 	}
 	return st
 }
+
+// stateOf an extent; of a page with several, the first of Present, Zero, Excluded, ZeroOrExcluded counts.
+var stateOf = [kinds]dumpfmt.PageState{backed: dumpfmt.Present, zeroed: dumpfmt.Zero, lost: dumpfmt.Unreadable,
+	excluded: dumpfmt.Excluded, hole: dumpfmt.ZeroOrExcluded}
 
 var errBehindEnd = errors.New("the file ends before it (truncated dump)")
 
@@ -232,7 +234,7 @@ func (s *Source) ReadPage(dst []byte, pfn uint64) error {
 	parts := s.find(pfn)
 	start := pfn << s.shift
 	switch st := state(parts); st {
-	case dumpfmt.Absent:
+	case dumpfmt.Absent, dumpfmt.Excluded:
 		return &dumpfmt.PageError{Addr: dumpfmt.Phys(start), PFN: pfn, State: st, Level: -1}
 	case dumpfmt.Unreadable:
 		return &dumpfmt.PageError{Addr: dumpfmt.Phys(start), PFN: pfn, State: st, Level: -1, Err: errBehindEnd}
