@@ -1,0 +1,113 @@
+// Package scrub takes data out of a dump: what makedumpfile's erase configuration names, and what rules of kdx's own name by
+// symbol, struct member, slab cache, process or regular expression.
+//
+// Compile finds every byte that must go, before the first page is written; Change then puts 'X' over the bytes of one page,
+// or zeros over a nullified pointer. What can't be found, or can't be found whole, is an error of Compile: a dump is never
+// scrubbed in part without anybody saying so.
+package scrub
+
+import (
+	"errors"
+	"fmt"
+
+	"kdx/analyze/kernel"
+	"kdx/dumpfmt"
+)
+
+// Fill is what erased bytes become, as makedumpfile has it.
+const Fill = 'X'
+
+// Rules say what must go.
+type Rules struct {
+	Config []Section // makedumpfile's erase configuration, see ParseConfig
+	Redact []Rule    // kdx's own rules, see ParseRedact
+}
+
+// Empty reports whether the rules ask for nothing.
+func (r *Rules) Empty() bool { return len(r.Config) == 0 && len(r.Redact) == 0 }
+
+// Done is what one rule came to.
+type Done struct {
+	Rule    string // as it was given; of a regular expression or a process name only its number, as it may be the secret itself
+	Objects uint64 // variables, members, slab objects or matches erased
+	Bytes   uint64 // erased; of pages that the dump does not hold too
+	Pages   uint64 // erased as a whole, by rules about processes and compressed swap
+	Shared  uint64 // of these, pages that other processes or the page cache use too
+	Notes   []string
+}
+
+// Scrubber changes pages. Its methods may be called by many goroutines at once.
+type Scrubber struct {
+	marks   *marks
+	info    infoChanges
+	done    []Done
+	logText []string
+}
+
+// Compile finds all that the rules ask for in v's kernel. It reads what the rules need: all of the dump, if one is a regular
+// expression. v's context cancels it.
+func Compile(v *kernel.View, rules Rules) (*Scrubber, error) {
+	if v.Live() {
+		return nil, errors.New("scrub: this is the running kernel, whose memory changes between search and copy: scrub a dump of it")
+	}
+	b := &builder{v: v, marks: newMarks(v.PageSize())}
+	if err := b.config(rules.Config); err != nil {
+		return nil, err
+	}
+	for i, r := range rules.Redact {
+		if err := b.rule(i+1, r); err != nil {
+			return nil, fmt.Errorf("redact %s: %w", r.label(i+1), err)
+		}
+	}
+	b.marks.freeze()
+	return &Scrubber{marks: b.marks, info: b.info, done: b.done, logText: b.log}, nil
+}
+
+// Change erases what must go from the page of pfn, and reports whether there was anything.
+func (s *Scrubber) Change(pfn uint64, page []byte) (bool, error) {
+	return s.marks.apply(pfn, page), nil
+}
+
+// Untouched reports whether Change never alters the page: its stored form may be handed on.
+func (s *Scrubber) Untouched(pfn uint64) bool { return !s.marks.touched.Has(pfn) }
+
+// Pages are those that Change alters.
+func (s *Scrubber) Pages() *dumpfmt.PageSet { return &s.marks.touched }
+
+// Done is what each rule came to, in the order of the rules.
+func (s *Scrubber) Done() []Done { return s.done }
+
+// builder collects what must go.
+type builder struct {
+	v     *kernel.View
+	marks *marks
+	info  infoChanges
+	done  []Done
+	log   []string
+}
+
+func (b *builder) rule(n int, r Rule) error {
+	d := Done{Rule: r.label(n)}
+	var err error
+	switch r.Kind {
+	case Symbol:
+		err = b.symbol(r, &d)
+	default:
+		err = errors.New("kdx can't do this yet")
+	}
+	if err != nil {
+		return err
+	}
+	b.done = append(b.done, d)
+	b.log = append(b.log, d.line())
+	return nil
+}
+
+// line is what ERASEINFO says of a rule.
+func (d *Done) line() string {
+	s := fmt.Sprintf("redact %s: %d erased, %d bytes", d.Rule, d.Objects, d.Bytes)
+	if d.Pages > 0 {
+		s += fmt.Sprintf(", %d pages", d.Pages)
+	}
+	return s
+}
