@@ -20,6 +20,13 @@ type RangeReader interface {
 	ReadRange(ctx context.Context, from, to uint64, each PageFunc) error
 }
 
+// RunReader is implemented by formats that keep neighbours side by side and as they are.
+type RunReader interface {
+	// ReadRun fills dst, some pages long, with the pages from pfn on, and returns how many it read: all that lie side by
+	// side. If that is none, the page at pfn has to be read on its own.
+	ReadRun(dst []byte, pfn uint64) int
+}
+
 // scanBatch is how many neighbours one goroutine of a Scan reads before it takes new ones.
 const scanBatch = 2048
 

@@ -1,6 +1,7 @@
 package dumpfmt
 
 import (
+	"context"
 	"iter"
 
 	"kdx/internal/codec"
@@ -46,4 +47,20 @@ type EncodedSource interface {
 	// EncodedPage reads the page's stored bytes, appended to dst. ok is false if the page is not Present, or is not
 	// stored as one block of its own; the caller then uses ReadPage.
 	EncodedPage(dst []byte, pfn uint64) (data []byte, c codec.Codec, ok bool, err error)
+}
+
+// EncodedFunc is called with one page as it is stored. data is nil unless the state is Present, and valid only during the
+// call; err is the *PageError of an Unreadable one.
+type EncodedFunc func(pfn uint64, st PageState, data []byte, c codec.Codec, err error) error
+
+// EncodedRangeReader is implemented by formats that can hand on neighbours faster than EncodedPage does one by one.
+type EncodedRangeReader interface {
+	// ReadEncodedRange is RangeReader's ReadRange, but pages are not decoded.
+	ReadEncodedRange(ctx context.Context, from, to uint64, each EncodedFunc) error
+}
+
+// BatchWriter is implemented by outputs that can store pages with less copying if they come together.
+type BatchWriter interface {
+	// PutBatch is Put of each of the pages. data is their Data, one behind the other, and valid until PutBatch returns.
+	PutBatch(pages []Stored, data []byte) error
 }

@@ -114,10 +114,8 @@ func (r *runner) store(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for i := range b.stored {
-			if err := r.job.Writer.Put(b.stored[i]); err != nil {
-				return fmt.Errorf("writing page %#x: %w", b.stored[i].PFN, err)
-			}
+		if err := r.put(b); err != nil {
+			return fmt.Errorf("writing the pages from %#x on: %w", b.pfns[0], err)
 		}
 		r.count(&b.counts)
 		r.free <- b
@@ -126,6 +124,18 @@ func (r *runner) store(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+func (r *runner) put(b *batch) error {
+	if w, ok := r.job.Writer.(dumpfmt.BatchWriter); ok {
+		return w.PutBatch(b.stored, b.buf)
+	}
+	for _, s := range b.stored {
+		if err := r.job.Writer.Put(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *runner) count(c *Report) {

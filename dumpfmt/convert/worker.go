@@ -9,25 +9,40 @@ import (
 	"kdx/internal/codec"
 )
 
-// worker turns pages of the source into what the writer stores.
+// worker turns pages of the source into what the writer stores. It reads in the best way that the source has.
 type worker struct {
 	*runner
 	src     dumpfmt.Source
-	ranges  dumpfmt.RangeReader   // nil if the source has none
-	encoded dumpfmt.EncodedSource // nil if the source has none, or all pages may change
+	decoder *codec.Decoder
+	read    func(ctx context.Context, from, to uint64) error // hands pages to decodedPage or encodedPage
 	b       *batch
-	page    []byte
+	page    []byte // of the worker, for pages that have to be decoded or changed
+	window  []byte
 	next    uint64 // the first pfn of the range that was not handled yet
-	each    dumpfmt.PageFunc
 }
+
+// runWindow is how much is read at once from formats whose pages lie side by side, bytes.
+const runWindow = 256 << 10
 
 func newWorker(r *runner) *worker {
 	w := &worker{runner: r, src: r.job.Source, page: make([]byte, r.pageSize)}
-	w.ranges, _ = w.src.(dumpfmt.RangeReader)
-	if r.job.Change == nil || r.job.Untouched != nil {
-		w.encoded, _ = w.src.(dumpfmt.EncodedSource)
+	switch src := w.src.(type) {
+	case dumpfmt.EncodedRangeReader:
+		w.decoder = codec.NewDecoder()
+		w.read = func(ctx context.Context, from, to uint64) error {
+			return src.ReadEncodedRange(ctx, from, to, w.encodedPage)
+		}
+	case dumpfmt.EncodedSource:
+		w.decoder = codec.NewDecoder()
+		w.read = func(ctx context.Context, from, to uint64) error { return w.readEncoded(ctx, src, from, to) }
+	case dumpfmt.RunReader:
+		w.window = make([]byte, max(runWindow, r.pageSize))
+		w.read = func(ctx context.Context, from, to uint64) error { return w.readRuns(ctx, src, from, to) }
+	case dumpfmt.RangeReader:
+		w.read = func(ctx context.Context, from, to uint64) error { return src.ReadRange(ctx, from, to, w.borrowedPage) }
+	default:
+		w.read = w.readPages
 	}
-	w.each = w.add
 	return w
 }
 
@@ -40,7 +55,12 @@ func (w *worker) fill(ctx context.Context, b *batch) error {
 		for j < len(b.pfns) && b.pfns[j] == b.pfns[j-1]+1 {
 			j++
 		}
-		if err := w.run(ctx, b.pfns[i], b.pfns[j-1]+1); err != nil {
+		to := b.pfns[j-1] + 1
+		w.next = b.pfns[i]
+		if err := w.read(ctx, w.next, to); err != nil {
+			return err
+		}
+		if err := w.absentTo(to); err != nil {
 			return err
 		}
 		i = j
@@ -57,107 +77,136 @@ func (w *worker) fill(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// run handles the pages [from, to).
-func (w *worker) run(ctx context.Context, from, to uint64) error {
-	if w.encoded != nil {
-		for pfn := from; pfn < to; pfn++ {
-			if pfn%256 == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err := w.pass(pfn); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
-	}
-	if w.ranges == nil {
-		for pfn := from; pfn < to; pfn++ {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err := w.read(pfn); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	w.next = from
-	if err := w.ranges.ReadRange(ctx, from, to, w.each); err != nil {
-		return err
-	}
-	return w.absentTo(to)
-}
-
 // absentTo handles pages that a range left out: they belong to the output, but the source has no memory there.
 func (w *worker) absentTo(to uint64) error {
-	for ; w.next < to; w.next++ {
-		if err := w.read(w.next); err != nil {
+	for w.next < to {
+		if err := w.readPage(w.next); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pass hands on a page as it is encoded, if the writer takes it.
-func (w *worker) pass(pfn uint64) error {
-	if w.job.Change != nil && !w.job.Untouched(pfn) {
-		return w.read(pfn)
+func (w *worker) readPages(ctx context.Context, from, to uint64) error {
+	for pfn := from; pfn < to; pfn++ {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := w.readPage(pfn); err != nil {
+			return err
+		}
 	}
-	start := len(w.b.buf)
-	data, c, ok, err := w.encoded.EncodedPage(w.b.buf, pfn)
-	if err != nil || !ok || !w.job.Writer.Takes(c) || w.job.ZeroPages && w.mayBeZero(data[start:], c) {
-		return w.read(pfn)
-	}
-	w.b.buf = data
-	w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
-	w.b.counts.Passed++
 	return nil
 }
 
-// mayBeZero reports encoded pages that are so short that they must be decoded to see whether they hold only zeros.
-func (w *worker) mayBeZero(data []byte, c codec.Codec) bool {
-	const least = 16 // times that every codec makes zeros smaller
-	if c == codec.Raw {
-		return allZero(data)
-	}
-	return uint64(len(data)) <= w.pageSize/least
-}
-
-// read decodes one page.
-func (w *worker) read(pfn uint64) error {
-	if st := w.src.State(pfn); st == dumpfmt.Zero || st == dumpfmt.ZeroOrExcluded {
-		clear(w.page)
-		return w.encodePage(pfn, st, w.page)
-	}
+// readPage reads one page in the way that every format has.
+func (w *worker) readPage(pfn uint64) error {
+	st := w.src.State(pfn)
 	if err := w.src.ReadPage(w.page, pfn); err != nil {
 		w.missing(pfn, err)
 		return nil
 	}
-	return w.encodePage(pfn, dumpfmt.Present, w.page)
+	if !st.Readable() {
+		st = dumpfmt.Present // it was unreadable a moment ago
+	}
+	return w.decodedPage(pfn, st, w.page)
 }
 
-// add takes a page of a range.
-func (w *worker) add(pfn uint64, st dumpfmt.PageState, page []byte, err error) error {
+func (w *worker) readRuns(ctx context.Context, src dumpfmt.RunReader, from, to uint64) error {
+	for pfn := from; pfn < to; {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		n := src.ReadRun(w.window[:min(uint64(len(w.window)), (to-pfn)*w.pageSize)], pfn)
+		for i := range uint64(n) {
+			if err := w.decodedPage(pfn+i, dumpfmt.Present, w.window[i*w.pageSize:][:w.pageSize]); err != nil {
+				return err
+			}
+		}
+		if pfn += uint64(n); n > 0 {
+			continue
+		}
+		if err := w.readPage(pfn); err != nil {
+			return err
+		}
+		pfn++
+	}
+	return nil
+}
+
+func (w *worker) readEncoded(ctx context.Context, src dumpfmt.EncodedSource, from, to uint64) error {
+	for pfn := from; pfn < to; pfn++ {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		start := len(w.b.buf)
+		data, c, ok, err := src.EncodedPage(w.b.buf, pfn)
+		if err != nil || !ok {
+			err = w.readPage(pfn)
+		} else {
+			// It stays where it is if it passes; otherwise what it becomes is shorter than a page and overwrites it.
+			err = w.encodedPage(pfn, dumpfmt.Present, data[start:], c, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodedPage hands a page on as it is encoded, if the writer takes it.
+func (w *worker) encodedPage(pfn uint64, st dumpfmt.PageState, data []byte, c codec.Codec, _ error) error {
 	if err := w.absentTo(pfn); err != nil {
 		return err
 	}
-	w.next = pfn + 1
+	if st != dumpfmt.Present || c == codec.Raw && uint64(len(data)) != w.pageSize {
+		return w.readPage(pfn)
+	}
+	if w.passes(pfn, data, c) {
+		w.b.buf = append(w.b.buf, data...)
+		w.b.counts.Passed++
+		return w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
+	}
+	if err := w.decoder.Decode(c, w.page, data); err != nil {
+		return w.readPage(pfn) // which fails, too, and says where
+	}
+	return w.decodedPage(pfn, st, w.page)
+}
+
+// passes reports whether a page can be stored as it is encoded. One that is so short that it may hold only zeros has to be
+// decoded, if those are wanted.
+func (w *worker) passes(pfn uint64, data []byte, c codec.Codec) bool {
+	const least = 16 // times that every codec makes zeros smaller
+	switch {
+	case !w.job.Writer.Takes(c), w.job.Change != nil && !w.untouched(pfn):
+		return false
+	case !w.job.ZeroPages:
+		return true
+	case c == codec.Raw:
+		return !allZero(data)
+	}
+	return uint64(len(data)) > w.pageSize/least
+}
+
+func (w *worker) untouched(pfn uint64) bool { return w.job.Untouched != nil && w.job.Untouched(pfn) }
+
+// borrowedPage takes a page that must not be written to.
+func (w *worker) borrowedPage(pfn uint64, st dumpfmt.PageState, page []byte, err error) error {
+	if err := w.absentTo(pfn); err != nil {
+		return err
+	}
 	if !st.Readable() {
-		if err == nil {
-			err = w.src.ReadPage(w.page, pfn)
-		}
-		w.missing(pfn, err)
-		return nil
+		return w.readPage(pfn)
 	}
 	if w.job.Change != nil {
 		page = w.page[:copy(w.page, page)]
 	}
-	return w.encodePage(pfn, st, page)
+	return w.decodedPage(pfn, st, page)
 }
 
-// encodePage stores a page's bytes. If there is a Change, page is the worker's own.
-func (w *worker) encodePage(pfn uint64, st dumpfmt.PageState, page []byte) error {
-	if w.job.Change != nil && (w.job.Untouched == nil || !w.job.Untouched(pfn)) {
+// decodedPage stores a page's bytes.
+func (w *worker) decodedPage(pfn uint64, st dumpfmt.PageState, page []byte) error {
+	if w.job.Change != nil && !w.untouched(pfn) {
 		changed, err := w.job.Change(pfn, page)
 		if err != nil {
 			return fmt.Errorf("changing page %#x: %w", pfn, err)
@@ -172,16 +221,14 @@ func (w *worker) encodePage(pfn uint64, st dumpfmt.PageState, page []byte) error
 	}
 	if w.job.ZeroPages && (st != dumpfmt.Present || allZero(page)) {
 		w.b.counts.Zero++
-		w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
-		return nil
+		return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
 	}
 	data, c, err := w.job.Writer.Encode(w.b.buf, page)
 	if err != nil {
 		return fmt.Errorf("encoding page %#x: %w", pfn, err)
 	}
 	w.b.buf = data
-	w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
-	return nil
+	return w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
 }
 
 func (w *worker) missing(pfn uint64, err error) {
@@ -189,16 +236,18 @@ func (w *worker) missing(pfn uint64, err error) {
 	if len(w.b.counts.Errors) < maxErrors {
 		w.b.counts.Errors = append(w.b.counts.Errors, err)
 	}
-	w.store(dumpfmt.Stored{PFN: pfn, Missing: true})
+	_ = w.store(dumpfmt.Stored{PFN: pfn, Missing: true})
 }
 
 // store notes a page whose bytes, if it has any, were appended to the batch.
-func (w *worker) store(s dumpfmt.Stored) {
+func (w *worker) store(s dumpfmt.Stored) error {
 	w.b.stored = append(w.b.stored, s)
 	w.b.ends = append(w.b.ends, len(w.b.buf))
+	w.next = s.PFN + 1
+	return nil
 }
 
-// allZero looks at eight bytes at a time; most pages that hold anything show it early.
+// allZero looks at eight words at a time; most pages that hold anything show it early.
 func allZero(page []byte) bool {
 	for ; len(page) >= 64; page = page[64:] {
 		var sum uint64

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"sort"
+	"sync"
 
 	"kdx/dumpfmt"
 )
@@ -16,6 +17,7 @@ type Source struct {
 	info    *dumpfmt.Info
 	extents []extent
 	shift   uint
+	windows sync.Pool // of *[]byte, for ReadRange
 }
 
 // Open reads the headers and notes of an ELF core dump. It takes over f only if it succeeds. The error is a

@@ -61,26 +61,71 @@ func (p *partWriter) begin() error {
 	return p.append(make([]byte, w.page))
 }
 
-func (p *partWriter) put(s dumpfmt.Stored) error {
-	var d desc
+// place is the descriptor of a page whose bytes, if it has any, go to the offset.
+func (p *partWriter) place(s dumpfmt.Stored, at int64) (desc, error) {
 	switch {
 	case s.Missing:
+		return desc{}, nil
 	case s.Zero:
-		if d = p.zero; d.size == 0 {
-			return fmt.Errorf("page %#x came as a page of zeros, but the dump's level has none", s.PFN)
+		if p.zero.size == 0 {
+			return desc{}, fmt.Errorf("page %#x came as a page of zeros, but the dump's level has none", s.PFN)
 		}
+		return p.zero, nil
 	case len(s.Data) == 0 || uint64(len(s.Data)) > p.w.page:
-		return fmt.Errorf("page %#x came with %d bytes; a page has %d", s.PFN, len(s.Data), p.w.page)
-	default:
-		d = desc{offset: uint64(p.data.end()), size: uint32(len(s.Data)), flags: codecFlag(s.Codec)}
-		if err := p.append(s.Data); err != nil {
-			return err
+		return desc{}, fmt.Errorf("page %#x came with %d bytes; a page has %d", s.PFN, len(s.Data), p.w.page)
+	}
+	return desc{offset: uint64(at), size: uint32(len(s.Data)), flags: codecFlag(s.Codec)}, nil
+}
+
+// share counts the pages at the front that belong to the part, and the bytes of their data.
+func (p *partWriter) share(pages []dumpfmt.Stored) (n, size int) {
+	for n < len(pages) && pages[n].PFN < p.end {
+		size += len(pages[n].Data)
+		n++
+	}
+	return n, size
+}
+
+// batch stores pages whose bytes lie together. If writing fails, those that got through have descriptors.
+func (p *partWriter) batch(pages []dumpfmt.Stored, data []byte) error {
+	at := p.data.end()
+	err := p.appendMany(data)
+	for _, s := range pages {
+		d, derr := p.place(s, at)
+		if derr != nil {
+			return derr
+		}
+		if at += int64(len(s.Data)); at > p.data.end() {
+			break
+		}
+		if _, derr := p.w.next(s.PFN); derr != nil {
+			return derr
+		}
+		p.w.count(s)
+		if derr := p.desc(d); derr != nil {
+			return derr
 		}
 	}
-	return p.desc(d)
+	return err
+}
+
+// appendMany writes much data past the buffer.
+func (p *partWriter) appendMany(b []byte) error {
+	if len(b) < dataBuffer/4 {
+		return p.append(b)
+	}
+	if err := p.data.flush(); err != nil {
+		return err
+	}
+	n, err := p.out.WriteAt(b, p.data.at)
+	p.data.at += int64(n)
+	return err
 }
 
 func (p *partWriter) append(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
 	if p.data.buf == nil {
 		p.data.buf = make([]byte, 0, dataBuffer)
 	}

@@ -88,29 +88,64 @@ func (w *Writer) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 
 // Put stores the next page.
 func (w *Writer) Put(s dumpfmt.Stored) error {
-	if w.put.n > 0 && s.PFN <= w.last {
-		return fmt.Errorf("page %#x was written behind page %#x", s.PFN, w.last)
+	p, err := w.next(s.PFN)
+	if err != nil {
+		return err
 	}
-	for s.PFN >= w.parts[w.at].end {
+	d, err := p.place(s, p.data.end())
+	if err != nil {
+		return err
+	}
+	if err := p.append(s.Data); err != nil {
+		return err
+	}
+	w.count(s)
+	return p.desc(d)
+}
+
+// PutBatch stores the next pages. Their bytes go to the output as they lie there.
+func (w *Writer) PutBatch(pages []dumpfmt.Stored, data []byte) error {
+	for len(pages) > 0 {
+		p, err := w.next(pages[0].PFN)
+		if err != nil {
+			return err
+		}
+		n, size := p.share(pages)
+		if size > len(data) {
+			return fmt.Errorf("pages with %d bytes came with %d", size, len(data))
+		}
+		if err := p.batch(pages[:n], data[:size]); err != nil {
+			return err
+		}
+		pages, data = pages[n:], data[size:]
+	}
+	return nil
+}
+
+// next returns the part that holds the page, which must come behind the last one.
+func (w *Writer) next(pfn uint64) (*partWriter, error) {
+	if w.put.n > 0 && pfn <= w.last {
+		return nil, fmt.Errorf("page %#x was written behind page %#x", pfn, w.last)
+	}
+	for pfn >= w.parts[w.at].end {
 		if w.at == len(w.parts)-1 {
-			return fmt.Errorf("page %#x lies behind the end of memory", s.PFN)
+			return nil, fmt.Errorf("page %#x lies behind the end of memory", pfn)
 		}
 		// What is left in the buffers of a part goes out before the next one begins.
 		if err := w.parts[w.at].flush(); err != nil {
-			return err
+			return nil, err
 		}
 		w.at++
 	}
-	p := w.parts[w.at]
-	if err := p.put(s); err != nil {
-		return err
-	}
+	return w.parts[w.at], nil
+}
+
+func (w *Writer) count(s dumpfmt.Stored) {
 	w.last = s.PFN
 	w.put.add(s.PFN)
 	if s.Missing {
 		w.missing++
 	}
-	return nil
 }
 
 // Close writes what is left. It does not close the output. A dump whose pages were not all written is an error.
