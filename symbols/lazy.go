@@ -152,6 +152,15 @@ func (l *lazyTypes) EnumeratorNames(prefix string) iter.Seq[string] {
 	return func(func(string) bool) {}
 }
 
+// SearchTypes asks the finder, if it can search by itself.
+func (l *lazyTypes) SearchTypes(s TypeSearch) ([]FoundType, bool) {
+	f, err := l.open()
+	if t, ok := f.(typeSearcher); ok && err == nil {
+		return t.SearchTypes(s)
+	}
+	return nil, false
+}
+
 // LazyRows is LazySymbols for unwind rows.
 func LazyRows(name string, open func() (RowFinder, error)) RowFinder {
 	return &lazyRows{name, Once(guard(name, open))}

@@ -49,6 +49,9 @@ func (u *unwinder) withoutRow(f *Frame, sp uint64, cause error) bool {
 		}
 		return u.exception(f, sp, false)
 	}
+	if at, ok := u.interruptedEntry(f, sp); ok {
+		return u.exception(f, at, true)
+	}
 	if row, ok := u.otherRow(f, why); ok {
 		if cfa, err := u.rule(row.CFA, 0); err == nil {
 			f.CFA = cfa
@@ -270,6 +273,29 @@ func (u *unwinder) entered(f *Frame, sp uint64) bool {
 	if p.User() {
 		return u.atTop(sp) && p.userMakesSense()
 	}
+	return u.kernelMakesSense(p)
+}
+
+// interruptedEntry reports whether f is an entry stub that was itself interrupted, by an NMI, before it saved anything: what
+// the CPU pushed lies at sp, or above an error code.
+func (u *unwinder) interruptedEntry(f *Frame, sp uint64) (at uint64, ok bool) {
+	if !f.Exact || u.c.EntryCode == nil || !u.c.EntryCode(f.PC) {
+		return 0, false
+	}
+	for _, at := range []uint64{sp, sp + 8} {
+		p, err := u.readPtRegs(at, true)
+		if err != nil {
+			continue
+		}
+		if p.User() && p.userMakesSense() || !p.User() && u.kernelMakesSense(p) {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// kernelMakesSense reports whether p can be registers of kernel mode.
+func (u *unwinder) kernelMakesSense(p *PtRegs) bool {
 	if !p.flagsMakeSense() || (p.SS != 0 && p.SS != 0x18) || !u.c.IsText(p.RIP) {
 		return false
 	}

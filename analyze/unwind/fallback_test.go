@@ -106,6 +106,36 @@ func TestEntered(t *testing.T) {
 	}
 }
 
+// TestInterruptedEntry: an NMI in the first instruction of an entry stub, of which only the code's place is known.
+func TestInterruptedEntry(t *testing.T) {
+	const sp = stackLo + 0x100
+	for _, tc := range []struct {
+		name  string
+		at    uint64
+		entry bool
+		want  bool
+	}{
+		{"without an error code", sp, true, true},
+		{"with an error code", sp + 8, true, true},
+		{"in other code", sp, false, false},
+		{"nothing saved", sp + 0x80, true, false},
+	} {
+		m := &memory{words: map[uint64]uint64{}, code: map[uint64][]byte{fnNone: opaque()}}
+		for at := uint64(stackLo); at < stackHi; at += 8 {
+			m.words[at] = 6
+		}
+		for i, w := range []uint64{0x401000, 0x33, 0x202, 0x7ffe0000, 0x2b} {
+			m.words[tc.at+uint64(i)*8] = w
+		}
+		c := testConfig(m, rows{})
+		c.EntryCode = func(uint64) bool { return tc.entry }
+		got := c.Run(start(fnNone, sp), true, 0)
+		if user := got.User != nil && got.User.RIP == 0x401000; user != tc.want || (got.End == nil) != tc.want {
+			t.Errorf("%s: user mode reached: %v, end %v; want %v", tc.name, user, got.End, tc.want)
+		}
+	}
+}
+
 // TestRegisters: what calls keep is known above a frame only through a row that knows all registers and agrees about the caller.
 func TestRegisters(t *testing.T) {
 	m := &memory{words: map[uint64]uint64{stackLo + 0x108: fnB + 5, stackLo + 0x100: 0xb0b}, code: map[uint64][]byte{}}

@@ -1,14 +1,10 @@
 package commands
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"kdx/analyze/expr"
 	"kdx/analyze/view"
@@ -146,117 +142,17 @@ func (c *Call) searchTypes() (view.Result, error) {
 			return nil, &UsageError{c.Cmd.Name, fmt.Sprintf("-r %s: give a size in bytes, or a range such as 100-200", r)}
 		}
 	}
-	var names []typeName
-	seen := map[typeName]bool{}
-	for kind, name := range c.View.Debug().TypeNames() {
-		n := typeName{kind, name}
-		if kind != symbols.Struct && kind != symbols.Union && kind != symbols.Typedef || name == "" || seen[n] {
-			continue
-		}
-		seen[n] = true
-		names = append(names, n)
+	word := strings.TrimRight(c.Flags.Value("m"), " *")
+	for _, tag := range []string{"struct ", "union ", "enum "} {
+		word = strings.TrimPrefix(word, tag)
 	}
-	if len(names) == 0 {
-		if _, err := c.View.Debug().TypeNamed(symbols.Struct, "list_head"); err != nil {
-			return nil, fmt.Errorf("no types to search: %w", err)
-		}
-	}
-	searches := make([]typeSearch, runtime.GOMAXPROCS(0))
-	for i := range searches {
-		searches[i] = typeSearch{word: c.Flags.Value("m"), lo: lo, hi: hi, types: c.View.Debug(), known: map[*symbols.Type]bool{}}
-	}
-	for len(names) > 0 {
-		some := names[:min(len(names), searchedAtOnce)]
-		names = names[len(some):]
-		for range some {
-			if err := c.View.Step(); err != nil {
-				return nil, err
-			}
-		}
-		var wg sync.WaitGroup
-		for i := range searches {
-			wg.Go(func() { searches[i].search(some[len(some)*i/len(searches) : len(some)*(i+1)/len(searches)]) })
-		}
-		wg.Wait()
+	found, err := c.View.Debug().SearchTypes(symbols.TypeSearch{Lo: lo, Hi: hi, Word: word}, c.View.Step)
+	if err != nil {
+		return nil, fmt.Errorf("no types to search: %w", err)
 	}
 	res := &view.TypeList{}
-	for i := range searches {
-		res.List = append(res.List, searches[i].found...)
+	for _, t := range found {
+		res.List = append(res.List, view.TypeListRow{Size: t.Size, Kind: t.Kind.String(), Name: t.Name})
 	}
-	slices.SortFunc(res.List, func(a, b view.TypeListRow) int {
-		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
-	})
 	return res, nil
 }
-
-type typeName struct {
-	kind symbols.Kind
-	name string
-}
-
-// searchedAtOnce is how many types are searched between looks at whether the command was cancelled.
-const searchedAtOnce = 2000
-
-// typeSearch finds types of a range of sizes whose members' declarations have a word in them. Type by type it remembers the
-// answer, as the same ones are members of many. It belongs to one goroutine.
-type typeSearch struct {
-	word   string // "" for any
-	lo, hi uint64 // bytes
-	types  *symbols.Chain
-	known  map[*symbols.Type]bool
-	found  []view.TypeListRow
-}
-
-func (s *typeSearch) search(names []typeName) {
-	for _, n := range names {
-		t, err := s.types.TypeNamed(n.kind, n.name)
-		if err != nil || t.Size < s.lo || t.Size > s.hi {
-			continue
-		}
-		if n.kind == symbols.Typedef {
-			// A struct without a tag is known by its typedef alone.
-			if t = t.Elem(); t.Name != "" || t.Kind != symbols.Struct && t.Kind != symbols.Union {
-				continue
-			}
-		}
-		if s.word == "" || s.in(t, 0) {
-			s.found = append(s.found, view.TypeListRow{Size: t.Size, Kind: n.kind.String(), Name: n.name})
-		}
-	}
-}
-
-func (s *typeSearch) in(t *symbols.Type, depth int) bool {
-	if depth > 16 {
-		return false
-	}
-	ms := t.Members()
-	for i := range ms {
-		if s.member(ms[i].Type, depth) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *typeSearch) member(t *symbols.Type, depth int) bool {
-	if found, ok := s.known[t]; ok {
-		return found
-	}
-	s.known[t] = false // ends loops of damaged types
-	found := strings.Contains(t.String(), s.word)
-	if !found {
-		inner := t.Strip()
-		for range maxDimensions {
-			if inner.Kind != symbols.Array {
-				break
-			}
-			inner = inner.Elem().Strip()
-		}
-		found = (inner.Kind == symbols.Struct || inner.Kind == symbols.Union) && s.in(inner, depth+1)
-	}
-	s.known[t] = found
-	return found
-}
-
-// maxDimensions bounds arrays of arrays, which may hold themselves in damaged types.
-const maxDimensions = 16
