@@ -1,0 +1,173 @@
+package proof
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"kdx/analyze/mm"
+	"kdx/analyze/vmem"
+	"kdx/dumpfmt"
+)
+
+// Report is what a Check found.
+type Report struct {
+	Checked  []Checked     `json:"checked"`
+	Pages    uint64        `json:"pages"`    // distinct pages that are proven to be there
+	Compared uint64        `json:"compared"` // of them, those whose bytes were compared, too
+	Failed   uint64        `json:"failed"`   // what is wrong, counted
+	Failures []Failure     `json:"failures"` // the first of them, those that matter most first
+	Took     time.Duration `json:"took_ns"`
+}
+
+// Checked is one area of what a dump must have.
+type Checked struct {
+	Name       string `json:"name"`
+	Pages      uint64 `json:"pages"` // that were not already proven for another area
+	Compared   uint64 `json:"compared"`
+	NotInInput uint64 `json:"not_in_input"`   // pages that it lacks, too
+	Waived     uint64 `json:"waived"`         // that were asked to go
+	Gaps       int    `json:"gaps"`           // structures of the input that can't be followed
+	Unfinished bool   `json:"unfinished"`     // the time ran out first
+	Note       string `json:"note,omitempty"` // why less was checked than there might be
+}
+
+// Failure is a page, or a header, of the output that is not what it should be.
+type Failure struct {
+	Check  string       `json:"check"`
+	What   string       `json:"what,omitempty"` // of a header
+	PFN    uint64       `json:"pfn"`
+	Addr   dumpfmt.Phys `json:"-"`
+	At     vmem.Addr    `json:"address"`          // where the kernel maps it, as far as that led to it; 0 if it was not the address
+	Found  string       `json:"found"`            // the page's state in the output
+	Detail string       `json:"detail,omitempty"` // how its bytes differ
+	Page   string       `json:"page,omitempty"`   // what the kernel says of the page
+}
+
+func (f Failure) String() string {
+	if f.What != "" {
+		return fmt.Sprintf("%s: %s: %s", f.Check, f.What, f.Detail)
+	}
+	where := fmt.Sprintf("physical %#x", uint64(f.Addr))
+	if f.At != 0 {
+		where += fmt.Sprintf(", virtual %#x", uint64(f.At))
+	}
+	s := fmt.Sprintf("%s: page %#x (%s) should be present and is %s", f.Check, f.PFN, where, f.Found)
+	if f.Detail != "" {
+		s += ": " + f.Detail
+	}
+	if f.Page != "" {
+		s += "; the kernel says of it: " + f.Page
+	}
+	return s
+}
+
+// ErrFailed is wrapped by Report.Err.
+var ErrFailed = errors.New("the output fails its self-check: do not delete the input")
+
+// OK reports whether nothing is wrong.
+func (r Report) OK() bool { return r.Failed == 0 }
+
+// Unchecked names the areas that the time did not suffice for.
+func (r Report) Unchecked() []string {
+	var out []string
+	for _, c := range r.Checked {
+		if c.Unfinished {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+// Err is nil if nothing is wrong. Otherwise it wraps ErrFailed and says the first failures, a line each.
+func (r Report) Err() error {
+	if r.OK() {
+		return nil
+	}
+	const shown = 5
+	var b strings.Builder
+	for _, f := range r.Failures[:min(shown, len(r.Failures))] {
+		fmt.Fprintf(&b, "\n  %s", f)
+	}
+	if r.Failed > shown {
+		fmt.Fprintf(&b, "\n  and %d more", r.Failed-shown)
+	}
+	return fmt.Errorf("%w%s", ErrFailed, b.String())
+}
+
+// Summary is one line for a person.
+func (r Report) Summary() string {
+	s := fmt.Sprintf("self-check: %d pages that the kernel needs are there, %d of them compared, in %.2f s", r.Pages, r.Compared, r.Took.Seconds())
+	if !r.OK() {
+		s = fmt.Sprintf("self-check FAILED: %d pages or headers are wrong", r.Failed)
+	}
+	if left := r.Unchecked(); len(left) > 0 {
+		s += "; no time for all of: " + strings.Join(left, ", ")
+	}
+	return s
+}
+
+// Text is the whole report for a person.
+func (r Report) Text() string {
+	var b strings.Builder
+	b.WriteString(r.Summary() + "\n")
+	for _, c := range r.Checked {
+		fmt.Fprintf(&b, "  %-34s %8d pages, %7d compared", c.Name, c.Pages, c.Compared)
+		if c.NotInInput > 0 {
+			fmt.Fprintf(&b, ", %d not in the input", c.NotInInput)
+		}
+		if c.Waived > 0 {
+			fmt.Fprintf(&b, ", %d left out as asked", c.Waived)
+		}
+		if c.Unfinished {
+			b.WriteString(", not finished in time")
+		}
+		if c.Note != "" {
+			b.WriteString("; " + c.Note)
+		}
+		b.WriteByte('\n')
+	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(&b, "  WRONG: %s\n", f)
+	}
+	if n := r.Failed - uint64(len(r.Failures)); n > 0 {
+		fmt.Fprintf(&b, "  WRONG: and %d more\n", n)
+	}
+	return b.String()
+}
+
+func (c *checker) report(done []Checked, took time.Duration) Report {
+	r := Report{Checked: done, Failed: c.failed, Took: took}
+	slices.SortStableFunc(c.failures, func(a, b failure) int {
+		return cmp.Or(cmp.Compare(a.area, b.area), cmp.Compare(a.PFN, b.PFN))
+	})
+	for _, d := range done {
+		r.Pages += d.Pages
+		r.Compared += d.Compared
+	}
+	pages, err := mm.NewPages(c.full.View(context.Background()))
+	for _, f := range c.failures {
+		if err == nil && f.What == "" {
+			f.Page = c.describe(pages, f.PFN)
+		}
+		r.Failures = append(r.Failures, f.Failure)
+	}
+	return r
+}
+
+// describe is what the input's struct page says: why a filter took the page for something that may go.
+func (c *checker) describe(pages *mm.Pages, pfn uint64) string {
+	g, err := pages.Read(c.full.View(context.Background()), pfn)
+	if err != nil {
+		return ""
+	}
+	s := fmt.Sprintf("flags %s, refcount %d, type %#x, mapping %#x", cmp.Or(pages.FlagText(g.Flags), "none"), g.RefCount, g.Type, uint64(g.Mapping))
+	if g.Head != 0 {
+		s += fmt.Sprintf(", tail of %#x", uint64(g.Head))
+	}
+	return s
+}
