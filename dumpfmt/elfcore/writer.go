@@ -29,6 +29,9 @@ const (
 	zeroRun = 64
 	// writeSize is how much is written at once, in bytes.
 	writeSize = 1 << 20
+	// dataAlign is where pages begin, in bytes, but never at a page of the file: makedumpfile maps segments that do, takes
+	// them to be as long in the file as in memory, and then reads the wrong bytes of files with holes.
+	dataAlign = 64
 )
 
 // PageWriter writes an ELF core: headers, notes, pages, in this order in the file, as readers expect it. What the program
@@ -41,7 +44,6 @@ type PageWriter struct {
 	maps  *mapping
 	heads *headers
 
-	dataAt int64 // of the first page
 	at     int64 // where buf goes
 	buf    []byte
 	next   uint64 // first pfn that was not decided yet
@@ -71,8 +73,10 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 		return nil, err
 	}
 	w.maps = newMapping(segments, w.page, w.heads.add)
-	w.dataAt = (w.heads.end + int64(w.page) - 1) &^ (int64(w.page) - 1)
-	w.at = w.dataAt
+	w.at = (w.heads.end + dataAlign - 1) &^ (dataAlign - 1)
+	if w.at%int64(w.page) == 0 {
+		w.at += dataAlign
+	}
 	w.heads.beyond = beyond64
 	if class.word == 4 {
 		w.heads.beyond = beyond32
