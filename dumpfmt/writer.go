@@ -16,6 +16,15 @@ type Pages interface {
 	All() iter.Seq[uint64]
 }
 
+// PagesErr is why the last All of these pages ended before the last page; nil if it didn't. Pages that are decided anew each
+// time say so with a method Err.
+func PagesErr(p Pages) error {
+	if f, ok := p.(interface{ Err() error }); ok {
+		return f.Err()
+	}
+	return nil
+}
+
 // Stored is a page in the form in which an output holds it.
 type Stored struct {
 	PFN uint64

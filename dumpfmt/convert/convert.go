@@ -17,8 +17,7 @@ const DefaultMemory = 32 << 20
 // Job is a dump to be written.
 type Job struct {
 	Source dumpfmt.Source
-	// Pages that the output shall hold, the same that its Writer was made with. If it has an Err method, it is asked after
-	// the last page: see Select.
+	// Pages that the output shall hold, the same that its Writer was made with.
 	Pages  dumpfmt.Pages
 	Writer dumpfmt.PageWriter
 	// ZeroPages looks for pages of zeros, which the Writer then shares or leaves out (lowest bit of the dump level).

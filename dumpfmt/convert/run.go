@@ -83,10 +83,13 @@ func (r *runner) dispatch(ctx context.Context) error {
 	if b != nil {
 		send()
 	}
-	if p, ok := r.job.Pages.(interface{ Err() error }); ok && p.Err() != nil {
-		return fmt.Errorf("choosing the pages: %w", p.Err())
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return ctx.Err()
+	if err := dumpfmt.PagesErr(r.job.Pages); err != nil {
+		return fmt.Errorf("choosing the pages: %w", err)
+	}
+	return nil
 }
 
 // encode is a worker.

@@ -2,7 +2,10 @@ package kdump
 
 import (
 	"encoding/binary"
+	"fmt"
 	"iter"
+
+	"kdx/dumpfmt"
 )
 
 // writeBitmaps writes the map of RAM and the map of pages, a window at a time: those of a machine with 1 TiB have 32 MiB
@@ -24,6 +27,9 @@ func (w *Writer) writeBitmaps() error {
 	density := newDensity(w.cfg.Info.MaxPFN)
 	if err := w.writeBitmap(at+half, w.pageRuns(density)); err != nil {
 		return err
+	}
+	if err := dumpfmt.PagesErr(w.cfg.Pages); err != nil {
+		return fmt.Errorf("choosing the pages: %w", err)
 	}
 	density.share(w.parts, w.planned.n)
 	return nil

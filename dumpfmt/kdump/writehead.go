@@ -76,7 +76,7 @@ func (w *Writer) writeHeads() error {
 }
 
 func (w *Writer) writeHead(p *partWriter) error {
-	if err := w.writeMain(p, 0); err != nil {
+	if err := w.writeMain(p, w.head.status); err != nil {
 		return err
 	}
 	if err := w.writeSub(p); err != nil {
@@ -86,7 +86,7 @@ func (w *Writer) writeHead(p *partWriter) error {
 	return err
 }
 
-// writeMain writes the main header; status is added to the flag of the compression.
+// writeMain writes the main header. Its status has the flags of compressions, and whether the dump is incomplete.
 func (w *Writer) writeMain(p *partWriter, status uint32) error {
 	h, info, o := &w.head, w.cfg.Info, w.order
 	l := h.main
@@ -106,7 +106,7 @@ func (w *Writer) writeMain(p *partWriter, status uint32) error {
 			o.PutUint32(b[l.usec:], uint32(t[1]))
 		}
 	}
-	o.PutUint32(b[l.status:], h.status|status)
+	o.PutUint32(b[l.status:], status)
 	o.PutUint32(b[l.blockSize:], uint32(w.page))
 	o.PutUint32(b[l.subSize:], uint32(h.subBlocks))
 	o.PutUint32(b[l.bitmapBlocks:], uint32(h.bitmapBlocks))

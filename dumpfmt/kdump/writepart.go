@@ -167,7 +167,8 @@ func (p *partWriter) flush() error {
 	return p.descs.flush()
 }
 
-func (p *partWriter) finish(incomplete bool) error {
+// finish writes what is left; status is what the header should say.
+func (p *partWriter) finish(status uint32) error {
 	if text := p.w.cfg.Info.EraseInfo; text != "" {
 		p.erase = span{off: p.data.end(), size: int64(len(text))}
 		if err := p.append([]byte(text)); err != nil {
@@ -180,8 +181,8 @@ func (p *partWriter) finish(incomplete bool) error {
 	if err := p.flush(); err != nil {
 		return err
 	}
-	if incomplete {
-		return p.w.writeMain(p, statusIncomplete)
+	if status != p.w.head.status {
+		return p.w.writeMain(p, status)
 	}
 	return nil
 }
@@ -194,5 +195,5 @@ func (p *partWriter) abort() error {
 		p.descs.buf = p.descs.buf[:len(p.descs.buf)-(len(p.pending)-n)*descSize]
 	}
 	p.pending = nil
-	return errors.Join(err, p.descs.flush(), p.w.writeMain(p, statusIncomplete))
+	return errors.Join(err, p.descs.flush(), p.w.writeMain(p, p.w.head.status|p.w.used|statusIncomplete))
 }

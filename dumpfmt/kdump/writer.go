@@ -19,6 +19,9 @@ type Config struct {
 	// Codec of pages, raw by default. Level is the codec's; 0 is its fastest.
 	Codec codec.Codec
 	Level int
+	// AsIs takes pages that are compressed already as they are, with whatever codec and level. Otherwise only those in Codec
+	// are taken, if no Level is asked for.
+	AsIs bool
 	// DumpLevel is the filter level that readers shall assume, 0 to 31. With its lowest bit set, pages of zeros share one
 	// copy, and only then Put takes pages that are Zero.
 	DumpLevel int
@@ -42,6 +45,7 @@ type Writer struct {
 	put     tally  // what came
 	last    uint64 // pfn of the last page that came
 	missing uint64 // of them
+	used    uint32 // flags of the codecs that they had
 }
 
 // NewPageWriter writes headers, notes and bitmaps to out. The error is out's, or says what in cfg can't be written.
@@ -78,8 +82,13 @@ func NewSplitWriter(outs []dumpfmt.Output, cfg Config) (*Writer, error) {
 	return w, nil
 }
 
-// Takes reports whether the format has the codec. A dump may mix them.
-func (w *Writer) Takes(c codec.Codec) bool { return c == codec.Raw || codecFlag(c) != 0 }
+// Takes reports whether pages in the codec are stored as they are.
+func (w *Writer) Takes(c codec.Codec) bool {
+	if w.cfg.AsIs {
+		return c == codec.Raw || codecFlag(c) != 0
+	}
+	return c == w.cfg.Codec && w.cfg.Level == 0
+}
 
 // Encode appends the page, compressed, or as it is if that is not longer.
 func (w *Writer) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
@@ -146,6 +155,7 @@ func (w *Writer) count(s dumpfmt.Stored) {
 	if s.Missing {
 		w.missing++
 	}
+	w.used |= codecFlag(s.Codec)
 }
 
 // Close writes what is left. It does not close the output. A dump whose pages were not all written is an error.
@@ -153,8 +163,12 @@ func (w *Writer) Close() error {
 	if w.put != w.planned {
 		return fmt.Errorf("%d pages were to be written, but %d came, or others", w.planned.n, w.put.n)
 	}
+	status := w.head.status | w.used
+	if w.missing > 0 {
+		status |= statusIncomplete
+	}
 	for _, p := range w.parts {
-		if err := p.finish(w.missing > 0); err != nil {
+		if err := p.finish(status); err != nil {
 			return err
 		}
 	}
