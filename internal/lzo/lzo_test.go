@@ -26,6 +26,8 @@ func blocks() map[string][]byte {
 		"words":        bytes.Repeat([]byte("a page of words, some of them twice; "), 1800),
 		"64 KiB":       noise(64<<10, 4),
 		"256 KiB zero": make([]byte, 256<<10),
+		"windows":      bytes.Repeat(noise(5000, 200), 50),
+		"noise ahead":  append(noise(window-2, 256), make([]byte, 1000)...),
 	}
 	for n := range 40 {
 		out["short "+string(rune('a'+n))] = noise(n, 3)
@@ -72,7 +74,7 @@ func TestRound(t *testing.T) {
 func TestSame(t *testing.T) {
 	var used Compressor
 	used.Compress(nil, []byte("the words of the page before"))
-	used.base = 1<<32 - 9000 // so that places begin anew in between
+	used.base = window - 9000 // so that places begin anew in between
 	for name, src := range blocks() {
 		var fresh Compressor
 		if !bytes.Equal(fresh.Compress(nil, src), used.Compress(nil, src)) {

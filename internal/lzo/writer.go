@@ -5,81 +5,82 @@ import "encoding/binary"
 // writer writes instructions. out has room for the largest block.
 type writer struct {
 	out []byte
-	n   int
+	n   int // bytes of out that are written
+	src []byte
+	lit int // bytes of src that are written
 }
 
 // wide is how many bytes short runs of literals are copied by, whatever their length.
 const wide = 16
 
-// literals writes the bytes src[from:to].
-func (w *writer) literals(src []byte, from, to int) {
-	n := to - from
+// literals writes the bytes of src up to a match.
+func (w *writer) literals(to int) {
+	from, n, out := w.lit, w.n, w.out
+	size := to - from
 	switch {
-	case n == 0:
+	case size == 0:
 		return
-	case w.n == 0 && n <= 238:
-		w.byte(byte(n + 17))
-	case n <= 3:
+	case n == 0 && size <= 238:
+		out[n] = byte(size + 17)
+		n++
+	case size <= 3:
 		// The low byte of a match's distance is the last but one, in all its forms.
-		w.out[w.n-2] |= byte(n)
-	case n <= 18:
-		w.byte(byte(n - 3))
+		out[n-2] |= byte(size)
+	case size <= 18:
+		out[n] = byte(size - 3)
+		n++
 	default:
-		w.byte(0)
-		w.rest(n - 18)
+		out[n] = 0
+		n = putRest(out, n+1, size-18)
 	}
-	if n <= wide && from+wide <= len(src) {
-		copy(w.out[w.n:w.n+wide], src[from:from+wide])
+	if size <= wide && from+wide <= len(w.src) {
+		copy(out[n:n+wide], w.src[from:from+wide])
 	} else {
-		copy(w.out[w.n:], src[from:to])
+		copy(out[n:], w.src[from:to])
 	}
-	w.n += n
+	w.lit, w.n = to, n+size
 }
 
 // match writes a copy of size bytes, 4 or more, from dist bytes back.
 func (w *writer) match(size, dist int) {
-	switch {
-	case dist <= near && size <= 8:
+	w.lit += size
+	out, n := w.out, w.n
+	if dist <= near && size <= 8 {
 		dist--
-		w.byte(byte(size-1)<<5 | byte(dist&7)<<2)
-		w.byte(byte(dist >> 3))
+		out[n+1] = byte(dist >> 3)
+		out[n] = byte(size-1)<<5 | byte(dist&7)<<2
+		w.n += 2
 		return
-	case dist <= mid:
+	}
+	if dist <= mid {
 		dist--
-		w.length(0x20, 31, size-2)
-	default:
+		n = putLength(out, n, 0x20, 31, size-2)
+	} else {
 		dist -= mid
-		w.length(0x10|byte(dist>>11&8), 7, size-2)
+		n = putLength(out, n, 0x10|byte(dist>>11&8), 7, size-2)
 	}
-	binary.LittleEndian.PutUint16(w.out[w.n:], uint16(dist<<2))
-	w.n += 2
+	binary.LittleEndian.PutUint16(out[n:], uint16(dist<<2))
+	w.n = n + 2
 }
 
-// length writes a first byte whose low bits have room for lengths up to most.
-func (w *writer) length(op byte, most, n int) {
-	if n <= most {
-		w.byte(op | byte(n))
-		return
+// putLength writes at n a first byte whose low bits have room for lengths up to most, and returns where to go on.
+func putLength(out []byte, n int, op byte, most, size int) int {
+	if size <= most {
+		out[n] = op | byte(size)
+		return n + 1
 	}
-	w.byte(op)
-	w.rest(n - most)
+	out[n] = op
+	return putRest(out, n+1, size-most)
 }
 
-// rest writes what a length is more than its first byte can say; at least 1.
-func (w *writer) rest(n int) {
-	for ; n > 255; n -= 255 {
-		w.byte(0)
+// putRest writes what a length is more than its first byte can say; at least 1.
+func putRest(out []byte, n, size int) int {
+	for ; size > 255; size -= 255 {
+		out[n] = 0
+		n++
 	}
-	w.byte(byte(n))
+	out[n] = byte(size)
+	return n + 1
 }
 
-func (w *writer) end() {
-	w.byte(0x11)
-	w.byte(0)
-	w.byte(0)
-}
-
-func (w *writer) byte(b byte) {
-	w.out[w.n] = b
-	w.n++
-}
+func (w *writer) end() { w.n += copy(w.out[w.n:], []byte{0x11, 0, 0}) }
