@@ -71,10 +71,42 @@ func (s *PageSet) span(from, to uint64, set bool) {
 	}
 }
 
+// Take adds the pages of another set, which is empty afterwards.
+func (s *PageSet) Take(o *PageSet) {
+	if s.chunks == nil {
+		*s, *o = *o, PageSet{}
+		return
+	}
+	for i, from := range o.chunks {
+		c := s.chunks[i]
+		if c == nil {
+			s.chunks[i] = from
+			for _, w := range from {
+				s.n += uint64(bits.OnesCount64(w))
+			}
+			continue
+		}
+		for w, word := range from {
+			s.n += uint64(bits.OnesCount64(word &^ c[w]))
+			c[w] |= word
+		}
+	}
+	*o = PageSet{}
+}
+
 // Has reports whether the page is in the set.
 func (s *PageSet) Has(pfn uint64) bool {
 	c := s.chunks[pfn/chunkPages]
 	return c != nil && c[pfn%chunkPages/64]>>(pfn%64)&1 != 0
+}
+
+// Word has a bit for each of the 64 pages around pfn: bit 0 is that of the page pfn&^63.
+func (s *PageSet) Word(pfn uint64) uint64 {
+	c := s.chunks[pfn/chunkPages]
+	if c == nil {
+		return 0
+	}
+	return c[pfn%chunkPages/64]
 }
 
 // Len is the number of pages.

@@ -54,3 +54,27 @@ func TestPageSetEmptyRange(t *testing.T) {
 		t.Errorf("Len = %d; want 0", s.Len())
 	}
 }
+
+func TestPageSetTake(t *testing.T) {
+	var a, b, c PageSet
+	b.AddRange(10, 100)
+	a.Take(&b)
+	if a.Len() != 90 || b.Len() != 0 || b.Has(10) {
+		t.Errorf("after Take: %d and %d pages; want 90 and 0", a.Len(), b.Len())
+	}
+	c.AddRange(50, 150)
+	c.AddRange(chunkPages, chunkPages+3)
+	a.Take(&c)
+	if a.Len() != 143 || !a.Has(149) || !a.Has(chunkPages) || a.Has(150) {
+		t.Errorf("after Take: %d pages; want 143", a.Len())
+	}
+	if w := a.Word(70); w != ^uint64(0) {
+		t.Errorf("Word(70) = %#x; want all ones", w)
+	}
+	if w := a.Word(5); w != ^uint64(1<<10-1) {
+		t.Errorf("Word(5) = %#x; want all but the first ten", w)
+	}
+	if w := a.Word(5 * chunkPages); w != 0 {
+		t.Errorf("Word of an empty place = %#x", w)
+	}
+}

@@ -210,10 +210,12 @@ func (s *x86Space) Translate(va uint64) (vmem.Frame, error) {
 
 func (s *x86Space) Walk(va uint64) (vmem.Walk, error) { return s.walk(va, make([]vmem.Step, 0, 5)) }
 
-var x86Levels = [...]struct {
+type x86Level struct {
 	name  string
-	shift uint
-}{{"PGD", 48}, {"P4D", 39}, {"PUD", 30}, {"PMD", 21}, {"PTE", 12}}
+	shift uint // of what an entry maps
+}
+
+var x86Levels = [...]x86Level{{"PGD", 48}, {"P4D", 39}, {"PUD", 30}, {"PMD", 21}, {"PTE", 12}}
 
 func (s *x86Space) walk(va uint64, steps []vmem.Step) (vmem.Walk, error) {
 	w := vmem.Walk{Steps: steps}

@@ -40,3 +40,19 @@ func (a *x86) SwapEntry(entry uint64) (device, offset uint64, ok bool) {
 	offset = ^entry << typeBits >> (firstBit + typeBits)
 	return device, offset, offset < maxPages
 }
+
+// MigrationEntry is the page that a page-table entry which is not present stands for while the kernel moves the page
+// elsewhere. It has the form of a swap entry, of a type that no device has; hardware poison and userfaultfd's markers have
+// such types, too, so that ok says only that it may be one.
+func (a *x86) MigrationEntry(entry uint64) (pfn uint64, ok bool) {
+	const (
+		typeBits = 5
+		firstBit = 9
+		maxSwap  = 25
+		pfnBits  = 40 // above are flags since 6.1
+	)
+	if entry&(x86Present|x86ProtNone) != 0 || entry>>(64-typeBits) < maxSwap {
+		return 0, false
+	}
+	return ^entry << typeBits >> (firstBit + typeBits) & (1<<pfnBits - 1), true
+}

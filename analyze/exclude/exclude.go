@@ -1,95 +1,198 @@
 // Package exclude says which pages of a kernel's memory may go at a dump level, with makedumpfile's meaning of levels 0 to 31.
 //
 // What it knows of a kernel comes from the numbers that the kernel exports for this purpose (VMCOREINFO) and from its types (BTF or
-// debug information), never from its version. What it does not understand stays in the dump, and Gaps says so.
+// debug information), never from its version. Lists that the kernel keeps are held against that knowledge. What it does not understand
+// stays in the dump, and Gaps says so. See docs/filtering.md.
 package exclude
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"math/bits"
+	"runtime"
+	"slices"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"kdx/analyze/kernel"
 	"kdx/dumpfmt"
 )
 
-// Options of Open. There are none yet that change what stays.
-type Options struct{}
-
 // Filter decides pages of one kernel. It is safe for many goroutines.
 type Filter struct {
-	img  *dumpfmt.Image
-	info *dumpfmt.Info
+	img    *dumpfmt.Image
+	info   *dumpfmt.Info
+	shift  uint
+	layout *layout // nil if pages are not understood
+	maps   *memMap // nil with layout
+	guard  dumpfmt.PageSet
+	states bool // the dump's ranges of RAM have pages that it does not hold
 
-	mu   sync.Mutex
-	gaps []kernel.Gap
+	gaps []kernel.Gap // found by Open
+
+	mu        sync.Mutex
+	dark, odd uint64 // pages that Select kept because their struct page can't be read, or is not understood
+	darkErr   error
 }
 
 // Open finds out how this kernel describes its pages. What it can't find is a Gap and no error: those pages stay. The error is
 // the context's.
-func Open(v *kernel.View, opt Options) (*Filter, error) {
-	return KeepAll(v.Image(), fmt.Errorf("not looked for")), nil
+func Open(v *kernel.View) (*Filter, error) {
+	f := newFilter(v.Image())
+	know := &facts{v: v}
+	err := f.understand(know)
+	f.gaps = append(f.gaps, know.gaps...)
+	if cerr := v.Context().Err(); cerr != nil {
+		return nil, cerr
+	}
+	if err != nil {
+		f.layout, f.maps = nil, nil
+		f.keepsAll(err)
+	}
+	return f, nil
+}
+
+func newFilter(img *dumpfmt.Image) *Filter {
+	info := img.Info()
+	f := &Filter{img: img, info: info, shift: uint(bits.TrailingZeros64(info.PageSize))}
+	f.states = info.Filtered || info.DumpLevel > 0 || info.Incomplete || info.Truncated || info.Split != nil || info.Distilled != nil || info.Format != "elf"
+	return f
+}
+
+func (f *Filter) understand(know *facts) error {
+	l, err := newLayout(know)
+	if err != nil {
+		return err
+	}
+	if f.maps, err = findMemMap(know, l.size); err != nil {
+		return err
+	}
+	f.layout = l
+	f.heedFreeLists(know)
+	f.protect(know)
+	f.heedObjects(know)
+	return nil
 }
 
 // KeepAll is a Filter that leaves out nothing, for a dump whose kernel can't be opened; why becomes its Gap.
 func KeepAll(img *dumpfmt.Image, why error) *Filter {
-	f := &Filter{img: img, info: img.Info()}
-	f.gaps = append(f.gaps, kernel.Gap{What: "the kernel is not understood, so that all pages stay but those of zeros", Err: why})
+	f := newFilter(img)
+	f.keepsAll(why)
 	return f
+}
+
+func (f *Filter) keepsAll(why error) {
+	f.gaps = append(f.gaps, kernel.Gap{What: "the kernel's pages are not understood, so that all stay but those of zeros", Err: why})
 }
 
 // Gaps says what of the kernel is not understood, and what could not be read so far; the pages that it is about stay.
 func (f *Filter) Gaps() []kernel.Gap {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]kernel.Gap(nil), f.gaps...)
+	out := slices.Clone(f.gaps)
+	if f.dark > 0 && f.layout != nil {
+		err := f.darkErr
+		if err == nil {
+			err = errors.New("the kernel has none for them")
+		}
+		out = append(out, kernel.Gap{What: fmt.Sprintf("%d pages stay because their struct page can't be read", f.dark), Err: err})
+	}
+	if f.odd > 0 {
+		out = append(out, kernel.Gap{What: fmt.Sprintf("%d pages stay", f.odd), Err: errors.New("their struct pages contradict themselves")})
+	}
+	return out
+}
+
+// Understands reports whether pages of the class can be told from others on this kernel.
+func (f *Filter) Understands(c Class) bool {
+	return f.layout != nil && int(c) < NumClasses && f.layout.can[c]
 }
 
 // Select adds those pages of [from, to) to keep that stay at the level (0 to MaxLevel) and counts all of them in stats. Either may be
-// nil. Zero pages stay: they are found when pages are read. So it may be called for several ranges at once, each with a keep
+// nil. Zero pages stay: they are found when pages are read. It may be called for several ranges at once, each with a keep
 // and stats of its own. Pages of HWPoison and Offline go at all levels; who wants all pages need not call it.
 // The error is the context's, or that of a level that does not exist.
 func (f *Filter) Select(ctx context.Context, level int, from, to uint64, keep *dumpfmt.PageSet, stats *Stats) error {
 	if level < 0 || level > MaxLevel {
 		return fmt.Errorf("there is no dump level %d: levels are 0 to %d", level, MaxLevel)
 	}
-	for pfn := from; pfn < to; pfn++ {
-		c := Kernel
-		switch f.img.State(pfn) {
-		case dumpfmt.Absent:
-			c = Hole
-		case dumpfmt.Excluded:
-			c = Missing
-		}
-		if stats != nil {
-			stats.Pages[c]++
-		}
-		if c.Goes(level) {
-			if stats != nil {
-				stats.Left[c]++
-			}
-			continue
-		}
-		if keep != nil {
-			keep.Add(pfn)
-		}
+	s := f.newScan(level, keep)
+	err := s.pages(ctx, from, to)
+	if stats != nil {
+		stats.Add(&s.stats)
 	}
-	return ctx.Err()
+	f.mu.Lock()
+	f.dark += s.dark
+	f.odd += s.odd
+	if f.darkErr == nil && s.w != nil {
+		f.darkErr = s.w.err
+	}
+	f.mu.Unlock()
+	return err
 }
 
-// DropVmemmap takes pages of vmemmap, where the kernel describes its pages, out of keep if they describe only pages that are not
-// in keep; keep must be what Select made of all memory. (makedumpfile's -e.)
-func (f *Filter) DropVmemmap(ctx context.Context, keep *dumpfmt.PageSet, stats *Stats) error {
-	return ctx.Err()
+// selectBatch is how many pages one goroutine of SelectAll decides before it takes new ones: a multiple of what a chunk of a PageSet holds.
+const selectBatch = 1 << 18
+
+// SelectAll is Select of the whole dump on some goroutines; 0 means all cores.
+func (f *Filter) SelectAll(ctx context.Context, level, workers int) (*dumpfmt.PageSet, Stats, error) {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	var (
+		mu    sync.Mutex
+		keep  dumpfmt.PageSet
+		stats Stats
+	)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for from := range f.batches() {
+		g.Go(func() error {
+			var part dumpfmt.PageSet
+			var counts Stats
+			if err := f.Select(ctx, level, from, min(from+selectBatch, f.info.MaxPFN), &part, &counts); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			keep.Take(&part)
+			stats.Add(&counts)
+			return nil
+		})
+	}
+	err := g.Wait()
+	ram := stats.RAM()
+	stats.Pages[Hole] = f.info.MaxPFN - min(ram, f.info.MaxPFN)
+	stats.Left[Hole] = stats.Pages[Hole]
+	return &keep, stats, err
+}
+
+// batches yields the starts of the batches that have RAM in them.
+func (f *Filter) batches() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		next := uint64(0)
+		for _, r := range f.info.Ranges {
+			last := (uint64(r.End) - 1) >> f.shift / selectBatch
+			for b := max(next, uint64(r.Start)>>f.shift/selectBatch); b <= last; b++ {
+				if !yield(b * selectBatch) {
+					return
+				}
+				next = b + 1
+			}
+		}
+	}
 }
 
 // ClassOf is the class of one page.
 func (f *Filter) ClassOf(ctx context.Context, pfn uint64) (Class, error) {
-	var s Stats
-	if err := f.Select(ctx, MaxLevel, pfn, pfn+1, nil, &s); err != nil {
+	s := f.newScan(MaxLevel, nil)
+	if err := s.pages(ctx, pfn, pfn+1); err != nil {
 		return Unknown, err
 	}
-	for c, n := range s.Pages {
+	for c, n := range s.stats.Pages {
 		if n != 0 {
 			return Class(c), nil
 		}

@@ -3,6 +3,7 @@
 package vmem
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -74,6 +75,23 @@ func (e *FaultError) Error() string {
 }
 
 func (e *FaultError) Unwrap() error { return e.Err }
+
+// Mapper is a Space that can tell all that it maps.
+type Mapper interface {
+	// Mappings goes through the kernel's page tables in ascending order of addresses. The error is the context's.
+	Mappings(ctx context.Context, v MappingVisitor) error
+}
+
+// MappingVisitor is told what a Mapper finds. Tables may be shared, and in a damaged dump point to each other: who goes down into each but
+// once bounds the way.
+type MappingVisitor interface {
+	// Table is a page table that maps size bytes from va on, 0 for all; the answer is whether to go down into it.
+	Table(va, size uint64, at dumpfmt.Phys) bool
+	// Leaf is a page of size bytes that is mapped at va.
+	Leaf(va, size uint64, at dumpfmt.Phys)
+	// Broken says that the table that maps va can't be read.
+	Broken(va uint64, err error)
+}
 
 // ReadError is a virtual read that met a missing page: which virtual address, and why.
 type ReadError struct {
