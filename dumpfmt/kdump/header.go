@@ -297,3 +297,21 @@ func (h *header) spanFits(s span) bool {
 	end := h.bitmapAt()
 	return s.off > int64(h.blockSize) && s.size >= 0 && s.off <= end && s.size <= end-s.off
 }
+
+// MarkIncomplete sets the status of a main header, the first bytes of a file, to that of an incomplete dump. It reports
+// whether head is such a header.
+func MarkIncomplete(head []byte) bool {
+	if !bytes.HasPrefix(head, []byte(sigKdump)) || len(head) < layout64.size {
+		return false
+	}
+	h := detect(head)
+	if h == nil {
+		return false
+	}
+	l := &layout64
+	if h.word == 4 {
+		l = &layout32
+	}
+	h.order.PutUint32(head[l.status:], h.status|statusIncomplete)
+	return true
+}
