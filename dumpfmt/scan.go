@@ -38,10 +38,6 @@ func (im *Image) Scan(ctx context.Context, each PageFunc) error {
 
 // ScanRange is Scan of the pages [from, to).
 func (im *Image) ScanRange(ctx context.Context, from, to uint64, each PageFunc) error {
-	read := im.readRange
-	if r, ok := im.src.(RangeReader); ok {
-		read = r.ReadRange
-	}
 	batches := im.batches(from, to)
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
@@ -52,7 +48,7 @@ func (im *Image) ScanRange(ctx context.Context, from, to uint64, each PageFunc) 
 				if i >= len(batches) {
 					return nil
 				}
-				if err := read(ctx, batches[i].from, batches[i].to, each); err != nil {
+				if err := im.ReadRange(ctx, batches[i].from, batches[i].to, each); err != nil {
 					return err
 				}
 			}
@@ -85,6 +81,15 @@ func (im *Image) batches(first, last uint64) []batch {
 		}
 	}
 	return out
+}
+
+// ReadRange calls each for the pages of [from, to) in ascending order, on this goroutine and past the cache. It is told of
+// unreadable and excluded pages, too, but not of absent ones.
+func (im *Image) ReadRange(ctx context.Context, from, to uint64, each PageFunc) error {
+	if r, ok := im.src.(RangeReader); ok {
+		return r.ReadRange(ctx, from, to, each)
+	}
+	return im.readRange(ctx, from, to, each)
 }
 
 // readRange serves formats that read page by page.
