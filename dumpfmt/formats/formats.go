@@ -11,6 +11,7 @@ import (
 	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/flattened"
 	"kdx/dumpfmt/kdump"
+	"kdx/dumpfmt/qemusave"
 	"kdx/dumpfmt/vmware"
 )
 
@@ -29,6 +30,8 @@ type format struct {
 var table = []format{
 	{name: "elf", probe: elfcore.Probe, open: openELF},
 	{name: "kdump", probe: kdump.Probe, open: openKdump},
+	{name: "qemu", probe: qemusave.Probe, open: openSave("a migration stream", qemusave.Open)},
+	{name: "libvirt", probe: qemusave.ProbeLibvirt, open: openSave("a save image", qemusave.OpenLibvirt)},
 	{name: "vmware", probe: vmware.Probe, open: openVMware(vmware.Open), beside: anyFile},
 	{name: "vmware guest", probe: vmware.ProbeGuest, open: openVMware(vmware.OpenGuest), beside: anyFile},
 }
@@ -179,4 +182,13 @@ func anyFile(*dumpfmt.File) bool { return true }
 
 func openVMware(open func([]*dumpfmt.File) (dumpfmt.Source, error)) func(context.Context, []*dumpfmt.File, Options) (dumpfmt.Source, error) {
 	return func(_ context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Source, error) { return open(files) }
+}
+
+func openSave(what string, open func(context.Context, *dumpfmt.File, func(string, int64, int64)) (dumpfmt.Source, error)) func(context.Context, []*dumpfmt.File, Options) (dumpfmt.Source, error) {
+	return func(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Source, error) {
+		if len(files) > 1 {
+			return nil, fmt.Errorf("%s is %s, which is always one file, but %d files were named", files[0].Name, what, len(files))
+		}
+		return open(ctx, files[0], opt.Progress)
+	}
 }

@@ -15,8 +15,6 @@ var others = []struct{ magic, hint string }{
 	{"\x28\xb5\x2f\xfd", "it is zstd-compressed; unpack it first (unzstd)"},
 	{"BZh", "it is bzip2-compressed; unpack it first (bunzip2)"},
 	{"PK\x03\x04", "it is a zip archive; unpack it first"},
-	{"QEVM", "it is a QEMU migration stream; make a dump with QEMU's dump-guest-memory instead"},
-	{"LibvirtQemud", "it is a libvirt save file; use virsh dump --memory-only instead"},
 	{"PAGEDU64", "it is a Windows dump"},
 	{"MDMP", "it is a Windows dump"},
 	{"\xed\x23\x8f\x61\x73\x01\x19\xa8", "it is an LKCD dump, which kdx does not read"},
