@@ -220,7 +220,7 @@ func Sections(v *kernel.View, m *Module) ([]Section, error) {
 		}
 		name, err := a.Field(nameField).CString(256)
 		if err != nil {
-			break // the array of 6.14 ends with an empty attribute
+			break // behind the last, if their count could not be read
 		}
 		addr, err := a.Field(addrField).Pointer()
 		if err != nil {
@@ -232,11 +232,22 @@ func Sections(v *kernel.View, m *Module) ([]Section, error) {
 	return out, nil
 }
 
+// sectionCount: until 6.13 a member says it; then the attributes are those that an array of pointers with a NULL at its end points to.
 func sectionCount(sa kernel.Value) (uint64, error) {
 	const limit = 4096 // sections of a module; those built with -ffunction-sections have a few hundred
-	if !sa.Has("nsections") {
-		return limit, nil
+	if sa.Has("nsections") {
+		n, err := sa.Field("nsections").Uint()
+		return min(n, limit), err
 	}
-	n, err := sa.Field("nsections").Uint()
-	return min(n, limit), err
+	list := sa.Field("grp.bin_attrs")
+	for n := range uint64(limit) {
+		p, err := list.Index(int64(n)).Uint()
+		if err != nil {
+			break // a page that the dump lacks: the attributes themselves may still be there
+		}
+		if p == 0 {
+			return n, nil
+		}
+	}
+	return limit, nil
 }
