@@ -1,20 +1,25 @@
 package scrub
 
 import (
+	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/vmcoreinfo"
+	"kdx/internal/elfnote"
 )
 
-// infoChanges are the changes of headers and notes.
+// infoChanges are the changes of headers and notes that rules about processes ask for.
 type infoChanges struct {
 	notes map[int][]byte // new descriptors, by index of Info.Notes
+	cpus  []int          // indices of Info.CPUs whose registers went
 }
 
 // Info is what the scrubbed dump says of itself: info with registers, texts and notes changed as the rules ask, and with a
-// record of what was erased, as makedumpfile writes it. info itself is not altered.
+// record of what was erased, as makedumpfile writes it. info itself is not altered. It must be that of the dump which was
+// searched.
 func (s *Scrubber) Info(info *dumpfmt.Info) *dumpfmt.Info {
 	out := *info
 	out.Notes = slices.Clone(info.Notes)
@@ -29,5 +34,135 @@ func (s *Scrubber) Info(info *dumpfmt.Info) *dumpfmt.Info {
 		}
 		out.EraseInfo += strings.Join(s.logText, "\n") + "\n"
 	}
+	s.texts(&out)
+	s.registers(&out)
 	return &out
+}
+
+// texts erases what the expressions match in headers and notes.
+func (s *Scrubber) texts(out *dumpfmt.Info) {
+	if len(s.patterns) == 0 {
+		return
+	}
+	for i := range out.Notes {
+		n := &out.Notes[i]
+		desc, changed := s.bytes(n.Desc)
+		if !changed {
+			continue
+		}
+		n.Desc = desc
+		if n.Name == "VMCOREINFO" {
+			out.VMCoreInfo = vmcoreinfo.Parse(desc)
+		}
+	}
+	if v := out.VMCoreInfo; v != nil { // of dumps that have no such note
+		if text, changed := s.bytes([]byte(v.Text())); changed {
+			out.VMCoreInfo = vmcoreinfo.Parse(text)
+		}
+	}
+	for _, p := range []*string{&out.EraseInfo, &out.UTS.Sysname, &out.UTS.Nodename, &out.UTS.Release, &out.UTS.Version, &out.UTS.Machine, &out.UTS.Domainname} {
+		*p = s.text(*p)
+	}
+	if out.Distilled != nil {
+		text := s.text(*out.Distilled)
+		out.Distilled = &text
+	}
+	out.Devices = slices.Clone(out.Devices)
+	for i := range out.Devices {
+		d := &out.Devices[i]
+		d.Name = s.text(d.Name)
+		d.Data = io.NewSectionReader(&scrubbedReader{s: s, in: d.Data}, 0, d.Size)
+	}
+}
+
+func (s *Scrubber) text(in string) string {
+	out, _ := s.bytes([]byte(in))
+	return string(out)
+}
+
+// bytes are in with what matches erased.
+func (s *Scrubber) bytes(in []byte) (out []byte, changed bool) {
+	out = in
+	low := func() []byte {
+		low := make([]byte, len(in))
+		for i, c := range in {
+			low[i] = lower[c]
+		}
+		return low
+	}
+	for _, p := range s.patterns {
+		_ = p.search(in, true, low, func(h hit) { // no error: in is whole
+			if !changed {
+				out, changed = slices.Clone(in), true
+			}
+			fill(out[h.from:h.to], Fill)
+		})
+	}
+	return out, changed
+}
+
+// registers makes the decoded registers agree with the notes.
+func (s *Scrubber) registers(out *dumpfmt.Info) {
+	out.CPUs = slices.Clone(out.CPUs)
+	next := 0
+	for _, n := range out.Notes {
+		if n.Name != "CORE" || n.Type != 1 {
+			continue
+		}
+		if next == len(out.CPUs) {
+			break
+		}
+		c := &out.CPUs[next]
+		next++
+		if c.Regs == nil {
+			continue
+		}
+		_, regs, err := elfnote.PRStatus(string(out.Machine), out.WordSize, out.ByteOrder, n.Desc)
+		if err != nil || len(regs) != len(c.Regs) {
+			continue
+		}
+		c.Regs = slices.Clone(c.Regs)
+		for i, r := range regs {
+			c.Regs[i] = dumpfmt.Register(r)
+		}
+	}
+	for _, i := range s.info.cpus {
+		if q := out.CPUs[i].QEMU; q != nil {
+			clean := *q
+			clean.Regs = nil // the writers copy the note, in which they are erased
+			out.CPUs[i].QEMU = &clean
+		}
+	}
+}
+
+// scrubbedReader is a device's dump with what matches erased. What is read is searched with what surrounds it.
+type scrubbedReader struct {
+	s  *Scrubber
+	in *io.SectionReader
+}
+
+// ReadAt reads and searches the bytes, and as many on either side as a match can reach.
+func (r *scrubbedReader) ReadAt(p []byte, off int64) (int, error) {
+	from := max(0, off-longest)
+	buf := make([]byte, off-from+int64(len(p))+longest)
+	n, err := r.in.ReadAt(buf, from)
+	if err == io.EOF {
+		err = nil
+	}
+	buf, _ = r.s.bytes(buf[:n])
+	if int64(len(buf)) <= off-from {
+		return 0, cmpErr(err, io.EOF)
+	}
+	got := copy(p, buf[off-from:])
+	if got < len(p) {
+		return got, cmpErr(err, io.EOF)
+	}
+	return got, nil
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
 }

@@ -38,11 +38,31 @@ func newMarks(pageSize uint64) *marks {
 
 // add marks the bytes [from, to) of a page.
 func (m *marks) add(pfn, from, to uint64, fill byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.locked(pfn, from, to, fill)
+}
+
+// addNew is add for bytes that are erased, and reports whether one of them was not so before.
+func (m *marks) addNew(pfn, from, to uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.whole.Has(pfn) {
+		return false
+	}
+	for _, p := range m.parts[pfn] {
+		if p.fill == Fill && uint64(p.from) <= from && to <= uint64(p.to) {
+			return false
+		}
+	}
+	m.locked(pfn, from, to, Fill)
+	return true
+}
+
+func (m *marks) locked(pfn, from, to uint64, fill byte) {
 	if from >= to {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.touched.Add(pfn)
 	if m.whole.Has(pfn) {
 		return

@@ -18,7 +18,9 @@ type pattern struct {
 	need   [][]byte
 	fold   bool // need is in lower case, and so must be what is searched
 	before int
-	max    int // no match is longer, in bytes
+	// first are the bytes with which a match can begin; nil if that is not known.
+	first *[256]bool
+	max   int // no match is longer, in bytes
 	// open: matches can be of any length, and max is only where kdx gives up.
 	open bool
 }
@@ -55,7 +57,68 @@ func compilePattern(text string) (*pattern, error) {
 	if set, fold, before := required(tree.Simplify()); usable(set) {
 		p.need, p.fold, p.before = set, fold, min(before, p.max)
 	}
+	if p.need == nil {
+		var first [256]bool
+		if begins(tree, &first) {
+			p.first = &first
+		}
+	}
 	return p, nil
+}
+
+// begins adds the bytes with which a match of re can begin; false if it can be empty, or is not known to begin with anything.
+func begins(re *syntax.Regexp, into *[256]bool) bool {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase != 0 && !foldsPlainly(re.Rune[0]) || re.Rune[0] >= utf8.RuneSelf {
+			return false
+		}
+		into[byte(re.Rune[0])] = true
+		if re.Flags&syntax.FoldCase != 0 {
+			into[lower[byte(re.Rune[0])]] = true
+			if c := lower[byte(re.Rune[0])]; c >= 'a' && c <= 'z' {
+				into[c&^0x20] = true
+			}
+		}
+		return true
+	case syntax.OpCharClass:
+		for i := 0; i+1 < len(re.Rune); i += 2 {
+			for c := re.Rune[i]; c <= min(re.Rune[i+1], utf8.RuneSelf-1); c++ {
+				into[byte(c)] = true
+			}
+			if re.Rune[i+1] >= utf8.RuneSelf {
+				for c := utf8.RuneSelf; c < 256; c++ {
+					into[c] = true
+				}
+			}
+		}
+		return true
+	case syntax.OpCapture, syntax.OpPlus:
+		return begins(re.Sub[0], into)
+	case syntax.OpRepeat:
+		return re.Min > 0 && begins(re.Sub[0], into)
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			switch sub.Op {
+			case syntax.OpBeginLine, syntax.OpEndLine, syntax.OpWordBoundary, syntax.OpNoWordBoundary, syntax.OpEmptyMatch:
+				continue
+			case syntax.OpStar, syntax.OpQuest:
+				if !begins(sub.Sub[0], into) {
+					return false
+				}
+				continue
+			}
+			return begins(sub, into)
+		}
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			if !begins(sub, into) {
+				return false
+			}
+		}
+		return len(re.Sub) > 0
+	}
+	return false
 }
 
 // stopAtNUL makes "." stop at NUL, and refuses what only makes sense in a text that begins and ends.

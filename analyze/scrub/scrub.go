@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"kdx/analyze/kernel"
+	"kdx/analyze/slab"
 	"kdx/dumpfmt"
 )
 
@@ -38,10 +39,11 @@ type Done struct {
 
 // Scrubber changes pages. Its methods may be called by many goroutines at once.
 type Scrubber struct {
-	marks   *marks
-	info    infoChanges
-	done    []Done
-	logText []string
+	marks    *marks
+	info     infoChanges
+	patterns []*pattern
+	done     []Done
+	logText  []string
 }
 
 // Compile finds all that the rules ask for in v's kernel. It reads what the rules need: all of the dump, if one is a regular
@@ -54,13 +56,32 @@ func Compile(v *kernel.View, rules Rules) (*Scrubber, error) {
 	if err := b.config(rules.Config); err != nil {
 		return nil, err
 	}
-	for i, r := range rules.Redact {
-		if err := b.rule(i+1, r); err != nil {
-			return nil, fmt.Errorf("redact %s: %w", r.label(i+1), err)
+	done := make([]Done, len(rules.Redact))
+	var regexes []int
+	// Compressed swap goes first: what may hide in it stops other rules.
+	for _, first := range []bool{true, false} {
+		for i, r := range rules.Redact {
+			if first != (r.Kind == CompressedSwap) {
+				continue
+			}
+			if r.Kind == Regex {
+				regexes = append(regexes, i)
+				continue
+			}
+			done[i].Rule = r.label(i + 1)
+			if err := b.rule(r, &done[i]); err != nil {
+				return nil, fmt.Errorf("redact %s: %w", r.label(i+1), err)
+			}
 		}
 	}
+	if err := b.regexes(regexes, rules.Redact, done); err != nil {
+		return nil, fmt.Errorf("redact regex: %w", err)
+	}
+	for i := range done {
+		b.log = append(b.log, done[i].line())
+	}
 	b.marks.freeze()
-	return &Scrubber{marks: b.marks, info: b.info, done: b.done, logText: b.log}, nil
+	return &Scrubber{marks: b.marks, info: b.info, patterns: b.patterns, done: append(b.done, done...), logText: b.log}, nil
 }
 
 // Change erases what must go from the page of pfn, and reports whether there was anything.
@@ -84,23 +105,27 @@ type builder struct {
 	info  infoChanges
 	done  []Done
 	log   []string
+	slab  *slab.Slabs
+	array *pageArray // nil until needed
+
+	patterns []*pattern
+	swapGone bool // compressed swap is erased
 }
 
-func (b *builder) rule(n int, r Rule) error {
-	d := Done{Rule: r.label(n)}
-	var err error
+func (b *builder) rule(r Rule, d *Done) error {
 	switch r.Kind {
 	case Symbol:
-		err = b.symbol(r, &d)
-	default:
-		err = errors.New("kdx can't do this yet")
+		return b.symbol(r, d)
+	case Member:
+		return b.member(r, d)
+	case Cache:
+		return b.cache(r, d)
+	case Process:
+		return b.process(r, d)
+	case CompressedSwap:
+		return b.compressed(d)
 	}
-	if err != nil {
-		return err
-	}
-	b.done = append(b.done, d)
-	b.log = append(b.log, d.line())
-	return nil
+	return fmt.Errorf("there is no rule of kind %d", r.Kind)
 }
 
 // line is what ERASEINFO says of a rule.
