@@ -142,75 +142,86 @@ func (m *memMap) findSparse(f *facts) error {
 	return fmt.Errorf("the table of sections at %#x leads to no struct pages: they are not in the dump, or its page tables are not", tables[0])
 }
 
-// works reports whether most of a few pages all over the memory have a struct page that can be read. Pages that the dump does not hold can't be
-// told from a wrong place.
+// works reports whether most of a few pages of the largest range of RAM have a struct page that can be read. (QEMU's dumps have ranges of ROM,
+// too.) Pages that the dump does not hold can't be told from a wrong place.
 func (m *memMap) works() bool {
-	tried, found := 0, 0
-	buf := make([]byte, m.size)
-	for _, r := range m.k.Image().Info().Ranges {
-		first, last := uint64(r.Start)>>m.shift, uint64(r.End-1)>>m.shift
-		for _, pfn := range []uint64{first, first + (last-first)/2, last} {
-			if tried++; tried > 64 {
-				return found*2 > tried
-			}
-			at, ok := m.at(pfn)
-			if !ok {
-				continue
-			}
-			if _, err := m.k.ReadMemory(buf, at); err == nil {
-				found++
-			}
+	var r dumpfmt.PhysRange
+	for _, other := range m.k.Image().Info().Ranges {
+		if other.End-other.Start > r.End-r.Start {
+			r = other
 		}
 	}
-	return found*2 > tried
+	const tries = 16
+	found := 0
+	buf := make([]byte, m.size)
+	first, pages := uint64(r.Start)>>m.shift, uint64(r.End-r.Start)>>m.shift
+	for i := range uint64(tries) {
+		at, err := m.at(first + pages/tries*i)
+		if err != nil {
+			continue
+		}
+		if _, err := m.k.ReadMemory(buf, at); err == nil {
+			found++
+		}
+	}
+	return found*2 > tries
 }
 
-// at is the address of a struct page; ok is false if the kernel has none for that pfn.
-func (m *memMap) at(pfn uint64) (uint64, bool) {
+// errNone: the kernel has no struct page for that pfn.
+var errNone = errors.New("the kernel has no struct page for it")
+
+// at is the address of a struct page.
+func (m *memMap) at(pfn uint64) (uint64, error) {
 	if m.flat {
-		return m.base + pfn*m.size, true
+		return m.base + pfn*m.size, nil
 	}
-	base, ok := m.section(pfn >> m.pagesShift)
-	return base + pfn*m.size, ok
+	base, err := m.section(pfn >> m.pagesShift)
+	return base + pfn*m.size, err
 }
 
 // run is the address of the struct page of pfn and up to which pfn, at most to, they lie side by side.
-func (m *memMap) run(pfn, to uint64) (addr, end uint64, ok bool) {
-	addr, ok = m.at(pfn)
+func (m *memMap) run(pfn, to uint64) (addr, end uint64, err error) {
+	addr, err = m.at(pfn)
 	end = to
 	if !m.flat {
 		end = min(to, (pfn>>m.pagesShift+1)<<m.pagesShift)
 	}
-	return addr, end, ok
+	return addr, end, err
 }
 
 // section is where the struct page of pfn 0 would be if all were in the array of this section.
-func (m *memMap) section(n uint64) (uint64, bool) {
+func (m *memMap) section(n uint64) (uint64, error) {
 	at := m.roots + n*m.sectionSize
 	if m.perRoot > 0 {
 		if n/m.perRoot >= m.nroots {
-			return 0, false
+			return 0, errNone
 		}
 		root, err := m.k.Word(vmem.Addr(m.roots + n/m.perRoot*m.k.WordSize()))
-		if err != nil || !m.k.Arch().IsKernel(root) {
-			return 0, false
+		if err != nil {
+			return 0, fmt.Errorf("the table of sections: %w", err)
+		}
+		if !m.k.Arch().IsKernel(root) {
+			return 0, errNone
 		}
 		at = root + n%m.perRoot*m.sectionSize
 	} else if n >= m.nroots {
-		return 0, false
+		return 0, errNone
 	}
 	word, err := m.k.Word(vmem.Addr(at + m.mapOffset))
-	if err != nil || word&(sectionPresent|sectionHasMap) != sectionPresent|sectionHasMap {
-		return 0, false
+	if err != nil {
+		return 0, fmt.Errorf("section %d: %w", n, err)
 	}
 	base := word &^ m.flagMask
-	return base, m.k.Arch().IsKernel(base + n<<m.pagesShift*m.size)
+	if word&(sectionPresent|sectionHasMap) != sectionPresent|sectionHasMap || !m.k.Arch().IsKernel(base+n<<m.pagesShift*m.size) {
+		return 0, errNone
+	}
+	return base, nil
 }
 
 // pfnOf is the pfn that a struct page describes, near a pfn whose struct page lies in the same array; ok is false for an address that is none.
 func (m *memMap) pfnOf(addr, near uint64) (uint64, bool) {
-	at, ok := m.at(near)
-	if !ok {
+	at, err := m.at(near)
+	if err != nil {
 		return 0, false
 	}
 	d := int64(addr - at)
@@ -218,8 +229,8 @@ func (m *memMap) pfnOf(addr, near uint64) (uint64, bool) {
 		return 0, false
 	}
 	pfn := uint64(int64(near) + d/int64(m.size))
-	back, ok := m.at(pfn)
-	return pfn, ok && back == addr
+	back, err := m.at(pfn)
+	return pfn, err == nil && back == addr
 }
 
 // window is a stretch of the map of pages, read at once.
@@ -235,6 +246,8 @@ type window struct {
 	off      uint64 // of the first struct page in buf
 	missing  []bool // pages of buf that can't be read
 	whole    bool   // none is missing
+	none     bool   // there are no struct pages for from to to
+	noPages  bool   // because the kernel has none
 	err      error  // why the last missing one is
 }
 
@@ -250,18 +263,23 @@ func newWindow(m *memMap) *window {
 	return w
 }
 
-// load reads the struct pages of pfn and its neighbours up to to; false if the kernel has none for pfn.
+// load reads the struct pages of pfn and its neighbours up to to; false if there are none for pfn, and w.err why if they can't be found.
 func (w *window) load(pfn, to uint64) bool {
 	if pfn >= w.from && pfn < w.to {
-		return true
+		return !w.none
 	}
 	from := pfn &^ 1
-	addr, end, ok := w.m.run(from, min((pfn/windowPages+1)*windowPages, (to+1)&^1))
-	if !ok {
-		w.from, w.to = 0, 0
+	addr, end, err := w.m.run(from, min((pfn/windowPages+1)*windowPages, (to+1)&^1))
+	w.from, w.to, w.none = from, end, err != nil
+	if err != nil {
+		if err != errNone {
+			w.err = err
+		}
+		w.noPages = err == errNone
 		return false
 	}
-	w.from, w.to, w.addr = from, end, addr
+	w.noPages = false
+	w.addr = addr
 	w.off = addr & (w.pageSize - 1)
 	w.whole = true
 	n := (w.off + (end-from)*w.m.size + w.pageSize - 1) / w.pageSize

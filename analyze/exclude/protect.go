@@ -14,8 +14,10 @@ import (
 // image, and what dump readers start from.
 func (f *Filter) protect(know *facts) {
 	v := know.v
-	g := &guards{f: f, images: f.imageParts(know)}
-	for _, r := range g.images {
+	g := &guards{f: f}
+	var parts []addrRange
+	g.whole, parts = f.image(know)
+	for _, r := range parts {
 		g.image(r)
 	}
 	m, ok := v.Arch().Kernel().(vmem.Mapper)
@@ -35,10 +37,10 @@ func (f *Filter) protect(know *facts) {
 // addrRange is [start, end).
 type addrRange struct{ start, end uint64 }
 
-// imageParts are the parts of the kernel's image that are never given back. Between them lie the code and data of its start (__init_begin to
-// __init_end) and gaps that fill up huge pages; both go to the allocator, where flags speak for them. The last part of the image, which
-// is handed out from its front (_brk_end) only while booting, is reserved by flags as far as it is used. Without symbols there are none.
-func (f *Filter) imageParts(know *facts) []addrRange {
+// image is where the kernel's image is mapped, and the parts of it that are never given back. Between them lie the code and data of its start (__init_begin to
+// __init_end), what only kernels of one CPU patch, what only encrypted guests share, and gaps that fill up huge pages; all that goes to the
+// allocator, where flags speak for it. The end of the image (__brk_base) is reserved by flags as far as it is used. Without symbols there are none.
+func (f *Filter) image(know *facts) (whole addrRange, parts []addrRange) {
 	v := know.v
 	sym := func(names ...string) uint64 {
 		for _, n := range names {
@@ -50,21 +52,24 @@ func (f *Filter) imageParts(know *facts) []addrRange {
 	}
 	start, end := sym("_text", "_stext"), sym("_end")
 	if start == 0 || end <= start || end-start > 1<<30 {
-		return nil // page tables tell of it then, and what it gave back of itself stays
+		return addrRange{}, nil // page tables tell of it then, and what it gave back of itself stays
 	}
-	parts := []addrRange{{start, end}}
+	parts = []addrRange{{start, end}}
 	up := func(a uint64) uint64 { p := v.PageSize(); return (a + p - 1) &^ (p - 1) }
 	for _, hole := range []addrRange{
 		{up(sym("_etext")), sym("__start_rodata")},
 		{up(sym("__end_rodata")), sym("_sdata")},
 		{sym("__init_begin"), sym("__init_end")},
+		{up(sym("__smp_locks")), sym("__smp_locks_end") &^ (v.PageSize() - 1)},
+		{up(sym("__start_bss_decrypted_unused")), sym("__end_bss_decrypted")},
 		{sym("__brk_base", "__bss_stop"), up(end)},
 	} {
 		if hole.start > start && hole.end > hole.start && hole.end <= up(end) {
 			parts = cut(parts, hole)
 		}
 	}
-	return parts
+	const huge = 2 << 20 // pages that map it
+	return addrRange{start &^ (huge - 1), (end + huge - 1) &^ (huge - 1)}, parts
 }
 
 // cut takes a hole out of sorted ranges.
@@ -99,7 +104,7 @@ func (f *Filter) directMap() (uint64, bool) {
 // guards collects protected pages from page tables.
 type guards struct {
 	f         *Filter
-	images    []addrRange
+	whole     addrRange // that the image is mapped in
 	tables    dumpfmt.PageSet // that were gone down into
 	direct    uint64
 	hasDirect bool
@@ -156,8 +161,7 @@ func (g *guards) Leaf(va, size uint64, at dumpfmt.Phys) {
 	if va-uint64(at) == g.direct {
 		return
 	}
-	const huge = 1 << 21
-	if n := len(g.images); n > 0 && va >= g.images[0].start&^(huge-1) && va < (g.images[n-1].end+huge-1)&^(huge-1) {
+	if va >= g.whole.start && va < g.whole.end {
 		return
 	}
 	g.add(at, size)

@@ -95,7 +95,9 @@ func (s *scan) ram(from, to uint64) {
 		}
 		switch {
 		case c == Unknown && s.lost:
-			s.dark++
+			if s.w != nil && !s.w.noPages {
+				s.dark++
+			}
 		case c == Unknown:
 			s.odd++
 		case c >= Free && c <= Offline && c != HWPoison && s.protected(pfn):

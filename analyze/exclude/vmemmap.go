@@ -27,8 +27,8 @@ func (f *Filter) DropVmemmap(ctx context.Context, keep *dumpfmt.PageSet, stats *
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			addr, end, ok := f.maps.run(pfn, min(last, pfn+checkEvery))
-			if ok {
+			addr, end, err := f.maps.run(pfn, min(last, pfn+checkEvery))
+			if err == nil {
 				f.dropRun(addr, addr+(end-pfn)*f.layout.size, keep, needed, stats)
 			}
 			pfn = end
@@ -46,8 +46,8 @@ func (f *Filter) neededDescriptors(keep *dumpfmt.PageSet) *dumpfmt.PageSet {
 		if pfn < next {
 			continue
 		}
-		addr, ok := f.maps.at(pfn)
-		if !ok {
+		addr, err := f.maps.at(pfn)
+		if err != nil {
 			continue
 		}
 		for at := addr &^ (f.info.PageSize - 1); at < addr+size; at += f.info.PageSize {
