@@ -98,11 +98,11 @@ func (w *windows) all(ctx context.Context) (*dumpfmt.PageSet, error) {
 		mu  sync.Mutex
 		set dumpfmt.PageSet
 	)
-	g, ctx := errgroup.WithContext(ctx)
+	g, group := errgroup.WithContext(ctx) // group ends with the last goroutine
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for at := range w.stretches() {
 		g.Go(func() error {
-			keep, err := w.decide(ctx, at, false)
+			keep, err := w.decide(group, at, false)
 			if err != nil {
 				return err
 			}
@@ -115,7 +115,7 @@ func (w *windows) all(ctx context.Context) (*dumpfmt.PageSet, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return &set, ctx.Err()
+	return &set, nil
 }
 
 // Len counts the pages, if nobody went over all of them before.
