@@ -10,7 +10,7 @@ import (
 )
 
 // span needs all pages behind [lo, hi). What is not mapped has no page.
-func (p *pass) span(lo, hi uint64, every int) error {
+func (p *pass) span(lo, hi uint64, every int, w why) error {
 	page := p.v.PageSize()
 	space := p.v.Arch().Kernel()
 	defer func() { p.at = 0 }()
@@ -28,7 +28,7 @@ func (p *pass) span(lo, hi uint64, every int) error {
 		n := min((f.Left+page-1)/page, (hi-va+page-1)/page)
 		for i := range n {
 			p.at = va + i*page
-			if err := p.need(uint64(f.Phys)/page+i, p.n%every == 0); err != nil {
+			if err := p.need(uint64(f.Phys)/page+i, p.n%every == 0, w); err != nil {
 				return err
 			}
 		}
@@ -44,7 +44,7 @@ func (p *pass) object(addr vmem.Addr, size uint64) error {
 	if addr == 0 || size == 0 || !p.v.Arch().IsKernel(uint64(addr)) {
 		return nil
 	}
-	return p.span(uint64(addr), uint64(addr)+size, 1)
+	return p.span(uint64(addr), uint64(addr)+size, 1, byPointer)
 }
 
 // symbolSpan needs what lies between two symbols; a kernel that lacks one of them has nothing there.
@@ -55,7 +55,7 @@ func (p *pass) symbolSpan(from, to string, every int) error {
 		return nil
 	}
 	const limit = 1 << 30 // the room that x86-64 has for the kernel's image
-	return p.span(lo.Addr, min(hi.Addr, lo.Addr+limit), every)
+	return p.span(lo.Addr, min(hi.Addr, lo.Addr+limit), every, byPlace)
 }
 
 // vmcoreinfo follows each SYMBOL(): readers of dumps begin there.
@@ -145,7 +145,7 @@ func (p *pass) tables() error {
 	if hi-lo > limit {
 		return nil
 	}
-	return p.span(lo, hi+1, every)
+	return p.span(lo, hi+1, every, byPlace)
 }
 
 // image: code, constants and variables. Its initial part, the gaps between these, and what would be shared with a hypervisor if
@@ -169,7 +169,7 @@ func (p *pass) image() error {
 	if err != nil || end < base.Addr || end-base.Addr > limit {
 		return nil
 	}
-	return p.span(base.Addr, end, p.c.opt.Every)
+	return p.span(base.Addr, end, p.c.opt.Every, byPlace)
 }
 
 // log reads all messages; what is read is compared.
@@ -192,7 +192,7 @@ func (p *pass) log() error {
 	if err1 != nil || err2 != nil || size > limit {
 		return nil
 	}
-	return p.span(buf, buf+size, p.c.opt.Every)
+	return p.span(buf, buf+size, p.c.opt.Every, byPlace)
 }
 
 // processors: registers, and the stacks of interrupts and exceptions; then the stack of whoever crashed is unwound.
@@ -211,7 +211,7 @@ func (p *pass) processors() error {
 			if s.Hi-s.Lo > 1<<20 {
 				continue
 			}
-			if err := p.span(s.Lo, s.Hi, p.c.opt.Every); err != nil {
+			if err := p.span(s.Lo, s.Hi, p.c.opt.Every, byPlace); err != nil {
 				return err
 			}
 		}

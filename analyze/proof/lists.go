@@ -11,7 +11,7 @@ import (
 )
 
 // ofTask are structures that each task points to. They come from slabs, full ones too, which are on no list.
-var ofTask = []struct{ member, tag string }{{"mm", "mm_struct"}, {"active_mm", "mm_struct"}, {"signal", "signal_struct"}, {"sighand", "sighand_struct"},
+var ofTask = []struct{ member, tag string }{{"mm", "mm_struct"}, {"signal", "signal_struct"}, {"sighand", "sighand_struct"},
 	{"files", "files_struct"}, {"fs", "fs_struct"}, {"cred", "cred"}, {"nsproxy", "nsproxy"}, {"thread_pid", "pid"}, {"cgroups", "css_set"}}
 
 func (p *pass) tasks() error {
@@ -24,12 +24,16 @@ func (p *pass) tasks() error {
 		return err
 	}
 	size := backtrace.New(p.v, table).StackSize()
+	room := typ.Size
+	if n, err := p.v.UintAt("arch_task_struct_size", 4); err == nil && n != 0 {
+		room = min(room, n) // its end, registers of the FPU, has what this processor needs of it
+	}
 	for _, x := range table.Tasks {
-		if err := p.object(x.Addr, typ.Size); err != nil {
+		if err := p.object(x.Addr, room); err != nil {
 			return err
 		}
 		if x.Stack != 0 && size <= 1<<20 {
-			if err := p.span(uint64(x.Stack), uint64(x.Stack)+size, p.c.opt.Every); err != nil {
+			if err := p.span(uint64(x.Stack), uint64(x.Stack)+size, p.c.opt.Every, byPointer); err != nil {
 				return err
 			}
 		}
@@ -63,7 +67,7 @@ func (p *pass) modules() error {
 			if r.Size > 1<<30 {
 				continue
 			}
-			if err := p.span(uint64(r.Base), uint64(r.Base)+r.Size, p.c.opt.Every); err != nil {
+			if err := p.span(uint64(r.Base), uint64(r.Base)+r.Size, p.c.opt.Every, byPlace); err != nil {
 				return err
 			}
 		}
@@ -140,7 +144,7 @@ func (p *pass) slab(s *slab.Slabs, c *slab.Cache, bind kernel.Binding[slabStruct
 	}
 	page := p.v.PageSize()
 	for i := range (min(uint64(b.Objects&0x7fff)*c.Size, c.SlabSize) + page - 1) / page {
-		if err := p.need(pfn+i, p.n%p.c.opt.Every == 0); err != nil {
+		if err := p.need(pfn+i, p.n%p.c.opt.Every == 0, byPointer); err != nil {
 			return err
 		}
 	}

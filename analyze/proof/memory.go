@@ -30,6 +30,7 @@ type walker struct {
 	seen dumpfmt.PageSet
 	// leaf is told of mapped pages, from one pfn on; nil if they are not wanted, and then the lowest tables are not read.
 	leaf func(va, pfn, n uint64) error
+	why  why
 	// want says which part of the address space is wanted.
 	want func(lo, hi uint64) bool
 }
@@ -61,9 +62,12 @@ func (w *walker) table(pfn, base uint64, level int, first, last int) error {
 	}
 	w.seen.Add(pfn)
 	if level == 1 && w.leaf == nil {
-		return p.need(pfn, p.n%p.c.opt.Every == 0)
+		return p.need(pfn, p.n%p.c.opt.Every == 0, w.why)
 	}
-	page, err := p.v.Image().Page(pfn) // compares
+	if err := p.need(pfn, true, w.why); err != nil {
+		return err
+	}
+	page, err := p.v.Image().Page(pfn)
 	if err != nil {
 		p.v.Gap(fmt.Sprintf("page table %#x", pfn), err)
 		return p.ctx.Err()
@@ -137,6 +141,7 @@ func (p *pass) userTables(pgd uint64) error {
 	if err != nil {
 		return err
 	}
+	w.why = byPointer
 	f, err := p.v.Arch().Kernel().Translate(pgd)
 	if err != nil {
 		return nil
@@ -180,7 +185,7 @@ func (p *pass) mapped() error {
 			return nil
 		}
 		for i := range n {
-			if err := p.need(pfn+i, p.n%p.c.opt.Every == 0); err != nil {
+			if err := p.need(pfn+i, p.n%p.c.opt.Every == 0, byPlace); err != nil {
 				return err
 			}
 		}
@@ -207,7 +212,7 @@ func (p *pass) mapOfPages() error {
 	page := p.v.PageSize()
 	for _, r := range p.v.Image().Info().Ranges {
 		lo, hi := pages.Of(uint64(r.Start)/page), pages.Of((uint64(r.End)+page-1)/page)
-		if err := p.span(uint64(lo), uint64(hi), p.c.opt.Every); err != nil {
+		if err := p.span(uint64(lo), uint64(hi), p.c.opt.Every, byPlace); err != nil {
 			return err
 		}
 	}
@@ -236,7 +241,7 @@ func (p *pass) perCPU() error {
 		if err != nil {
 			return err
 		}
-		if err := p.span(lo.Addr+off, lo.Addr+off+size, p.c.opt.Every); err != nil {
+		if err := p.span(lo.Addr+off, lo.Addr+off+size, p.c.opt.Every, byPlace); err != nil {
 			return err
 		}
 	}

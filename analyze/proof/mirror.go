@@ -25,7 +25,10 @@ type checker struct {
 	present  dumpfmt.PageSet // pages that are known to be in the output
 	compared dumpfmt.PageSet // and to have the right bytes
 	failures []failure
-	failed   uint64
+	failed   []uint64 // by area
+	doubted  []uint64
+	doubts   dumpfmt.PageSet
+	layout   func() *layout
 
 	once  sync.Once
 	table *task.Table // see tasksOf
@@ -35,10 +38,19 @@ type checker struct {
 // failure is a Failure and where it stands among others.
 type failure struct {
 	Failure
-	area int
+	area  int
+	doubt bool
 }
 
-// maxFailures are kept; a dump with more is as useless as one with these.
+// why a page must be there.
+type why int
+
+const (
+	byPlace   why = iota // the kernel has it for as long as it runs, or maps it for itself
+	byPointer            // something points to it, which may be wrong: kernels that crash have their reasons
+)
+
+// maxFailures of each area are kept; a dump with more is as useless as one with these.
 const maxFailures = 100
 
 // pass is the check of one area: a kernel whose memory is read through the output.
@@ -132,7 +144,7 @@ func (m *mirror) ReadPage(dst []byte, pfn uint64) error {
 	if !todo {
 		return nil
 	}
-	m.p.count(first, c.compare(m.p, pfn, bytes.Clone(dst), make([]byte, len(dst))))
+	m.p.count(first, c.compare(m.p, pfn, bytes.Clone(dst), make([]byte, len(dst)), byPointer))
 	return nil
 }
 
@@ -157,6 +169,7 @@ const (
 	equal                // and so do its bytes
 	waived
 	wrong
+	doubtful
 	notInInput
 )
 
@@ -179,7 +192,7 @@ func (p *pass) count(first bool, v verdict) {
 
 // need proves that the page is in the output, if it is in the input; and that its bytes are the same, if compare. The
 // error is the context's.
-func (p *pass) need(pfn uint64, compare bool) error {
+func (p *pass) need(pfn uint64, compare bool, w why) error {
 	p.n++
 	if p.n%64 == 0 && p.ctx.Err() != nil {
 		return p.ctx.Err()
@@ -193,16 +206,16 @@ func (p *pass) need(pfn uint64, compare bool) error {
 		return nil
 	}
 	todo, first := p.c.claim(pfn, compare)
-	if !todo {
+	if !todo && (w != byPlace || !p.c.isDoubted(pfn)) {
 		return nil
 	}
-	v := p.c.state(p, pfn)
+	v := p.c.state(p, pfn, w)
 	st := p.c.out.State(pfn)
 	if v == there && (compare || st != dumpfmt.Present) {
 		if err := p.c.in.Source().ReadPage(p.want, pfn); err != nil {
 			v = notInInput
 		} else {
-			v = p.c.compare(p, pfn, p.want, p.got)
+			v = p.c.compare(p, pfn, p.want, p.got, w)
 		}
 	}
 	p.count(first, v)
@@ -210,21 +223,30 @@ func (p *pass) need(pfn uint64, compare bool) error {
 }
 
 // state looks at no bytes.
-func (c *checker) state(p *pass, pfn uint64) verdict {
+func (c *checker) state(p *pass, pfn uint64, w why) verdict {
 	if c.opt.Waived != nil && c.opt.Waived(pfn) {
 		return waived
 	}
 	if st := c.out.State(pfn); !st.Readable() {
-		c.fail(p, Failure{PFN: pfn, Found: st.String()})
-		return wrong
+		return c.missing(p, Failure{PFN: pfn, Found: st.String()}, w)
 	}
 	return there
 }
 
+// missing is a page that the output does not hold.
+func (c *checker) missing(p *pass, f Failure, w why) verdict {
+	if w == byPointer && c.givenAway(f.PFN) {
+		c.doubt(p, f)
+		return doubtful
+	}
+	c.fail(p, f)
+	return wrong
+}
+
 // compare holds want, the input's page, which it may write to, against the output's. A page that the output does not hold
 // but says, or lets one take, for zeros is compared in any case: that costs nothing.
-func (c *checker) compare(p *pass, pfn uint64, want, got []byte) verdict {
-	if v := c.state(p, pfn); v != there {
+func (c *checker) compare(p *pass, pfn uint64, want, got []byte, w why) verdict {
+	if v := c.state(p, pfn, w); v != there {
 		return v
 	}
 	if c.opt.Change != nil && (c.opt.Untouched == nil || !c.opt.Untouched(pfn)) {
@@ -247,7 +269,11 @@ func (c *checker) compare(p *pass, pfn uint64, want, got []byte) verdict {
 	}
 	at := firstDifference(want, got)
 	n := min(8, len(want)-at)
-	c.fail(p, Failure{PFN: pfn, Found: st.String(), Detail: fmt.Sprintf("byte %#x and on: % x; the input has % x", at, got[at:at+n], want[at:at+n])})
+	f := Failure{PFN: pfn, Found: st.String(), Detail: fmt.Sprintf("byte %#x and on: % x; the input has % x", at, got[at:at+n], want[at:at+n])}
+	if st == dumpfmt.ZeroOrExcluded {
+		return c.missing(p, f, w)
+	}
+	c.fail(p, f)
 	return wrong
 }
 
@@ -260,13 +286,28 @@ func firstDifference(a, b []byte) int {
 	return len(a)
 }
 
-func (c *checker) fail(p *pass, f Failure) {
+func (c *checker) fail(p *pass, f Failure) { c.record(p, f, false) }
+
+// isDoubted: it is not there, and that was doubtful when somebody else asked.
+func (c *checker) isDoubted(pfn uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doubts.Has(pfn)
+}
+
+func (c *checker) doubt(p *pass, f Failure) { c.record(p, f, true) }
+
+func (c *checker) record(p *pass, f Failure, doubt bool) {
 	f.Check, f.At = p.name, vmem.Addr(p.at)
 	f.Addr = dumpfmt.Phys(f.PFN * c.in.Info().PageSize)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.failed++
-	if len(c.failures) < maxFailures {
-		c.failures = append(c.failures, failure{f, p.area})
+	n := &c.failed[p.area]
+	if doubt {
+		n = &c.doubted[p.area]
+		c.doubts.Add(f.PFN)
+	}
+	if *n++; *n <= maxFailures {
+		c.failures = append(c.failures, failure{f, p.area, doubt})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ func Check(ctx context.Context, full *kernel.Kernel, out *dumpfmt.Image, opt Opt
 
 func (c *checker) run(ctx context.Context, areas []area) (Report, error) {
 	begin := time.Now()
+	c.failed, c.doubted = make([]uint64, len(areas)), make([]uint64, len(areas))
 	bounded, cancel := ctx, context.CancelFunc(func() {})
 	if c.opt.Budget > 0 {
 		bounded, cancel = context.WithTimeout(ctx, c.opt.Budget)
@@ -126,7 +128,9 @@ func newChecker(full *kernel.Kernel, out *dumpfmt.Image, opt Options) *checker {
 	if opt.Budget == 0 {
 		opt.Budget = DefaultBudget(memory(in.Info()))
 	}
-	return &checker{full: full, in: in, out: out, opt: opt}
+	c := &checker{full: full, in: in, out: out, opt: opt}
+	c.layout = sync.OnceValue(func() *layout { return newLayout(full) })
+	return c
 }
 
 func memory(info *dumpfmt.Info) uint64 {

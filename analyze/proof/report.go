@@ -16,12 +16,15 @@ import (
 
 // Report is what a Check found.
 type Report struct {
-	Checked  []Checked     `json:"checked"`
-	Pages    uint64        `json:"pages"`    // distinct pages that are proven to be there
-	Compared uint64        `json:"compared"` // of them, those whose bytes were compared, too
-	Failed   uint64        `json:"failed"`   // what is wrong, counted
-	Failures []Failure     `json:"failures"` // the first of them, those that matter most first
-	Took     time.Duration `json:"took_ns"`
+	Checked  []Checked `json:"checked"`
+	Pages    uint64    `json:"pages"`    // distinct pages that are proven to be there
+	Compared uint64    `json:"compared"` // of them, those whose bytes were compared, too
+	Failed   uint64    `json:"failed"`   // what is wrong, counted
+	Failures []Failure `json:"failures"` // the first of them, those that matter most first
+	// Doubts are pages that something in the kernel points to, and that its own lists have as free or as a program's: a
+	// pointer that was left behind, which the crash may be about. They may go.
+	Doubts []Failure     `json:"doubts"`
+	Took   time.Duration `json:"took_ns"`
 }
 
 // Checked is one area of what a dump must have.
@@ -31,6 +34,7 @@ type Checked struct {
 	Compared   uint64 `json:"compared"`
 	NotInInput uint64 `json:"not_in_input"`   // pages that it lacks, too
 	Waived     uint64 `json:"waived"`         // that were asked to go
+	Doubtful   uint64 `json:"doubtful"`       // see Report.Doubts
 	Gaps       int    `json:"gaps"`           // structures of the input that can't be followed
 	Unfinished bool   `json:"unfinished"`     // the time ran out first
 	Note       string `json:"note,omitempty"` // why less was checked than there might be
@@ -123,6 +127,9 @@ func (r Report) Text() string {
 		if c.Waived > 0 {
 			fmt.Fprintf(&b, ", %d left out as asked", c.Waived)
 		}
+		if c.Doubtful > 0 {
+			fmt.Fprintf(&b, ", %d pointed to but given away", c.Doubtful)
+		}
 		if c.Unfinished {
 			b.WriteString(", not finished in time")
 		}
@@ -137,24 +144,39 @@ func (r Report) Text() string {
 	if n := r.Failed - uint64(len(r.Failures)); n > 0 {
 		fmt.Fprintf(&b, "  WRONG: and %d more\n", n)
 	}
+	for _, f := range r.Doubts {
+		fmt.Fprintf(&b, "  doubtful: %s\n", f)
+	}
 	return b.String()
 }
 
+// manyDoubts: a few pointers may have been left behind. If it is one page of fifty of an area, it is not the kernel that is mistaken.
+func manyDoubts(doubtful, pages uint64) bool { return doubtful > 8 && doubtful > pages/50 }
+
 func (c *checker) report(done []Checked, took time.Duration) Report {
-	r := Report{Checked: done, Failed: c.failed, Took: took}
+	r := Report{Checked: done, Took: took}
+	for i := range done {
+		r.Pages += done[i].Pages
+		r.Compared += done[i].Compared
+		r.Failed += c.failed[i]
+		done[i].Doubtful = c.doubted[i]
+		if manyDoubts(c.doubted[i], done[i].Pages) {
+			r.Failed += c.doubted[i]
+		}
+	}
 	slices.SortStableFunc(c.failures, func(a, b failure) int {
 		return cmp.Or(cmp.Compare(a.area, b.area), cmp.Compare(a.PFN, b.PFN))
 	})
-	for _, d := range done {
-		r.Pages += d.Pages
-		r.Compared += d.Compared
-	}
-	pages, err := mm.NewPages(c.full.View(context.Background()))
 	for _, f := range c.failures {
-		if err == nil && f.What == "" {
-			f.Page = c.describe(pages, f.PFN)
+		if l := c.layout(); l != nil && f.What == "" {
+			f.Page = c.describe(l.pages, f.PFN)
 		}
-		r.Failures = append(r.Failures, f.Failure)
+		switch {
+		case f.doubt && !manyDoubts(c.doubted[f.area], done[f.area].Pages):
+			r.Doubts = append(r.Doubts, f.Failure)
+		case len(r.Failures) < maxFailures:
+			r.Failures = append(r.Failures, f.Failure)
+		}
 	}
 	return r
 }
