@@ -4,8 +4,8 @@ package exclude
 type found struct {
 	class    Class
 	order    uint64 // of a Free or Unaccepted block
-	compound bool   // the head of a compound page: its tails are of the same class
-	allBad   bool   // hugetlb's: which of its pages failed is not known
+	compound bool   // the head of a compound page
+	tails    Class  // of its tails
 }
 
 // poisoned is what the flags of a struct page are that was never set up.
@@ -18,34 +18,42 @@ func (l *layout) decide(p, next []byte) found {
 	if flags == poisoned || l.ws == 4 && flags == poisoned>>32 {
 		return found{class: Unknown}
 	}
-	out := found{class: Kernel, compound: flags&l.headMask != 0}
-	if out.compound && next != nil {
-		_, out.compound = l.tail(next) // else the flag means something else
-	}
 	typ := l.u32(p, l.mapcount)
 	switch {
 	case l.can[Free] && flags&l.slabFlag == 0 && (l.buddy.is(typ) || flags&l.buddyFlag != 0):
 		return l.free(p, flags)
 	case l.can[Unaccepted] && l.unaccepted.is(typ):
 		return found{class: Unaccepted, order: l.orders - 1}
-	case l.can[HWPoison] && flags&l.hwpoison != 0:
-		out.class, out.allBad = HWPoison, out.compound && l.isHugetlb(p, next, typ)
-		return out
-	case l.can[Offline] && flags&l.slabFlag == 0 && l.offline.is(typ):
-		out.class = Offline
-		return out
-	case flags&(l.slabFlag|l.reserved) != 0 || l.slab.is(typ):
-		return out
 	}
-	if l.can[User] && out.compound && l.isHugetlb(p, next, typ) {
-		out.class = User
-		return out
+	out := found{compound: flags&l.headMask != 0}
+	if out.compound && next != nil {
+		_, out.compound = l.tail(next) // else the flag means something else
 	}
-	if strangeType(typ) {
-		return out // page tables, guard pages, zsmalloc, and types to come
+	huge := out.compound && l.isHugetlb(p, next, typ)
+	out.class = l.inUse(p, flags, typ, huge)
+	out.tails = out.class
+	if l.can[HWPoison] && flags&l.hwpoison != 0 {
+		out.class = HWPoison
+		if huge {
+			out.tails = HWPoison // which of its pages failed is not known
+		}
 	}
-	out.class = l.cacheOrUser(p, flags)
 	return out
+}
+
+// inUse is the class of a page that somebody has.
+func (l *layout) inUse(p []byte, flags uint64, typ uint32, huge bool) Class {
+	switch {
+	case l.can[Offline] && flags&l.slabFlag == 0 && l.offline.is(typ):
+		return Offline
+	case flags&(l.slabFlag|l.reserved) != 0 || l.slab.is(typ):
+		return Kernel
+	case l.can[User] && huge:
+		return User
+	case strangeType(typ):
+		return Kernel // page tables, guard pages, zsmalloc, and types to come
+	}
+	return l.cacheOrUser(p, flags)
 }
 
 // cacheOrUser tells pages that users' data is in. mapping points to an address_space, or with bit 0 set to an anon_vma or to a node of KSM.

@@ -162,9 +162,9 @@ func (l *layout) findDtor(f *facts) {
 			return
 		}
 	}
-	l.dtorSize = 1 // since 4.16, before two bytes; the order is the next member
-	if o, ok := f.v.VMCoreInfo().Offset(tag + "." + order); ok && o == at+2 {
-		l.dtorSize = 2
+	l.dtorSize = 1 // since 4.16, before it had two or four bytes; the order is the next member
+	if o, ok := f.v.VMCoreInfo().Offset(tag + "." + order); ok && o > at {
+		l.dtorSize = o - at
 	}
 	if t, err := f.v.Struct(tag); err == nil {
 		if m, ok := t.Path(member); ok {

@@ -320,3 +320,14 @@ func (w *window) page(pfn uint64) []byte {
 	}
 	return w.buf[at:end]
 }
+
+// behind is the struct page behind that of pfn; nil if it can't be read.
+func (w *window) behind(pfn uint64) []byte {
+	if pfn+1 >= w.to {
+		return nil
+	}
+	return w.page(pfn + 1)
+}
+
+// address of the struct page of a pfn of the window.
+func (w *window) address(pfn uint64) uint64 { return w.addr + (pfn-w.from)*w.m.size }

@@ -104,7 +104,7 @@ func (f *Filter) directMap() (uint64, bool) {
 // guards collects protected pages from page tables.
 type guards struct {
 	f         *Filter
-	whole     addrRange // that the image is mapped in
+	whole     addrRange       // that the image is mapped in
 	tables    dumpfmt.PageSet // that were gone down into
 	direct    uint64
 	hasDirect bool

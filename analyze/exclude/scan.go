@@ -22,7 +22,7 @@ type scan struct {
 	block     uint64 // pfn behind the block of free pages that the scan is in
 	blockKind Class
 	head      uint64 // address of the struct page of the compound page that it is in; 0 if none
-	headClass found
+	headClass Class  // of its tails
 
 	start, end uint64 // the run of pages that stay which is not yet in keep
 	guard      uint64 // bits of protected pages, of the 64 pages around guardAt
@@ -131,7 +131,7 @@ func (s *scan) protected(pfn uint64) bool {
 	return s.guard>>(pfn&63)&1 != 0
 }
 
-// page is the class of a page by its struct page; to is where the RAM around it ends.
+// page is the class of a page by its struct page; to is where the RAM around it ends. What it answers does not depend on where the scan began.
 func (s *scan) page(pfn, to uint64) Class {
 	if s.w == nil || !s.w.load(pfn, to) {
 		return s.unread()
@@ -140,65 +140,51 @@ func (s *scan) page(pfn, to uint64) Class {
 	if p == nil {
 		return s.unread()
 	}
-	addr := s.w.addr + (pfn-s.w.from)*s.l.size
-	info, tail := s.l.tail(p)
-	if !tail {
-		info, tail = s.fakeHead(pfn, addr, p)
-	}
-	if tail {
-		return s.tail(pfn, addr, info, p)
-	}
 	if s.fresh {
 		s.fresh = false
 		s.before(pfn)
 	}
-	s.head = 0
-	if pfn < s.block {
-		if s.l.inFree(p) {
-			return s.blockKind
-		}
-		s.block = 0 // what began there says that it is longer than it is
+	addr := s.w.address(pfn)
+	if info, ok := s.tailInfo(s.w, pfn, p); ok {
+		return s.tail(pfn, addr, info, p)
 	}
-	d := s.l.decide(p, s.behind(pfn))
-	return s.enter(pfn, addr, d)
-}
-
-// enter begins what a page that is no tail is the first of.
-func (s *scan) enter(pfn, addr uint64, d found) Class {
+	s.head = 0
+	if pfn < s.block && s.l.inFree(p) {
+		return s.blockKind
+	}
+	d := s.l.decide(p, s.w.behind(pfn))
 	if d.class == Free || d.class == Unaccepted {
-		if pfn&(1<<d.order-1) != 0 {
-			return Unknown
-		}
-		s.block, s.blockKind = pfn+1<<d.order, d.class
-		return d.class
+		return s.enter(pfn, d)
 	}
 	if d.compound {
-		s.head, s.headClass = addr, d
+		s.head, s.headClass = addr, d.tails
 	}
 	return d.class
 }
 
-// tail is the class of a tail: its head's, whose struct page lies before, though perhaps not in this scan.
-func (s *scan) tail(pfn, addr, info uint64, p []byte) Class {
-	s.block = 0
-	head := s.l.headAddr(addr, info)
-	if s.head != head || head == 0 {
-		s.head = 0
-		if s.fresh {
-			s.lookUp(pfn, head)
-		}
-	}
-	s.fresh = false
-	if s.head == 0 {
+// enter begins a block of free pages.
+func (s *scan) enter(pfn uint64, d found) Class {
+	if d.order >= 63 || pfn&(1<<d.order-1) != 0 {
 		return Unknown
 	}
-	if s.l.hwpoison != 0 && s.l.word(p, s.l.flags)&s.l.hwpoison != 0 {
+	if end := pfn + 1<<d.order; end > s.block || end == s.block && d.class == Free {
+		s.block, s.blockKind = end, d.class
+	}
+	return d.class
+}
+
+// tail is the class of a tail: its head says, whose struct page lies before, though perhaps not in this scan.
+func (s *scan) tail(pfn, addr, info uint64, p []byte) Class {
+	if head := s.l.headAddr(addr, info); s.head != head || head == 0 {
+		s.lookUp(pfn, head)
+	}
+	switch {
+	case s.head == 0:
+		return Unknown
+	case s.l.can[HWPoison] && s.l.word(p, s.l.flags)&s.l.hwpoison != 0:
 		return HWPoison
 	}
-	if s.headClass.class == HWPoison && !s.headClass.allBad {
-		return Unknown // the head's flags tell of its failure alone
-	}
-	return s.headClass.class
+	return s.headClass
 }
 
 // unread is the class of a page whose struct page can't be read.
@@ -208,22 +194,18 @@ func (s *scan) unread() Class {
 	return Unknown
 }
 
-// behind is the struct page behind that of pfn; nil if it can't be read.
-func (s *scan) behind(pfn uint64) []byte {
-	if pfn+1 >= s.w.to {
-		return nil
+// tailInfo is layout.tail for the struct page p of a window, and finds tails of hugetlb pages that look like their head: between 5.14 and 7.0
+// the kernel maps the first page of a huge page's struct pages in place of the others (HUGETLB_PAGE_OPTIMIZE_VMEMMAP), so that the head is
+// seen again where a page of them begins. The tail behind it points to the true head.
+func (s *scan) tailInfo(w *window, pfn uint64, p []byte) (info uint64, ok bool) {
+	if info, ok = s.l.tail(p); ok {
+		return info, true
 	}
-	return s.w.page(pfn + 1)
-}
-
-// fakeHead finds tails of hugetlb pages that look like their head: between 5.14 and 7.0 the kernel maps the first page of a huge page's struct
-// pages in place of the others (HUGETLB_PAGE_OPTIMIZE_VMEMMAP), so that the head is seen again where a page of them begins. The tail
-// behind it points to the true head.
-func (s *scan) fakeHead(pfn, addr uint64, p []byte) (info uint64, ok bool) {
-	if addr&(s.w.pageSize-1) != 0 || !s.l.tailBit || s.l.word(p, s.l.flags)&s.l.headMask == 0 {
+	addr := w.address(pfn)
+	if addr&(w.pageSize-1) != 0 || !s.l.tailBit || s.l.word(p, s.l.flags)&s.l.headMask == 0 {
 		return 0, false
 	}
-	next := s.behind(pfn)
+	next := w.behind(pfn)
 	if next == nil {
 		return 0, false
 	}
@@ -231,19 +213,19 @@ func (s *scan) fakeHead(pfn, addr uint64, p []byte) (info uint64, ok bool) {
 	return info, ok && s.l.headAddr(addr+s.l.size, info) < addr
 }
 
-// lookUp finds the head at an address, for a tail with which a scan begins.
+// lookUp finds the head at an address, for a tail that does not follow it in this scan.
 func (s *scan) lookUp(pfn, head uint64) {
+	s.head = 0
 	at, ok := s.f.maps.pfnOf(head, pfn)
 	if !ok || at >= pfn {
 		return
 	}
-	d, addr, ok := s.peek(at)
-	if ok && d.compound {
-		s.head, s.headClass = addr, d
+	if d, addr, ok := s.peek(at); ok && d.compound {
+		s.head, s.headClass = addr, d.tails
 	}
 }
 
-// peek decides a page before the scan.
+// peek decides a page that is not the scan's next; ok is false for tails.
 func (s *scan) peek(pfn uint64) (d found, addr uint64, ok bool) {
 	if s.look == nil {
 		s.look = newWindow(s.f.maps)
@@ -256,27 +238,23 @@ func (s *scan) peek(pfn uint64) (d found, addr uint64, ok bool) {
 	if p == nil {
 		return found{}, 0, false
 	}
-	if _, tail := s.l.tail(p); tail {
+	if _, tail := s.tailInfo(w, pfn, p); tail {
 		return found{}, 0, false
 	}
-	var next []byte
-	if pfn+1 < w.to {
-		next = w.page(pfn + 1)
-	}
-	return s.l.decide(p, next), w.addr + (pfn-w.from)*s.l.size, true
+	return s.l.decide(p, w.behind(pfn)), w.address(pfn), true
 }
 
-// before finds the free block that pfn is in the middle of, if any: it begins at a page aligned to its size.
+// before finds the block of free pages that pfn is in the middle of, if any: it begins at a page aligned to its size.
 func (s *scan) before(pfn uint64) {
-	for order := uint64(1); order < s.l.orders; order++ {
+	s.block = 0
+	for order := uint64(1); order < min(s.l.orders, 63); order++ {
 		at := pfn &^ (1<<order - 1)
 		if at == pfn {
 			continue
 		}
 		d, _, ok := s.peek(at)
-		if ok && (d.class == Free || d.class == Unaccepted) && d.order < 63 && at&(1<<d.order-1) == 0 && at+1<<d.order > pfn {
-			s.block, s.blockKind = at+1<<d.order, d.class
-			return
+		if ok && (d.class == Free || d.class == Unaccepted) && at+1<<min(d.order, 62) > pfn {
+			s.enter(at, d)
 		}
 	}
 }

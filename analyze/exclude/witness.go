@@ -135,12 +135,14 @@ func (w *witnesses) judge() {
 
 // nodes are the addresses of NUMA nodes' pglist_data, a few at most.
 func nodes(v *kernel.View) []uint64 {
-	if a, ok := symbolOf(v, "contig_page_data"); ok {
-		return []uint64{a}
-	}
-	table, ok := symbolOf(v, "node_data")
+	table, ok := v.VMCoreInfo().Symbol("node_data")
 	if !ok {
-		return nil
+		if a, ok := symbolOf(v, "contig_page_data"); ok { // without CONFIG_NUMA
+			return []uint64{a}
+		}
+		if table, ok = symbolOf(v, "node_data"); !ok {
+			return nil
+		}
 	}
 	var out []uint64
 	for i := range uint64(maxWitnessNodes) {
@@ -183,7 +185,7 @@ func (f *Filter) heedObjects(know *facts) {
 		}
 		f.guard.Add(pfn)
 	}
-	for _, name := range []string{"mem_section", "swapper_pg_dir", "prb", "log_buf"} {
+	for _, name := range []string{"mem_section", "swapper_pg_dir", "prb"} {
 		if a, ok := symbolOf(v, name); ok {
 			heed(name, a)
 			if p, err := v.Word(vmem.Addr(a)); err == nil && v.Arch().IsKernel(p) {
