@@ -1,10 +1,13 @@
 package convert_test
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,19 +34,31 @@ func cpuTime(b *testing.B) (report func()) {
 	return func() { b.ReportMetric(float64(used()-start)/float64(b.N), "cpu-ns/op") }
 }
 
-// peak reports the most anonymous memory that the process had so far, in bytes: memory of files in the page cache is not ours.
-func peak(b *testing.B) {
+// peak reports the most resident memory that the process had since it was called, in bytes.
+func peak(b *testing.B) (report func()) {
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		b.Fatal(err)
+	}
+	return func() { b.ReportMetric(float64(resident(b)), "peak-bytes") }
+}
+
+func resident(b *testing.B) int {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		b.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); f[0] == "VmHWM:" {
-			if kib, err := strconv.Atoi(f[1]); err == nil {
-				b.ReportMetric(float64(kib)*1024, "peak-bytes")
+			kib, err := strconv.Atoi(f[1])
+			if err != nil {
+				b.Fatal(err)
 			}
+			return kib << 10
 		}
 	}
+	b.Fatal("no VmHWM in /proc/self/status")
+	return 0
 }
 
 // BenchmarkRun converts the dump that KDX_BENCH_DUMP names, with one worker and one a core. KDX_BENCH_PAGES names a
@@ -67,13 +82,13 @@ func BenchmarkRun(b *testing.B) {
 			b.Run(fmt.Sprintf("%v:%d/workers=%d", c.kind, c.level, workers), func(b *testing.B) {
 				out := filepath.Join(b.TempDir(), "out")
 				b.SetBytes(int64(pages.Len() * im.Info().PageSize))
-				report := cpuTime(b)
+				report, most := cpuTime(b), peak(b)
 				size := int64(0)
 				for b.Loop() {
 					size = benchRun(b, out, im.Source(), kdump.Config{Info: im.Info(), Pages: pages, Codec: c.kind, Level: c.level, DumpLevel: level}, workers)
 				}
 				report()
-				peak(b)
+				most()
 				b.ReportMetric(float64(size), "out-bytes")
 			})
 		}
@@ -113,4 +128,56 @@ func benchRun(b *testing.B, path string, src dumpfmt.Source, cfg kdump.Config, w
 		b.Fatal(rep, err)
 	}
 	return w.Size()
+}
+
+// tib is a machine with 1 TiB of memory whose pages hold zeros, but for one in 4096.
+type tib struct{ info dumpfmt.Info }
+
+func (s *tib) Info() *dumpfmt.Info            { return &s.info }
+func (s *tib) Close() error                   { return nil }
+func (s *tib) State(uint64) dumpfmt.PageState { return dumpfmt.Present }
+func (s *tib) ReadPage(dst []byte, pfn uint64) error {
+	clear(dst)
+	if pfn%4096 == 0 {
+		binary.LittleEndian.PutUint64(dst, pfn+1)
+	}
+	return nil
+}
+
+// BenchmarkTiB measures the memory that converting 1 TiB takes: every 64th page is kept, known beforehand or, with little
+// memory, chosen anew when it is asked for.
+func BenchmarkTiB(b *testing.B) {
+	src := &tib{dumpfmt.Info{Format: "elf", PageSize: 4096, ByteOrder: binary.LittleEndian, WordSize: 8, Machine: dumpfmt.MachineX86_64,
+		MaxPFN: 1 << 28, Ranges: []dumpfmt.PhysRange{{End: 1 << 40}}}}
+	sel := func(ctx context.Context, from, to uint64, keep *dumpfmt.PageSet, _ bool) error {
+		for pfn := from; pfn < to; pfn += 64 {
+			keep.Add(pfn)
+		}
+		return ctx.Err()
+	}
+	for _, memory := range []int64{64 << 20, 4 << 20} {
+		b.Run(fmt.Sprintf("memory=%dM", memory>>20), func(b *testing.B) {
+			report, most := cpuTime(b), peak(b)
+			for b.Loop() {
+				pages, err := convert.Select(b.Context(), sel, src.info.Ranges, 4096, memory)
+				if err != nil {
+					b.Fatal(err)
+				}
+				out, err := os.Create(filepath.Join(b.TempDir(), "out"))
+				if err != nil {
+					b.Fatal(err)
+				}
+				w, err := kdump.NewPageWriter(out, kdump.Config{Info: src.Info(), Pages: pages, Codec: codec.Zlib, DumpLevel: 31})
+				if err != nil {
+					b.Fatal(err)
+				}
+				rep, err := convert.Run(b.Context(), convert.Job{Source: src, Pages: pages, Writer: w, ZeroPages: true, Memory: memory})
+				if err := errors.Join(err, out.Close()); err != nil || rep.Pages != 1<<22 || rep.Zero != rep.Pages-1<<16 {
+					b.Fatal(rep, err)
+				}
+			}
+			report()
+			most()
+		})
+	}
 }
