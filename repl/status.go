@@ -17,7 +17,12 @@ const (
 	Gaps        Status = 5
 	NoKernel    Status = 6
 	NoDebugInfo Status = 7
+	Damaged     Status = 8
+	Incomplete  Status = 9
+	CheckFailed Status = 10
+	KeptMore    Status = 11
 	Interrupted Status = 130
+	Terminated  Status = 143
 )
 
 // statusRow is a row of the contract.
@@ -37,7 +42,12 @@ var statusTable = []statusRow{
 	{Gaps, "answered, but something that the answer needed is missing from the dump", 1},
 	{NoKernel, "it is a dump, but its kernel can't be opened: no VMCOREINFO, or an architecture that kdx does not know", 5},
 	{NoDebugInfo, "kdx debuginfo: the debug information of the dump's kernel is not found", 2},
-	{Interrupted, "Ctrl-C ended a script", 4},
+	{Damaged, "the dump is damaged: pages that it should hold can't be read (kdx verify; kdx convert, whose output then says so of each)", 2},
+	{Incomplete, "kdx convert: no space, or the size limit was reached; what could be written is kept if its format can say that it is not all", 2},
+	{CheckFailed, "kdx convert: the output was written, but fails its self-check: do not delete the input", 2},
+	{KeptMore, "kdx convert: written, but pages stayed that --level asked to leave out, because the kernel is not understood well enough", 1},
+	{Interrupted, "Ctrl-C ended a script, or the writing of a dump", 4},
+	{Terminated, "SIGTERM or SIGHUP ended the writing of a dump", 4},
 }
 
 func (s Status) rank() int {
