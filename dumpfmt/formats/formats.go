@@ -11,7 +11,9 @@ import (
 	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/flattened"
 	"kdx/dumpfmt/kdump"
+	"kdx/dumpfmt/lkcd"
 	"kdx/dumpfmt/qemusave"
+	"kdx/dumpfmt/sadump"
 	"kdx/dumpfmt/vmware"
 )
 
@@ -30,14 +32,16 @@ type format struct {
 var table = []format{
 	{name: "elf", probe: elfcore.Probe, open: openELF},
 	{name: "kdump", probe: kdump.Probe, open: openKdump},
+	{name: "lkcd", probe: lkcd.Probe, open: openLKCD},
 	{name: "qemu", probe: qemusave.Probe, open: openSave("a migration stream", qemusave.Open)},
 	{name: "libvirt", probe: qemusave.ProbeLibvirt, open: openSave("a save image", qemusave.OpenLibvirt)},
-	{name: "vmware", probe: vmware.Probe, open: openVMware(vmware.Open), beside: anyFile},
-	{name: "vmware guest", probe: vmware.ProbeGuest, open: openVMware(vmware.OpenGuest), beside: anyFile},
+	{name: "sadump", probe: sadump.Probe, open: openPlain(sadump.Open)},
+	{name: "vmware", probe: vmware.Probe, open: openPlain(vmware.Open), beside: anyFile},
+	{name: "vmware guest", probe: vmware.ProbeGuest, open: openPlain(vmware.OpenGuest), beside: anyFile},
 }
 
 // headSize is how much of a file a probe sees.
-const headSize = 4096
+const headSize = 8192 // SADUMP's backups have their signature at 4096
 
 // ErrNotDump is wrapped by Open's error if no format recognises a file.
 var ErrNotDump = errors.New("not a dump that kdx knows")
@@ -178,9 +182,24 @@ func openKdump(ctx context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.S
 	return src, nil
 }
 
+func openLKCD(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Source, error) {
+	if len(files) > 1 {
+		return nil, fmt.Errorf("%s is an LKCD dump, which is always one file, but %d files were named", files[0].Name, len(files))
+	}
+	var progress func(done, total int64)
+	if opt.Progress != nil {
+		progress = func(done, total int64) { opt.Progress("indexing the LKCD dump "+files[0].Name, done, total) }
+	}
+	src, err := lkcd.Open(ctx, files[0], progress)
+	if err != nil {
+		return nil, err
+	}
+	return src, nil
+}
+
 func anyFile(*dumpfmt.File) bool { return true }
 
-func openVMware(open func([]*dumpfmt.File) (dumpfmt.Source, error)) func(context.Context, []*dumpfmt.File, Options) (dumpfmt.Source, error) {
+func openPlain(open func([]*dumpfmt.File) (dumpfmt.Source, error)) func(context.Context, []*dumpfmt.File, Options) (dumpfmt.Source, error) {
 	return func(_ context.Context, files []*dumpfmt.File, _ Options) (dumpfmt.Source, error) { return open(files) }
 }
 
