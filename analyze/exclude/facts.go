@@ -13,6 +13,8 @@ import (
 type facts struct {
 	v    *kernel.View
 	gaps []kernel.Gap
+
+	enums map[string][]symbols.Enumerator
 }
 
 func (f *facts) gap(what string, err error) {
@@ -71,13 +73,25 @@ func (f *facts) length(tag, member string) (uint64, bool) {
 	return uint64(n), ok && n > 0
 }
 
-// enumerator is the value of a constant if it is one of the named enum; other enums have constants of the same names.
+// enumerator is the value of a constant of the named enum; other enums have constants of the same names. Enums are looked up whole and once:
+// a name that the kernel lacks would be sought in all its modules.
 func (f *facts) enumerator(enum, name string) (int64, bool) {
-	n, t, err := f.v.Symbols().Enumerator(name)
-	if err != nil || t == nil || t.Name != enum {
-		return 0, false
+	values, ok := f.enums[enum]
+	if !ok {
+		if t, err := f.v.Symbols().TypeNamed(symbols.Enum, enum); err == nil {
+			values = t.Enumerators()
+		}
+		if f.enums == nil {
+			f.enums = make(map[string][]symbols.Enumerator)
+		}
+		f.enums[enum] = values
 	}
-	return n, true
+	for _, e := range values {
+		if e.Name == name {
+			return e.Value, true
+		}
+	}
+	return 0, false
 }
 
 // bit is the mask of a page flag; 0 if it is not known.
@@ -113,11 +127,14 @@ func typeOf(word uint32) pageType {
 // bit that is cleared (6.11).
 func (f *facts) pageType(note, name string) pageType {
 	n, noted := f.v.VMCoreInfo().Number("PAGE_" + note + "_MAPCOUNT_VALUE")
-	typed, known := f.enumerator("pagetype", "PGTY_"+name)
-	typed = int64(int32(uint32(typed) << 24))
-	if !known {
-		typed, known = f.enumerator("pagetype", "PG_"+name)
-		typed = int64(int32(^uint32(typed)))
+	typed, known := int64(0), false
+	if f.hasPageTypes() {
+		typed, known = f.enumerator("pagetype", "PGTY_"+name)
+		typed = int64(int32(uint32(typed) << 24))
+		if !known {
+			typed, known = f.enumerator("pagetype", "PG_"+name)
+			typed = int64(int32(^uint32(typed)))
+		}
 	}
 	n, ok := f.agree("the page type "+name, n, noted, typed, known)
 	// A word of -1 is a page without a type and without a mapping, one above a count of mappings.
@@ -125,6 +142,12 @@ func (f *facts) pageType(note, name string) pageType {
 		return pageType{}
 	}
 	return typeOf(uint32(n))
+}
+
+// hasPageTypes reports whether enum pagetype can be there: it is younger (6.11) than slabs' type, which was a flag until 6.9.
+func (f *facts) hasPageTypes() bool {
+	_, flag := f.enumerator("pageflags", "PG_slab")
+	return !flag
 }
 
 // errUnknown says of something that neither source knows.

@@ -33,7 +33,7 @@ type memMap struct {
 }
 
 const (
-	// A section_mem_map holds flags in its low bits: six of them in the newest kernels. SECTION_MAP_LAST_BIT is an enumerator since 6.0.
+	// A section_mem_map holds flags in its low bits: at most six of them in 7.2. SECTION_MAP_LAST_BIT is an enumerator since 6.0.
 	sectionFlagBits = 6
 	sectionHasMap   = 1 << 1 // SECTION_HAS_MEM_MAP; bit 0 is SECTION_MARKED_PRESENT
 	sectionPresent  = 1 << 0
@@ -56,12 +56,12 @@ func findMemMap(f *facts, size uint64) (*memMap, error) {
 		if m.works() {
 			return m, nil
 		}
-		return nil, fmt.Errorf("vmemmap is at %#x, but no struct pages can be read there: they are not in the dump, or its page tables are not", base)
+		return nil, fmt.Errorf("%w; nor can they be read at vmemmap, %#x", err, base)
 	}
 	if a, ok := symbolOf(f.v, "mem_map"); ok {
-		base, err := f.v.Word(vmem.Addr(a))
-		if err != nil {
-			return nil, fmt.Errorf("mem_map: %w", err)
+		base, werr := f.v.Word(vmem.Addr(a))
+		if werr != nil {
+			return nil, fmt.Errorf("mem_map: %w", werr)
 		}
 		m.flat, m.base = true, base
 		if m.works() {
@@ -111,8 +111,10 @@ func (m *memMap) findSparse(f *facts) error {
 	}
 	m.pagesShift = uint(n) - m.shift
 	m.flagMask = 1<<sectionFlagBits - 1
-	if last, t, err := f.v.Symbols().Enumerator("SECTION_MAP_LAST_BIT"); err == nil && t != nil && last > 0 && last < 16 {
-		m.flagMask = 1<<last - 1
+	if f.hasPageTypes() { // else the kernel is older than the enumerator
+		if last, _, err := f.v.Symbols().Enumerator("SECTION_MAP_LAST_BIT"); err == nil && last > sectionFlagBits && last < 16 {
+			m.flagMask = 1<<last - 1
+		}
 	}
 	m.nroots = maxRoots
 	if n, ok := f.v.VMCoreInfo().Length("mem_section"); ok && n > 0 {
@@ -143,7 +145,7 @@ func (m *memMap) findSparse(f *facts) error {
 }
 
 // works reports whether most of a few pages of the largest range of RAM have a struct page that can be read. (QEMU's dumps have ranges of ROM,
-// too.) Pages that the dump does not hold can't be told from a wrong place.
+// too.) One that was left out of the dump counts: it is where it should be.
 func (m *memMap) works() bool {
 	var r dumpfmt.PhysRange
 	for _, other := range m.k.Image().Info().Ranges {
@@ -160,7 +162,9 @@ func (m *memMap) works() bool {
 		if err != nil {
 			continue
 		}
-		if _, err := m.k.ReadMemory(buf, at); err == nil {
+		_, err = m.k.ReadMemory(buf, at)
+		var missing *dumpfmt.PageError
+		if err == nil || errors.As(err, &missing) && missing.State == dumpfmt.Excluded {
 			found++
 		}
 	}
