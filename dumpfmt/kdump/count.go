@@ -52,6 +52,17 @@ func (s *Source) Count(ctx context.Context) (dumpfmt.Counts, error) {
 }
 
 func (s *Source) countPart(ctx context.Context, p *part, c *dumpfmt.Counts) error {
+	got := uint64(0)
+	err := s.eachDesc(ctx, p, func(_ uint64, d desc) {
+		got++
+		s.countDesc(p, d, c)
+	})
+	c.Unreadable += p.count - got
+	return err
+}
+
+// eachDesc reads the part's descriptors in order, as far as the file has them.
+func (s *Source) eachDesc(ctx context.Context, p *part, each func(n uint64, d desc)) error {
 	const batch = 1 << 16
 	buf := make([]byte, min(p.count, batch)*descSize)
 	for at := uint64(0); at < p.count; at += batch {
@@ -62,13 +73,12 @@ func (s *Source) countPart(ctx context.Context, p *part, c *dumpfmt.Counts) erro
 		n, err := p.file.ReadFull(buf[:want*descSize], p.descAt+int64(at*descSize))
 		got := uint64(n / descSize)
 		for i := range got {
-			s.countDesc(p, parseDesc(s.h.order, buf[i*descSize:]), c)
+			each(at+i, parseDesc(s.h.order, buf[i*descSize:]))
 		}
 		if got < want {
-			if at+got < p.count && p.descAt+int64((at+want)*descSize) <= p.file.Size {
+			if p.descAt+int64((at+want)*descSize) <= p.file.Size {
 				return fmt.Errorf("reading the descriptors of %s: %w", p.file.Name, err)
 			}
-			c.Unreadable += p.count - at - got
 			return nil
 		}
 	}
