@@ -13,6 +13,7 @@ import (
 	"kdx/dumpfmt/kdump"
 	"kdx/dumpfmt/lkcd"
 	"kdx/dumpfmt/qemusave"
+	"kdx/dumpfmt/s390"
 	"kdx/dumpfmt/sadump"
 	"kdx/dumpfmt/vmware"
 )
@@ -35,6 +36,7 @@ var table = []format{
 	{name: "lkcd", probe: lkcd.Probe, open: openLKCD},
 	{name: "qemu", probe: qemusave.Probe, open: openSave("a migration stream", qemusave.Open)},
 	{name: "libvirt", probe: qemusave.ProbeLibvirt, open: openSave("a save image", qemusave.OpenLibvirt)},
+	{name: "s390", probe: s390.Probe, open: openPlain(s390.Open)},
 	{name: "sadump", probe: sadump.Probe, open: openPlain(sadump.Open)},
 	{name: "vmware", probe: vmware.Probe, open: openPlain(vmware.Open), beside: anyFile},
 	{name: "vmware guest", probe: vmware.ProbeGuest, open: openPlain(vmware.OpenGuest), beside: anyFile},
