@@ -48,9 +48,10 @@ type Options struct {
 const defaultEvery = 16
 
 // DefaultBudget is how long a check of so many bytes of memory may take if nobody says otherwise: a twentieth of what
-// converting them takes, and enough for the smallest machine.
+// converting them takes, and what a small machine needs that is busy with other things. Left alone, one of 512 MiB is
+// checked in 50 ms.
 func DefaultBudget(memory uint64) time.Duration {
-	const small, perGiB = 150 * time.Millisecond, 50 * time.Millisecond
+	const small, perGiB = 400 * time.Millisecond, 50 * time.Millisecond
 	return small + time.Duration(memory>>20)*perGiB/1024
 }
 

@@ -214,7 +214,7 @@ func TestBudget(t *testing.T) {
 	if _, err := Check(ctx, k, k.Image(), Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Check = %v; want that it was cancelled", err)
 	}
-	if d := DefaultBudget(4 << 30); d != 350*time.Millisecond {
+	if d := DefaultBudget(4 << 30); d != 600*time.Millisecond {
 		t.Errorf("DefaultBudget(4 GiB) = %v", d)
 	}
 }

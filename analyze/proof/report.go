@@ -154,7 +154,7 @@ func (r Report) Text() string {
 func manyDoubts(doubtful, pages uint64) bool { return doubtful > 8 && doubtful > pages/50 }
 
 func (c *checker) report(done []Checked, took time.Duration) Report {
-	r := Report{Checked: done, Took: took}
+	r := Report{Checked: done, Failures: []Failure{}, Doubts: []Failure{}, Took: took}
 	for i := range done {
 		r.Pages += done[i].Pages
 		r.Compared += done[i].Compared

@@ -45,6 +45,9 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("stacks", checkStacks)
 	add("panic", checkPanic)
 	add("distilled", checkDistill)
+	add("convert, nothing lost", converting(checkLost))
+	add("convert, nothing kept", converting(checkKept))
+	add("convert, lines", converting(l.checkSameLines))
 	if full {
 		peer := func(check func(context.Context, *subject, reference) (string, error)) func(context.Context, *subject) (string, error) {
 			return func(ctx context.Context, s *subject) (string, error) {
