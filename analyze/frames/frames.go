@@ -18,19 +18,24 @@ type Frame struct {
 	v     *kernel.View
 	state *state
 	cpu   int
+	call  *syscall
 }
 
 // Of are the frames of a trace, which was made with all registers that could be recovered. cpu is the task's.
 func Of(v *kernel.View, t *unwind.Trace, cpu int) []*Frame {
+	call := syscallOf(v, t)
 	out := make([]*Frame, len(t.Frames))
 	for i := range t.Frames {
-		out[i] = &Frame{Frame: &t.Frames[i], Level: i, v: v, state: &state{v, t.Frames, i}, cpu: cpu}
+		out[i] = &Frame{Frame: &t.Frames[i], Level: i, v: v, state: &state{v, t.Frames, i}, cpu: cpu, call: call}
 	}
 	return out
 }
 
 // Scopes are the functions that the frame is in, with their variables: the innermost inlined one first.
-func (f *Frame) Scopes() ([]symbols.Scope, error) { return f.v.Debug().ScopesAt(f.Lookup()) }
+func (f *Frame) Scopes() ([]symbols.Scope, error) {
+	scopes, err := f.v.Debug().ScopesAt(f.Lookup())
+	return f.call.extend(scopes), err
+}
 
 // Value is that of a variable in a frame.
 type Value struct {

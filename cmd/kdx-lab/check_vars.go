@@ -44,6 +44,10 @@ type drgnVariable struct {
 	Address  string `json:"address"`
 }
 
+// gdbErrs are parameters of inlined functions that gdb takes from a register which the call destroyed. What they were passed on from has
+// kdx's value in the same frame: vfs_read's count, do_epoll_wait's timeout.
+var gdbErrs = map[string]bool{"new_sync_read len": true, "new_sync_write len": true, "ep_poll timeout": true}
+
 type variableKey struct {
 	pid, cpu, inline   int
 	pc, function, name string
@@ -64,8 +68,19 @@ func (l *lab) checkVars(ctx context.Context, s *subject) (string, error) {
 	if jsonErr := json.Unmarshal([]byte(out), &answer); jsonErr != nil {
 		return "", fmt.Errorf("kdx open -c 'foreach bt -v': %v: %w: %s", err, jsonErr, tail(errs, 5))
 	}
+	var pids []int
+	for _, st := range answer.Result {
+		if st.PID != 0 {
+			pids = append(pids, st.PID)
+		}
+	}
+	gdbs, err := l.gdbParameters(ctx, s, pids)
+	if err != nil {
+		return "", err
+	}
+	inGdb, gdbWrong, gdbAlone := 0, 0, 0
 	var d differences
-	params, known, atEntry, both, more := 0, 0, 0, 0, 0
+	params, known, busy, atEntry, both, more := 0, 0, 0, 0, 0, 0
 	for _, st := range answer.Result {
 		seen := map[variableKey]int{}
 		for _, f := range st.Frames {
@@ -83,9 +98,25 @@ func (l *lab) checkVars(ctx context.Context, s *subject) (string, error) {
 						params++
 						if v.Lost == "" {
 							known++
+							if st.PID != 0 {
+								busy++
+							}
 						}
 						if v.AtEntry {
 							atEntry++
+						}
+					}
+					if value := gdbs[k]; value != "" && v.Param {
+						inGdb++
+						// gdb looks for variables of inlined functions behind the call, so that of those who disagree drgn is heard, too.
+						switch how := v.differsFromGdb(value); {
+						case how == "":
+						case has && v.equal(peer), gdbErrs[scope.Function+" "+v.Name]:
+							gdbWrong++
+						case v.Lost != "":
+							gdbAlone++
+						default:
+							d.add("PID %d %s %s %s: %s", st.PID, f.PC, scope.Function, v.Name, how)
 						}
 					}
 					switch {
@@ -105,7 +136,8 @@ func (l *lab) checkVars(ctx context.Context, s *subject) (string, error) {
 	if params == 0 {
 		d.add("kdx shows no parameters at all: %s", tail(errs, 5))
 	}
-	return fmt.Sprintf("%d parameters: kdx knows %d (%d as at entry), of these drgn %s %d, all equal, and not %d", params, known, atEntry, version, both, more), d.err()
+	return fmt.Sprintf("%d parameters: kdx knows %d (%d as at entry), of these drgn %s %d, all equal, and not %d; idle tasks aside gdb knows %d and kdx %d: of %d compared "+
+		"kdx contradicts gdb, with drgn or the frame itself, in %d, gdb alone has %d", params, known, atEntry, version, both, more, len(gdbs), busy, inGdb, gdbWrong, gdbAlone), d.err()
 }
 
 // equal compares as far as both say: scalars by value, others by where they lie. Enumerators that kdx names are not compared.
@@ -116,6 +148,22 @@ func (v *kdxVariable) equal(peer drgnVariable) bool {
 	mine, ok := number(strings.Trim(string(v.Value), `"`))
 	want, _ := number(peer.Value)
 	return !ok || mine == want
+}
+
+// differsFromGdb says how v differs from what gdb prints; "" if it does not, as far as both show a number.
+func (v *kdxVariable) differsFromGdb(value string) string {
+	word, _, _ := strings.Cut(value, " ")
+	want, ok := number(word)
+	if !ok {
+		return ""
+	}
+	if v.Lost != "" {
+		return fmt.Sprintf("kdx has lost it (%s), gdb has %s", v.Lost, value)
+	}
+	if mine, ok := number(strings.Trim(string(v.Value), `"`)); ok && mine != want && int32(mine) != int32(want) {
+		return fmt.Sprintf("kdx %s, gdb %s", v.Value, value)
+	}
+	return ""
 }
 
 // number reads an integer, a boolean or an address as 64 bits.
