@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"kdx/analyze/mm"
-	"kdx/symbols"
 )
 
 // compressed applies the rule "compressed-swap".
@@ -53,7 +52,7 @@ func (b *builder) noCompressed() error {
 // otherZswap is an error if zswap keeps pages in an allocator other than zsmalloc (zbud and z3fold, until 6.14).
 func (b *builder) otherZswap(a *pageArray) error {
 	stored, err := b.v.UintAt("zswap_stored_pages", b.v.WordSize())
-	if symbols.Absent(err) {
+	if absent(err) {
 		return nil
 	}
 	if err != nil {

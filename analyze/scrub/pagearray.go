@@ -8,7 +8,6 @@ import (
 	"kdx/analyze/mm"
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
-	"kdx/symbols"
 )
 
 // pageArray is what one pass over all struct pages found: which pages are copies of what.
@@ -75,7 +74,7 @@ func newPageLayout(v *kernel.View) (*pageLayout, error) {
 		switch {
 		case err == nil && t.Name == "pageflags" && n >= 0 && n < 64:
 			*f.into = 1 << n
-		case err != nil && (f.must || !symbols.Absent(err)):
+		case err != nil && (f.must || !absent(err)):
 			return nil, fmt.Errorf("page flag %s: %w", f.name, err)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/internal/nearest"
-	"kdx/symbols"
 )
 
 // process applies a rule "process:".
@@ -141,7 +140,7 @@ func (p *processScrub) keep() error {
 	p.zero = make(map[uint64]bool)
 	for _, name := range []string{"huge_zero_pfn", "zero_pfn"} {
 		n, err := v.UintAt(name, v.WordSize())
-		if err != nil && !symbols.Absent(err) {
+		if err != nil && !absent(err) {
 			return err
 		}
 		if err == nil && n != 0 && n != ^uint64(0) {
@@ -190,15 +189,10 @@ func (p *processScrub) thread(x *task.Task) error {
 	ts := v.ObjectOf("task_struct", x.Addr)
 	comm := ts.Field("comm")
 	addr, ok := comm.Addr()
-	text, err := comm.Bytes()
-	if err != nil || !ok || len(text) == 0 {
-		return fmt.Errorf("its name: %w", errors.Join(err, comm.Err()))
+	if !ok {
+		return fmt.Errorf("its name: %w", comm.Err())
 	}
-	n := uint64(len(text))
-	if text[n-1] == 0 {
-		n-- // readers expect a NUL
-	}
-	if err := p.erase(uint64(addr), n); err != nil {
+	if err := p.erase(uint64(addr), p.keepNUL(uint64(addr), comm.Type().Strip().Size, true)); err != nil {
 		return fmt.Errorf("its name: %w", err)
 	}
 	if err := p.fpu(x); err != nil {
@@ -363,7 +357,7 @@ func (p *processScrub) userMode(x *task.Task, top uint64) error {
 		if err := p.erase(base+off+noteHead+regs, ptRegsGeneral); err != nil {
 			return fmt.Errorf("crash_notes of CPU %d: %w", x.CPU, err)
 		}
-	} else if !symbols.Absent(err) {
+	} else if !absent(err) {
 		return err
 	}
 	p.info.registers(v.Image().Info(), x.PID, x.CPU)

@@ -91,7 +91,7 @@ func (b *builder) symbol(r Rule, d *Done) error {
 type resolver struct {
 	b      *builder
 	module string // "" for the kernel
-	any    bool   // symbols of all modules are looked at
+	any    bool   // a rule of kdx's own: symbols of all modules are looked at, and the NUL of strings stays
 	vars   map[string]kernel.Value
 	counts []*erased
 	byCmd  map[*Erase]*erased
@@ -239,7 +239,7 @@ func (r *resolver) variable(name string) ([]kernel.Value, error) {
 		return nil, err
 	}
 	t, err := v.Debug().VariableType(name)
-	if err != nil && !symbols.Absent(err) {
+	if err != nil && !absent(err) {
 		return nil, fmt.Errorf("the type of %s: %w", name, err)
 	}
 	if err != nil {
@@ -271,7 +271,7 @@ func (r *resolver) variable(name string) ([]kernel.Value, error) {
 func (r *resolver) symbol(name string) (symbols.Symbol, error) {
 	v := r.b.v
 	all, err := v.Debug().SymbolsNamed(name)
-	if err != nil && !symbols.Absent(err) {
+	if err != nil && !absent(err) {
 		return symbols.Symbol{}, err
 	}
 	if err != nil { // VMCOREINFO may still name it
@@ -361,6 +361,9 @@ func (r *resolver) erase(e *Erase, x kernel.Value) (uint64, error) {
 	}
 	if size == 0 {
 		return 0, fmt.Errorf("the size of %s is not known: give one (size N)", t)
+	}
+	if r.any {
+		size = r.b.keepNUL(uint64(addr), size, isText(t))
 	}
 	return size, r.b.marks.virt(space, uint64(addr), size, Fill)
 }
@@ -572,3 +575,6 @@ func (r *resolver) chain(l *Loop, x kernel.Value, each func(kernel.Value) error)
 		x = next.Deref()
 	}
 }
+
+// absent reports whether err says that the kernel has no such name, as far as anybody knows.
+func absent(err error) bool { return errors.Is(err, symbols.ErrNotFound) }

@@ -44,7 +44,7 @@ func (b *builder) cache(r Rule, d *Done) error {
 	if err != nil {
 		return err
 	}
-	return b.objects(c, 0, c.ObjectSize, d)
+	return b.objects(c, area{size: c.ObjectSize}, d)
 }
 
 // member applies a rule "member:".
@@ -52,7 +52,7 @@ func (b *builder) member(r Rule, d *Done) error {
 	v, tag := b.v, r.Place.Name
 	t, err := v.Debug().TypeNamed(symbols.Struct, tag)
 	if err != nil {
-		if !symbols.Absent(err) {
+		if !absent(err) {
 			return err
 		}
 		return fmt.Errorf("there is no struct %s%s", tag, expr.SimilarType(v, tag, symbols.Struct))
@@ -82,8 +82,8 @@ func (b *builder) member(r Rule, d *Done) error {
 		}
 		return err
 	}
-	if c.ObjectSize < t.Size {
-		return fmt.Errorf("slab cache %s has objects of %d bytes, less than struct %s with %d", c.Name, c.ObjectSize, tag, t.Size)
+	if c.ObjectSize < m.Offset()+size { // x86's task_struct is allocated without the end that the processor does not need
+		return fmt.Errorf("slab cache %s has objects of %d bytes, but %s ends %d bytes into struct %s", c.Name, c.ObjectSize, path, m.Offset()+size, tag)
 	}
 	if n, err := v.ObjectOf("kmem_cache", c.Addr).Field("refcount").Int(); err == nil && n > 1 && r.Cache == "" {
 		return fmt.Errorf("the kernel has put %d caches together in slab cache %s, which holds other objects too: erase all of it (cache:%s), or accept that "+
@@ -91,19 +91,42 @@ func (b *builder) member(r Rule, d *Done) error {
 	}
 	for _, name := range structStatics[tag] {
 		sym, err := v.Symbol(name)
-		if symbols.Absent(err) {
+		if absent(err) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err := b.marks.virt(v.Arch().Kernel(), sym.Addr+m.Offset(), size, Fill); err != nil {
+		n := b.keepNUL(sym.Addr+m.Offset(), size, isText(m.Type))
+		if err := b.marks.virt(v.Arch().Kernel(), sym.Addr+m.Offset(), n, Fill); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		d.Objects++
-		d.Bytes += size
+		d.Bytes += n
 	}
-	return b.objects(c, m.Offset(), size, d)
+	return b.objects(c, area{m.Offset(), size, isText(m.Type)}, d)
+}
+
+// area is what goes of each object.
+type area struct {
+	offset, size uint64
+	text         bool // a string, whose last NUL stays
+}
+
+// isText reports whether t is an array of characters.
+func isText(t *symbols.Type) bool {
+	t = t.Strip()
+	return t.Kind == symbols.Array && t.Elem().Strip().Kind == symbols.Int && t.Elem().Strip().Size == 1
+}
+
+// keepNUL is how much of size bytes goes: of a string all but a NUL at its end, which is no datum and without which readers
+// of the dump run on into what follows (crash, over task_struct.comm, ends).
+func (b *builder) keepNUL(addr, size uint64, text bool) uint64 {
+	var last [1]byte
+	if text && size > 1 && b.v.Read(last[:], vmem.Addr(addr+size-1)) == nil && last[0] == 0 {
+		return size - 1
+	}
+	return size
 }
 
 func (b *builder) cacheNamed(name string) (*slab.Cache, error) {
@@ -130,8 +153,8 @@ func (b *builder) cacheNamed(name string) (*slab.Cache, error) {
 	return nil, fmt.Errorf("there is no slab cache %s (the kernel may have put it together with another of the same size)%s", name, hint)
 }
 
-// objects marks size bytes at offset of every object of the cache, allocated or free.
-func (b *builder) objects(c *slab.Cache, offset, size uint64, d *Done) error {
+// objects marks an area of every object of the cache, allocated or free.
+func (b *builder) objects(c *slab.Cache, a area, d *Done) error {
 	s, err := b.slabs()
 	if err != nil {
 		return err
@@ -154,7 +177,8 @@ func (b *builder) objects(c *slab.Cache, offset, size uint64, d *Done) error {
 		}
 		slabs++
 		for _, o := range sl.Objects {
-			if err := b.object(c, o, offset, size); err != nil {
+			size := b.keepNUL(uint64(o.Addr)+a.offset, a.size, a.text)
+			if err := b.object(c, o, a.offset, size); err != nil {
 				return fmt.Errorf("slab cache %s: object %#x: %w", c.Name, uint64(o.Addr), err)
 			}
 			d.Objects++
