@@ -12,7 +12,7 @@ import (
 var distillCommands = []string{"sys", "log", "ps", "ps -t", "bt", "bt -a", "foreach bt", "mod", "kmem -i", "kmem -s", "task", "set"}
 
 // maxDistilled is how large a distilled dump of these guests may be, in bytes: it must fit in a mail.
-const maxDistilled = 8 << 20
+const maxDistilled = 10 << 20
 
 // checkDistill distills the dump: the small one is small, and says what the whole one says.
 func checkDistill(ctx context.Context, s *subject) (string, error) {
