@@ -1,5 +1,7 @@
 package dumpfmt
 
+import "fmt"
+
 // Bounds of a page's size: no Linux port has smaller or larger ones.
 const (
 	MinPageSize = 4 << 10
@@ -44,4 +46,25 @@ func fixedPageSize(m Machine) bool {
 		return true
 	}
 	return false
+}
+
+// Assume fills Machine, PageSize and WordSize for formats that say nothing of the machine: an empty Machine becomes x86_64, and
+// pageSize 0 the machine's usual one.
+func (info *Info) Assume(pageSize uint64) error {
+	if info.Machine == MachineUnknown {
+		info.Machine = MachineX86_64
+	}
+	if pageSize == 0 {
+		pageSize = usualPageSize(info.Machine)
+	}
+	if !ValidPageSize(pageSize) {
+		return fmt.Errorf("no machine has pages of %d bytes", pageSize)
+	}
+	info.PageSize = pageSize
+	info.WordSize = 8
+	switch info.Machine {
+	case MachineI386, MachineARM, MachinePPC, MachineS390, MachineMIPS:
+		info.WordSize = 4
+	}
+	return nil
 }
