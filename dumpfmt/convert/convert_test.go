@@ -203,7 +203,7 @@ func TestPassed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		test.job.Source, test.job.Pages, test.job.Writer = src, pages, w
+		test.job.Source, test.job.Pages, test.job.Writer, test.job.ZeroPages = src, pages, w, true
 		rep, err := convert.Run(t.Context(), test.job)
 		if err != nil || rep.Passed != test.want {
 			t.Errorf("%s: %d pages passed, %v; want %d", test.name, rep.Passed, err, test.want)

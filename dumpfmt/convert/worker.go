@@ -162,30 +162,30 @@ func (w *worker) encodedPage(pfn uint64, st dumpfmt.PageState, data []byte, c co
 	if st != dumpfmt.Present || c == codec.Raw && uint64(len(data)) != w.pageSize {
 		return w.readPage(pfn)
 	}
-	if w.passes(pfn, data, c) {
-		w.b.buf = append(w.b.buf, data...)
-		w.b.counts.Passed++
-		return w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
+	if !w.job.Writer.Takes(c) || w.job.Change != nil && !w.untouched(pfn) {
+		return w.decode(pfn, data, c)
 	}
+	if w.job.ZeroPages && w.mayBeZero(data, c) {
+		if err := w.decoder.Decode(c, w.page, data); err != nil || allZero(w.page) {
+			return w.readPage(pfn)
+		}
+	}
+	w.b.buf = append(w.b.buf, data...)
+	w.b.counts.Passed++
+	return w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
+}
+
+func (w *worker) decode(pfn uint64, data []byte, c codec.Codec) error {
 	if err := w.decoder.Decode(c, w.page, data); err != nil {
 		return w.readPage(pfn) // which fails, too, and says where
 	}
-	return w.decodedPage(pfn, st, w.page)
+	return w.decodedPage(pfn, dumpfmt.Present, w.page)
 }
 
-// passes reports whether a page can be stored as it is encoded. One that is so short that it may hold only zeros has to be
-// decoded, if those are wanted.
-func (w *worker) passes(pfn uint64, data []byte, c codec.Codec) bool {
+// mayBeZero reports encoded pages that are so short that they may hold only zeros.
+func (w *worker) mayBeZero(data []byte, c codec.Codec) bool {
 	const least = 16 // times that every codec makes zeros smaller
-	switch {
-	case !w.job.Writer.Takes(c), w.job.Change != nil && !w.untouched(pfn):
-		return false
-	case !w.job.ZeroPages:
-		return true
-	case c == codec.Raw:
-		return !allZero(data)
-	}
-	return uint64(len(data)) > w.pageSize/least
+	return c == codec.Raw || uint64(len(data)) <= w.pageSize/least
 }
 
 func (w *worker) untouched(pfn uint64) bool { return w.job.Untouched != nil && w.job.Untouched(pfn) }

@@ -116,7 +116,8 @@ func (w *Writer) writeMain(p *partWriter, status uint32) error {
 	return err
 }
 
-// uts fills what an ELF dump's headers lack: readers refuse a dump without a release that they can parse.
+// uts fills what an ELF dump's headers lack: makedumpfile refuses a dump without a release that it can parse, and libkdumpfile
+// (drgn) doesn't learn the machine from a header without a version.
 func (w *Writer) uts() dumpfmt.UTS {
 	uts := w.cfg.Info.UTS
 	if w.cfg.UTS != nil {
@@ -127,6 +128,9 @@ func (w *Writer) uts() dumpfmt.UTS {
 	}
 	if uts.Release == "" {
 		uts.Release, _ = w.cfg.Info.VMCoreInfo.Get("OSRELEASE")
+	}
+	if uts.Version == "" {
+		uts.Version = "(unknown)"
 	}
 	if uts.Machine == "" {
 		uts.Machine = string(w.cfg.Info.Machine)
