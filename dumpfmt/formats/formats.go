@@ -16,6 +16,7 @@ import (
 	"kdx/dumpfmt/s390"
 	"kdx/dumpfmt/sadump"
 	"kdx/dumpfmt/vmware"
+	"kdx/dumpfmt/xencore"
 )
 
 // format is one row of the table.
@@ -31,6 +32,7 @@ type format struct {
 
 // table of formats, in the order in which they are tried. The wrapper (flattened) is undone before.
 var table = []format{
+	{name: "xen", probe: xencore.Probe, open: openPlain(xencore.Open)}, // before elf, of which it is a kind
 	{name: "elf", probe: elfcore.Probe, open: openELF},
 	{name: "kdump", probe: kdump.Probe, open: openKdump},
 	{name: "lkcd", probe: lkcd.Probe, open: openLKCD},

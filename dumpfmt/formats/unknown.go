@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kdx/dumpfmt/vmware"
+	"kdx/dumpfmt/xencore"
 )
 
 // other files that people give by mistake, or dumps that kdx does not read. The hint ends an error's sentence.
@@ -17,8 +18,6 @@ var others = []struct{ magic, hint string }{
 	{"PK\x03\x04", "it is a zip archive; unpack it first"},
 	{"PAGEDU64", "it is a Windows dump"},
 	{"MDMP", "it is a Windows dump"},
-	{"\xed\x23\x8f\x61\x73\x01\x19\xa8", "it is an LKCD dump, which kdx does not read"},
-	{"\xa8\x19\x01\x73\x61\x8f\x23\xed", "it is an LKCD dump, which kdx does not read"},
 	{"EMiL", "it is a LiME memory image, which kdx does not read"},
 	{"AVML", "it is an AVML memory image, which kdx does not read"},
 }
@@ -38,6 +37,9 @@ func notDump(name string, head []byte) error {
 		if bytes.HasPrefix(head, []byte(o.magic)) {
 			return fmt.Errorf("%s: %w: %s", name, ErrNotDump, o.hint)
 		}
+	}
+	if what, ok := xencore.IsStream(head); ok {
+		return fmt.Errorf("%s: %w: it is %s; make a dump with xl dump-core instead", name, ErrNotDump, what)
 	}
 	if vmware.IsMemory(name) {
 		return fmt.Errorf("%s: %w: it looks like the memory of a virtual machine; open the .vmss or .vmsn that belongs to it", name, ErrNotDump)
