@@ -13,6 +13,7 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/analyze/proof"
 	"kdx/analyze/scrub"
+	"kdx/analyze/sysinfo"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/convert"
 	"kdx/internal/codec"
@@ -127,7 +128,7 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.valid(); err != nil {
 		return err
 	}
-	r.info = r.outputInfo()
+	r.info = r.outputInfo(ctx)
 	for _, s := range []struct {
 		name string
 		do   func(context.Context) error
@@ -142,8 +143,14 @@ func (r *run) run(ctx context.Context) error {
 }
 
 // outputInfo is the input's, with what had to be found in memory.
-func (r *run) outputInfo() *dumpfmt.Info {
+func (r *run) outputInfo(ctx context.Context) *dumpfmt.Info {
 	info := *r.Image.Info()
+	if info.UTS.Version == "" && r.Kernel != nil {
+		// ELF has no uname in its headers; those of other formats do, and drgn wants it there.
+		if uts, err := sysinfo.ReadUTS(r.Kernel.View(ctx)); err == nil {
+			info.UTS = dumpfmt.UTS(uts)
+		}
+	}
 	if info.VMCoreInfo == nil && r.Kernel != nil && r.Kernel.VMCoreInfo() != nil {
 		info.VMCoreInfo = r.Kernel.VMCoreInfo()
 		info.Notes = append(append([]dumpfmt.Note{}, info.Notes...), dumpfmt.Note{Name: "VMCOREINFO", Desc: []byte(info.VMCoreInfo.Text())})
