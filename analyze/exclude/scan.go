@@ -82,6 +82,13 @@ func (s *scan) count(c Class, n uint64) {
 
 // ram decides pages of one range of RAM.
 func (s *scan) ram(from, to uint64) {
+	if s.w == nil && !s.f.states {
+		s.count(Unknown, to-from)
+		if s.keep != nil {
+			s.keep.AddRange(from, to)
+		}
+		return
+	}
 	for pfn := from; pfn < to; pfn++ {
 		s.lost = false
 		c := s.page(pfn, to)
