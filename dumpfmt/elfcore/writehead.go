@@ -121,7 +121,7 @@ func (h *headers) add(s segment) error {
 	off := s.offset
 	switch {
 	case s.filesz == 0:
-		off = 0
+		off = h.notes // nothing lies there of it; but at 0 gdb finds this file again, and its threads
 	case s.gone:
 		off = h.beyond
 	}

@@ -67,6 +67,11 @@ func TestPageWriter(t *testing.T) {
 				}
 				states(t, im, got)
 				info := got.Info()
+				for _, s := range info.Segments {
+					if s.Offset == 0 {
+						t.Errorf("segment %+v lies where gdb finds the ELF header, and takes it for another dump", s)
+					}
+				}
 				if info.WordSize != x.word || info.Machine != im.Info().Machine || len(info.CPUs) != 2 || info.VMCoreInfo == nil || info.Incomplete || !info.Filtered {
 					t.Errorf("Info = %+v", info)
 				}
