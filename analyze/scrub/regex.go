@@ -42,13 +42,7 @@ func (b *builder) regexes(rules []int, all []Rule, done []Done) error {
 	if err := b.noCompressed(); err != nil {
 		return err
 	}
-	s := &regexSearch{builder: b, rules: rules, matches: make([]atomic.Uint64, len(rules)), bytes: make([]atomic.Uint64, len(rules))}
-	longestOf := 0
-	for _, n := range rules {
-		b.patterns = append(b.patterns, all[n].expr)
-		longestOf = max(longestOf, all[n].expr.max)
-	}
-	s.max = (uint64(longestOf) + b.v.PageSize() - 1) / b.v.PageSize()
+	s := newSearch(b, rules, all)
 	if err := s.physical(b.v.Context()); err != nil {
 		return err
 	}
@@ -63,6 +57,18 @@ func (b *builder) regexes(rules []int, all []Rule, done []Done) error {
 		done[n].Rule, done[n].Objects, done[n].Bytes = all[n].label(n+1), s.matches[i].Load(), s.bytes[i].Load()
 	}
 	return nil
+}
+
+func newSearch(b *builder, rules []int, all []Rule) *regexSearch {
+	s := &regexSearch{builder: b, rules: rules, matches: make([]atomic.Uint64, len(rules)), bytes: make([]atomic.Uint64, len(rules))}
+	most := 0
+	b.patterns = nil
+	for _, n := range rules {
+		b.patterns = append(b.patterns, all[n].expr)
+		most = max(most, all[n].expr.max)
+	}
+	s.max = (uint64(most) + b.v.PageSize() - 1) / b.v.PageSize()
+	return s
 }
 
 // physical searches memory in physical order, which is also that of the direct map and of the kernel's image.
