@@ -9,13 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math/bits"
-	"runtime"
 	"slices"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"kdx/analyze/kernel"
 	"kdx/dumpfmt"
@@ -77,13 +73,6 @@ func (f *Filter) understand(know *facts) error {
 	return nil
 }
 
-// KeepAll is a Filter that leaves out nothing, for a dump whose kernel can't be opened; why becomes its Gap.
-func KeepAll(img *dumpfmt.Image, why error) *Filter {
-	f := newFilter(img)
-	f.keepsAll(why)
-	return f
-}
-
 func (f *Filter) keepsAll(why error) {
 	f.gaps = append(f.gaps, kernel.Gap{What: "the kernel's pages are not understood, so that all stay but those of zeros", Err: why})
 }
@@ -104,11 +93,6 @@ func (f *Filter) Gaps() []kernel.Gap {
 		out = append(out, kernel.Gap{What: fmt.Sprintf("%d pages stay", f.odd), Err: errors.New("their struct pages contradict themselves")})
 	}
 	return out
-}
-
-// Understands reports whether pages of the class can be told from others on this kernel.
-func (f *Filter) Understands(c Class) bool {
-	return f.layout != nil && int(c) < NumClasses && f.layout.can[c]
 }
 
 // Select adds those pages of [from, to) to keep that stay at the level (0 to MaxLevel) and counts all of them in stats. Either may be
@@ -132,70 +116,4 @@ func (f *Filter) Select(ctx context.Context, level int, from, to uint64, keep *d
 	}
 	f.mu.Unlock()
 	return err
-}
-
-// selectBatch is how many pages one goroutine of SelectAll decides before it takes new ones: a multiple of what a chunk of a PageSet holds.
-const selectBatch = 1 << 18
-
-// SelectAll is Select of the whole dump on some goroutines; 0 means all cores.
-func (f *Filter) SelectAll(ctx context.Context, level, workers int) (*dumpfmt.PageSet, Stats, error) {
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	var (
-		mu    sync.Mutex
-		keep  dumpfmt.PageSet
-		stats Stats
-	)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for from := range f.batches() {
-		g.Go(func() error {
-			var part dumpfmt.PageSet
-			var counts Stats
-			if err := f.Select(ctx, level, from, min(from+selectBatch, f.info.MaxPFN), &part, &counts); err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			keep.Take(&part)
-			stats.Add(&counts)
-			return nil
-		})
-	}
-	err := g.Wait()
-	ram := stats.RAM()
-	stats.Pages[Hole] = f.info.MaxPFN - min(ram, f.info.MaxPFN)
-	stats.Left[Hole] = stats.Pages[Hole]
-	return &keep, stats, err
-}
-
-// batches yields the starts of the batches that have RAM in them.
-func (f *Filter) batches() iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
-		next := uint64(0)
-		for _, r := range f.info.Ranges {
-			last := (uint64(r.End) - 1) >> f.shift / selectBatch
-			for b := max(next, uint64(r.Start)>>f.shift/selectBatch); b <= last; b++ {
-				if !yield(b * selectBatch) {
-					return
-				}
-				next = b + 1
-			}
-		}
-	}
-}
-
-// ClassOf is the class of one page.
-func (f *Filter) ClassOf(ctx context.Context, pfn uint64) (Class, error) {
-	s := f.newScan(MaxLevel, nil)
-	if err := s.pages(ctx, pfn, pfn+1); err != nil {
-		return Unknown, err
-	}
-	for c, n := range s.stats.Pages {
-		if n != 0 {
-			return Class(c), nil
-		}
-	}
-	return Unknown, nil
 }

@@ -72,7 +72,7 @@ func TestFreeLists(t *testing.T) {
 		if gaps := fmt.Sprint(f.Gaps()); tc.gap != "" && !strings.Contains(gaps, tc.gap) {
 			t.Errorf("%s: gaps %s; want %q", name, gaps, tc.gap)
 		}
-		_, stats, _ := f.SelectAll(context.Background(), 16, 1)
+		_, stats, _ := f.SelectAll(context.Background(), 16)
 		if tc.free && stats.Left[Free] != uint64(n) || !tc.free && stats.Left[Free] != 0 {
 			t.Errorf("%s: %d free pages go; there are %d", name, stats.Left[Free], n)
 		}
@@ -101,7 +101,7 @@ func TestObjects(t *testing.T) {
 	if gaps := fmt.Sprint(f.Gaps()); !strings.Contains(gaps, "slab_caches") {
 		t.Errorf("gaps %s; want where it was seen", gaps)
 	}
-	keep, _, _ := f.SelectAll(context.Background(), 31, 1)
+	keep, _, _ := f.SelectAll(context.Background(), 31)
 	if !keep.Has(pfn) || !keep.Has(5000) {
 		t.Error("a slab or user data went that can't be told apart")
 	}
@@ -154,7 +154,7 @@ func TestMemoryModels(t *testing.T) {
 		"VMEMMAP":                  sparse(t, true, false, true, 5),
 	} {
 		f := m.open(t)
-		_, stats, err := f.SelectAll(context.Background(), 31, 1)
+		_, stats, err := f.SelectAll(context.Background(), 31)
 		if err != nil || stats.Pages[Cache] != machinePages-4096 || stats.Pages[Unknown] != 2048 {
 			t.Errorf("%s: %d pages of cache, %d without struct page, %v; want %d, 2048", name, stats.Pages[Cache], stats.Pages[Unknown], err, machinePages-4096)
 		}
@@ -168,7 +168,7 @@ func TestVmemmapAlone(t *testing.T) {
 	m := newMachine(t, "6.12")
 	m.fill(0, machinePages, m.r.page(m.r.lru, spaceOf, none, 2, 0))
 	m.VMCoreInfo(m.r.note + fmt.Sprintf("SYMBOL(vmemmap)=%x\n", uint64(m.base)))
-	_, stats, _ := m.open(t).SelectAll(context.Background(), 31, 1)
+	_, stats, _ := m.open(t).SelectAll(context.Background(), 31)
 	if stats.Pages[Cache] != machinePages {
 		t.Errorf("%d pages of cache; want all", stats.Pages[Cache])
 	}
@@ -197,7 +197,7 @@ func TestNoMap(t *testing.T) {
 		if f.layout != nil || !strings.Contains(gaps, tc.want) {
 			t.Errorf("%s: gaps %s; want %q", name, gaps, tc.want)
 		}
-		if keep, _, _ := f.SelectAll(context.Background(), 31, 1); keep.Len() != machinePages {
+		if keep, _, _ := f.SelectAll(context.Background(), 31); keep.Len() != machinePages {
 			t.Errorf("%s: %d pages stay; want all", name, keep.Len())
 		}
 	}
@@ -224,7 +224,7 @@ func TestImage(t *testing.T) {
 			}
 		}
 	}
-	_, stats, _ := f.SelectAll(context.Background(), 31, 1)
+	_, stats, _ := f.SelectAll(context.Background(), 31)
 	if stats.Pages[Protected] != 35 || stats.Left[Protected] != 0 {
 		t.Errorf("%d pages are protected; want 35", stats.Pages[Protected])
 	}
@@ -283,7 +283,7 @@ func TestDumps(t *testing.T) {
 				t.Errorf("%s: pages of %s are not told: %v", release, c, f.Gaps())
 			}
 		}
-		keep, stats, err := f.SelectAll(t.Context(), 31, 0)
+		keep, stats, err := f.SelectAll(t.Context(), 31)
 		if err != nil {
 			t.Fatal(err)
 		}

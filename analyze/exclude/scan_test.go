@@ -125,7 +125,7 @@ func TestScan(t *testing.T) {
 	span(t, f, 8192+4000, 8192+4096, User)
 
 	for level, want := range map[int]uint64{0: 0, 1: 0, 2: 512, 4: 512, 8: 512 + 4096, 16: 1025, 31: 512 + 512 + 4096 + 1025} {
-		keep, stats, err := f.SelectAll(context.Background(), level, 2)
+		keep, stats, err := f.SelectAll(context.Background(), level)
 		if err != nil || machinePages-keep.Len() != want || stats.Kept() != keep.Len() || stats.RAM() != machinePages {
 			t.Errorf("level %d leaves out %d pages, %v; want %d", level, machinePages-keep.Len(), err, want)
 		}
@@ -205,7 +205,7 @@ func TestLies(t *testing.T) {
 			t.Errorf("page %d is %s; want %s", pfn, c, want)
 		}
 	}
-	keep, stats, _ := f.SelectAll(context.Background(), 31, 1)
+	keep, stats, _ := f.SelectAll(context.Background(), 31)
 	if stats.Pages[Unknown] != 2+6+100 || !keep.Has(1) || !keep.Has(1050) {
 		t.Errorf("%d pages are not understood; want %d, all kept", stats.Pages[Unknown], 2+6+100)
 	}
@@ -224,7 +224,7 @@ func TestMissingMap(t *testing.T) {
 	m.Exclude(m.at(1088)) // in the middle of the block
 	m.Exclude(m.at(4096)) // the head
 	f := m.open(t)
-	keep, stats, err := f.SelectAll(context.Background(), 31, 1)
+	keep, stats, err := f.SelectAll(context.Background(), 31)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,19 +328,19 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// A kernel that is not understood keeps all.
 func TestKeepAll(t *testing.T) {
-	m := newMachine(t, "6.12")
-	why := errors.New("nobody knows it")
-	f := KeepAll(m.View().Image(), why)
-	keep, stats, err := f.SelectAll(context.Background(), 31, 0)
+	m := kerneltest.New(t, "struct list_head { struct list_head *next, *prev; };")
+	f, err := Open(m.View())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep, stats, err := f.SelectAll(context.Background(), 31)
 	if err != nil || keep.Len() != machinePages || stats.Pages[Unknown] != machinePages {
 		t.Errorf("%d pages stay, %v; want all", keep.Len(), err)
 	}
-	if g := f.Gaps(); len(g) != 1 || !errors.Is(g[0].Err, why) {
+	if g := f.Gaps(); len(g) != 1 || !errors.Is(g[0].Err, errUnknown) {
 		t.Errorf("gaps %v; want why", g)
-	}
-	if f.Understands(Free) {
-		t.Error("a Filter that keeps all understands free pages")
 	}
 	if err := f.DropVmemmap(context.Background(), keep, nil); !errors.Is(err, ErrNoVmemmap) {
 		t.Errorf("DropVmemmap = %v", err)
@@ -353,7 +353,7 @@ func TestCancel(t *testing.T) {
 	f := m.open(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := f.SelectAll(ctx, 31, 2); !errors.Is(err, context.Canceled) {
+	if _, _, err := f.SelectAll(ctx, 31); !errors.Is(err, context.Canceled) {
 		t.Errorf("SelectAll = %v; want that it was cancelled", err)
 	}
 	if _, err := Open(m.ViewContext(ctx)); !errors.Is(err, context.Canceled) {
@@ -370,7 +370,7 @@ func TestDropVmemmap(t *testing.T) {
 	m.buddy(4096, 8)
 	m.buddy(8192+32, 5) // half of what a page describes
 	f := m.open(t)
-	keep, stats, err := f.SelectAll(context.Background(), 16, 1)
+	keep, stats, err := f.SelectAll(context.Background(), 16)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,3 +400,28 @@ func BenchmarkSelect(b *testing.B) {
 		}
 	}
 }
+
+// SelectAll is Select of the whole dump.
+func (f *Filter) SelectAll(ctx context.Context, level int) (*dumpfmt.PageSet, Stats, error) {
+	var keep dumpfmt.PageSet
+	var stats Stats
+	err := f.Select(ctx, level, 0, f.info.MaxPFN, &keep, &stats)
+	return &keep, stats, err
+}
+
+// ClassOf is the class of one page.
+func (f *Filter) ClassOf(ctx context.Context, pfn uint64) (Class, error) {
+	s := f.newScan(MaxLevel, nil)
+	if err := s.pages(ctx, pfn, pfn+1); err != nil {
+		return Unknown, err
+	}
+	for c, n := range s.stats.Pages {
+		if n != 0 {
+			return Class(c), nil
+		}
+	}
+	return Unknown, nil
+}
+
+// Understands reports whether pages of the class can be told from others on this kernel.
+func (f *Filter) Understands(c Class) bool { return f.layout != nil && f.layout.can[c] }
