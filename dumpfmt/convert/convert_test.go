@@ -341,6 +341,44 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// killed is a disk of somebody who is killed after some writes.
+type killed struct {
+	disk
+	writes int
+}
+
+func (k *killed) WriteAt(p []byte, off int64) (int, error) {
+	if k.writes--; k.writes < 0 {
+		return len(p), nil
+	}
+	return k.disk.WriteAt(p, off)
+}
+
+// TestKilled ends after each of the writes, without any word of farewell.
+func TestKilled(t *testing.T) {
+	im := image()
+	pages := kept(im)
+	src := openKdump(t, dumptest.Kdump{Version: 6, Codecs: []uint32{1}, Erase: "erase x\n"}.Build(im))
+	good := 0
+	for writes := 1; ; writes++ {
+		out := killed{writes: writes}
+		w, err := kdump.NewPageWriter(&out, kdump.Config{Info: src.Info(), Pages: pages, Codec: codec.Raw, DumpLevel: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := convert.Run(t.Context(), convert.Job{Source: src, Pages: pages, Writer: w, ZeroPages: true}); err != nil {
+			t.Fatal(err)
+		}
+		if out.writes >= 0 {
+			break // it was done before
+		}
+		good = max(good, checkIncomplete(t, im, out.b, errFull))
+	}
+	if good == 0 {
+		t.Error("no page could be read of what was written before the end")
+	}
+}
+
 // checkIncomplete opens what a failed Run left behind: it says that it is incomplete, and every page that it gives is right.
 func checkIncomplete(t *testing.T, im *dumptest.Image, b []byte, failed error) int {
 	t.Helper()

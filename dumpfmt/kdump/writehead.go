@@ -75,8 +75,9 @@ func (w *Writer) writeHeads() error {
 	return nil
 }
 
+// writeHead says that the dump is incomplete, which is true until it is closed: whoever is killed can't say it any more.
 func (w *Writer) writeHead(p *partWriter) error {
-	if err := w.writeMain(p, w.head.status); err != nil {
+	if err := w.writeMain(p, w.head.status|statusIncomplete); err != nil {
 		return err
 	}
 	if err := w.writeSub(p); err != nil {

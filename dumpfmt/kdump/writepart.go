@@ -181,10 +181,7 @@ func (p *partWriter) finish(status uint32) error {
 	if err := p.flush(); err != nil {
 		return err
 	}
-	if status != p.w.head.status {
-		return p.w.writeMain(p, status)
-	}
-	return nil
+	return p.w.writeMain(p, status)
 }
 
 // abort writes the descriptors of those pages that have reached the output.
