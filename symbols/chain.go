@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"kdx/symbols/demangle"
 )
 
 // Chain asks finders in order and takes the first answer. It implements SymbolFinder, TypeFinder and RowFinder itself.
@@ -145,9 +147,24 @@ func Absent(err error) bool {
 	return errors.Is(err, ErrNotFound) && !errors.As(err, &none)
 }
 
-// SymbolsNamed returns the symbols of that name from the first finder that knows it.
+// SymbolsNamed returns the symbols of that name from the first finder that knows it. Functions of Rust are also known by their
+// names in the source: "core::str::slice_error_fail".
 func (c *Chain) SymbolsNamed(name string) ([]Symbol, error) {
-	return ask(c, c.syms, "symbol "+name, func(f SymbolFinder) ([]Symbol, error) { return f.SymbolsNamed(name) })
+	found, err := ask(c, c.syms, "symbol "+name, func(f SymbolFinder) ([]Symbol, error) { return f.SymbolsNamed(name) })
+	if err == nil || !strings.Contains(name, "::") {
+		return found, err
+	}
+	seen := map[Symbol]bool{}
+	for s := range c.All() {
+		if strings.HasPrefix(s.Name, "_") && !seen[s] && demangle.Name(s.Name) == name {
+			seen[s] = true
+			found = append(found, s)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	return nil, err
 }
 
 // SymbolAt returns the symbol that covers addr.

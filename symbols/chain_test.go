@@ -118,3 +118,32 @@ func TestFollows(t *testing.T) {
 		t.Errorf("Broken = %v; want both finders", b)
 	}
 }
+
+// TestRustNames: functions of Rust are found by the names that they have in the source.
+func TestRustNames(t *testing.T) {
+	const own = "_RNvNtCsbZfwWpAStWS_4core3str16slice_error_fail"
+	c := NewChain(nil)
+	c.AddSymbols(listed{{Name: "panic", Addr: 1}, {Name: own, Addr: 2}})
+	found, err := c.SymbolsNamed("core::str::slice_error_fail")
+	if err != nil || len(found) != 1 || found[0].Name != own {
+		t.Errorf("SymbolsNamed = %v, %v; want %s", found, err, own)
+	}
+	if found, err := c.SymbolsNamed("core::str::slice_error"); !Absent(err) {
+		t.Errorf("SymbolsNamed of no function = %v, %v; want that it is not found", found, err)
+	}
+}
+
+// listed is a finder of a few symbols.
+type listed []Symbol
+
+func (l listed) Name() string { return "list" }
+func (l listed) SymbolsNamed(name string) ([]Symbol, error) {
+	for _, s := range l {
+		if s.Name == name {
+			return []Symbol{s}, nil
+		}
+	}
+	return nil, ErrNotFound
+}
+func (l listed) SymbolAt(uint64) (Symbol, error) { return Symbol{}, ErrNotFound }
+func (l listed) All() iter.Seq[Symbol]           { return slices.Values(l) }

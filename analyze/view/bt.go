@@ -10,6 +10,7 @@ import (
 	"kdx/analyze/unwind"
 	"kdx/analyze/vmem"
 	"kdx/symbols"
+	"kdx/symbols/demangle"
 )
 
 // TaskHeader is the line that names a task above what a command says of it.
@@ -228,7 +229,7 @@ func stackTitle(name string) string {
 }
 
 func (f *Frame) where(offset, hex bool) string {
-	name := f.Function
+	name := demangle.Name(f.Function)
 	if name == "" {
 		name = "(unknown)"
 	}

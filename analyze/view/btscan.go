@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"kdx/analyze/unwind"
+	"kdx/symbols/demangle"
 )
 
 // StackScans are stacks as they lie in memory (bt -t, -T, -r, -e).
@@ -48,7 +49,7 @@ func (f *ExceptionFrame) text(w *bufio.Writer) {
 	}
 	fmt.Fprintf(w, "\n %s EXCEPTION FRAME AT: %016x\n", mode, uint64(f.At))
 	if f.Function != "" {
-		fmt.Fprintf(w, "    [exception RIP: %s+%d]\n", f.Function, f.Offset)
+		fmt.Fprintf(w, "    [exception RIP: %s+%d]\n", demangle.Name(f.Function), f.Offset)
 	}
 	writeRegs(w, f.regs)
 }

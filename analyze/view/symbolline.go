@@ -8,6 +8,7 @@ import (
 
 	"kdx/analyze/vmem"
 	"kdx/symbols"
+	"kdx/symbols/demangle"
 )
 
 // SymbolLine is a symbol, or an address as one plus an offset.
@@ -44,6 +45,9 @@ func (l *SymbolLine) text(w io.Writer, o Options) {
 	}
 	if l.Module != "" && !l.Below {
 		fmt.Fprintf(w, " [%s]", Printable(l.Module))
+	}
+	if plain := demangle.Name(l.Name); plain != l.Name {
+		fmt.Fprintf(w, " (%s)", Printable(plain))
 	}
 	places := append(l.Inlined[:len(l.Inlined):len(l.Inlined)], Place{Function: l.Name, File: l.File, Line: l.Line})
 	for i := range places {

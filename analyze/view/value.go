@@ -9,6 +9,7 @@ import (
 	"kdx/analyze/kernel"
 	"kdx/analyze/vmem"
 	"kdx/symbols"
+	"kdx/symbols/demangle"
 )
 
 // Style says how values are written as text.
@@ -342,7 +343,7 @@ func (p *printer) symbol(addr uint64) string {
 		return ""
 	}
 	if addr == s.Addr {
-		return " <" + s.Name + ">"
+		return " <" + demangle.Name(s.Name) + ">"
 	}
-	return fmt.Sprintf(" <%s+%d>", s.Name, addr-s.Addr)
+	return fmt.Sprintf(" <%s+%d>", demangle.Name(s.Name), addr-s.Addr)
 }

@@ -10,6 +10,7 @@ import (
 	"kdx/analyze/vmem"
 	"kdx/internal/nearest"
 	"kdx/symbols"
+	"kdx/symbols/demangle"
 )
 
 // address reads an argument that is an address: a symbol, sym+off, a per-CPU symbol with its CPU (runqueues:1), a
@@ -36,7 +37,7 @@ func (c *Call) addressOrSymbol(word string) (a vmem.Addr, whole bool, err error)
 		}
 		return vmem.Addr(u), false, err
 	}
-	if name, cpu, ok := strings.Cut(word, ":"); ok {
+	if name, cpu, ok := strings.Cut(word, ":"); ok && !strings.Contains(word, "::") {
 		a, err := c.perCPUAddress(name, cpu)
 		return a, false, err
 	}
@@ -140,10 +141,10 @@ func symbolText(v *kernel.View, addr uint64, hex bool) string {
 	}
 	off := addr - s.Addr
 	if off == 0 {
-		return s.Name
+		return demangle.Name(s.Name)
 	}
 	if hex {
-		return fmt.Sprintf("%s+%#x", s.Name, off)
+		return fmt.Sprintf("%s+%#x", demangle.Name(s.Name), off)
 	}
-	return fmt.Sprintf("%s+%d", s.Name, off)
+	return fmt.Sprintf("%s+%d", demangle.Name(s.Name), off)
 }

@@ -14,6 +14,7 @@ import (
 	"kdx/analyze/unwind"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
+	"kdx/symbols/demangle"
 )
 
 func btCommand() *Command {
@@ -236,7 +237,7 @@ func wordName(c *Call, w uint64) string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s+%d", sym.Name, w-sym.Addr)
+	return fmt.Sprintf("%s+%d", demangle.Name(sym.Name), w-sym.Addr)
 }
 
 // references reports whether a frame is of the function ref, or its words hold the address ref.
