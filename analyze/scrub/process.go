@@ -62,7 +62,7 @@ func (b *builder) process(r Rule, d *Done) error {
 		d.Notes = append(d.Notes, fmt.Sprintf("%d of its pages are in swap and not in memory: the swap device itself is no part of a dump", p.swapped))
 	}
 	if p.device > 0 {
-		d.Notes = append(d.Notes, fmt.Sprintf("%d pages that it maps are no RAM, or the kernel's own image (vdso), and stay", p.device))
+		d.Notes = append(d.Notes, fmt.Sprintf("%d pages that it maps are no RAM, or of the kernel's own image (vdso, zeros), and stay", p.device))
 	}
 	return nil
 }
@@ -117,12 +117,13 @@ type processScrub struct {
 	tasks           *task.Table
 	tracer          *backtrace.Tracer
 	image           [2]uint64 // pfns of the kernel image
+	reserved        uint64    // mask of page flags
 	zero            map[uint64]bool
 	swapped, device uint64
 }
 
-// keep finds the pages that many processes map and that hold nobody's data: the kernel image, in which vdso and vvar are, and
-// the pages of zeros.
+// keep finds the pages that many processes map and that hold nobody's data: the kernel image, in which vdso, vvar and the
+// page of zeros are, and the huge page of zeros. What was the image's at boot and was freed then is anybody's.
 func (p *processScrub) keep() error {
 	v := p.v
 	space := v.Arch().Kernel()
@@ -137,6 +138,11 @@ func (p *processScrub) keep() error {
 		}
 		p.image[i] = uint64(f.Phys) / v.PageSize()
 	}
+	bit, _, err := v.Symbols().Enumerator("PG_reserved")
+	if err != nil || bit < 0 || bit > 63 {
+		return fmt.Errorf("page flag PG_reserved: %w", err)
+	}
+	p.reserved = 1 << bit
 	p.zero = make(map[uint64]bool)
 	for _, name := range []string{"huge_zero_pfn", "zero_pfn"} {
 		n, err := v.UintAt(name, v.WordSize())
@@ -160,7 +166,9 @@ func (p *processScrub) page(u userPage) error {
 		if p.zero[u.pfn] {
 			return nil
 		}
-		if p.v.Image().State(pfn) == dumpfmt.Absent || pfn >= p.image[0] && pfn <= p.image[1] {
+		g, err := p.array.pages.Read(p.v, pfn) // complete() saw that none is missing that is in the dump
+		image := pfn >= p.image[0] && pfn <= p.image[1] && err == nil && g.Flags&p.reserved != 0
+		if image || p.v.Image().State(pfn) == dumpfmt.Absent {
 			p.device++
 			continue
 		}
@@ -170,9 +178,8 @@ func (p *processScrub) page(u userPage) error {
 		p.d.Objects++
 		p.d.Pages++
 		p.d.Bytes += p.v.PageSize()
-		g, err := p.array.pages.Read(p.v, pfn)
 		if err != nil {
-			continue // complete() saw that none is missing that is in the dump
+			continue
 		}
 		const mapcountBias = 1 // _mapcount counts from -1
 		if anon := g.Mapping&mappingAnon != 0; g.Head == 0 && (!anon || int32(g.Type)+mapcountBias > 1) {
