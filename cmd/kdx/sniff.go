@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 
+	"kdx/dumpfmt/formats"
 	"kdx/internal/unpack"
 )
 
@@ -26,10 +27,14 @@ const (
 
 var errNoDump = errors.New("no dump is named")
 
-// sortFiles tells dumps from a vmlinux, whatever their order.
+// sortFiles tells dumps from a vmlinux, whatever their order. FILE@ADDRESS is memory as it is.
 func sortFiles(paths []string) (named, error) {
 	var n named
 	for _, p := range paths {
+		if _, _, ok := formats.SplitAddress(p); ok {
+			n.dumps = append(n.dumps, p)
+			continue
+		}
 		kind, err := sniff(p)
 		switch {
 		case err != nil:

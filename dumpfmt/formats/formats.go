@@ -11,6 +11,7 @@ import (
 	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/flattened"
 	"kdx/dumpfmt/kdump"
+	"kdx/dumpfmt/lime"
 	"kdx/dumpfmt/lkcd"
 	"kdx/dumpfmt/qemusave"
 	"kdx/dumpfmt/s390"
@@ -36,6 +37,7 @@ var table = []format{
 	{name: "elf", probe: elfcore.Probe, open: openELF},
 	{name: "kdump", probe: kdump.Probe, open: openKdump},
 	{name: "lkcd", probe: lkcd.Probe, open: openLKCD},
+	{name: "lime", probe: lime.Probe, open: openLiME},
 	{name: "qemu", probe: qemusave.Probe, open: openSave("a migration stream", qemusave.Open)},
 	{name: "libvirt", probe: qemusave.ProbeLibvirt, open: openSave("a save image", qemusave.OpenLibvirt)},
 	{name: "s390", probe: s390.Probe, open: openPlain(s390.Open)},
@@ -60,14 +62,38 @@ type Options struct {
 	ZeroExcluded bool         // read excluded pages as zeros, counted as unsure
 	Logger       *slog.Logger // for warnings of the headers; nil is silent
 	Progress     Progress     // nil if nobody wants to know
+
+	// Raw: what is named is memory without a header, from physical address 0 on or as the map beside it says.
+	Raw bool
+	// Machine and PageSize are for formats that don't say them; "" and 0 are x86_64 and what is usual on the machine.
+	Machine  dumpfmt.Machine
+	PageSize uint64
 }
 
-// Open opens a dump: one file, or all the files of a split set in any order. The error wraps ErrNotDump, is a
+// Open opens a dump: one file, or all the files of a split set in any order. A file without a signature is memory as it is
+// if it is named as FILE@ADDRESS (several can be) or has a map beside it, see rawmem.Map. The error wraps ErrNotDump, is a
 // *dumpfmt.FormatError, or is what the system said of a file.
 func Open(ctx context.Context, paths []string, opt Options) (*dumpfmt.Image, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no dump was named")
 	}
+	src, found, err := openRaw(ctx, paths, opt)
+	if !found {
+		src, err = openNamed(ctx, paths, opt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if opt.Logger != nil {
+		for _, w := range src.Info().Warnings {
+			opt.Logger.Warn(w, "dump", paths[0])
+		}
+	}
+	return dumpfmt.NewImage(src, dumpfmt.Options{CacheBytes: opt.CacheBytes, ZeroExcluded: opt.ZeroExcluded}), nil
+}
+
+// openNamed opens files that say what they are.
+func openNamed(ctx context.Context, paths []string, opt Options) (dumpfmt.Source, error) {
 	files, err := openFiles(ctx, paths, opt)
 	if err != nil {
 		return nil, err
@@ -77,12 +103,7 @@ func Open(ctx context.Context, paths []string, opt Options) (*dumpfmt.Image, err
 		closeAll(files)
 		return nil, err
 	}
-	if opt.Logger != nil {
-		for _, w := range src.Info().Warnings {
-			opt.Logger.Warn(w, "dump", paths[0])
-		}
-	}
-	return dumpfmt.NewImage(src, dumpfmt.Options{CacheBytes: opt.CacheBytes, ZeroExcluded: opt.ZeroExcluded}), nil
+	return src, nil
 }
 
 func openFiles(ctx context.Context, paths []string, opt Options) ([]*dumpfmt.File, error) {
@@ -133,6 +154,11 @@ func open(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Sour
 		row, err := probe(f)
 		if errors.Is(err, ErrNotDump) && found != nil && found.beside != nil && found.beside(f) {
 			continue
+		}
+		if errors.Is(err, ErrNotDump) && len(files) == 1 {
+			if src, found, err := openBeside(f, opt); found {
+				return src, err
+			}
 		}
 		if err != nil {
 			return nil, err
@@ -195,6 +221,21 @@ func openLKCD(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.
 		progress = func(done, total int64) { opt.Progress("indexing the LKCD dump "+files[0].Name, done, total) }
 	}
 	src, err := lkcd.Open(ctx, files[0], progress)
+	if err != nil {
+		return nil, err
+	}
+	return src, nil
+}
+
+func openLiME(ctx context.Context, files []*dumpfmt.File, opt Options) (dumpfmt.Source, error) {
+	if len(files) > 1 {
+		return nil, fmt.Errorf("%s is an image of LiME or AVML, which is always one file, but %d files were named", files[0].Name, len(files))
+	}
+	cfg := lime.Config{Machine: opt.Machine, PageSize: opt.PageSize}
+	if opt.Progress != nil {
+		cfg.Progress = func(done, total int64) { opt.Progress("indexing the memory image "+files[0].Name, done, total) }
+	}
+	src, err := lime.Open(ctx, files[0], cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,6 @@ var others = []struct{ magic, hint string }{
 	{"PK\x03\x04", "it is a zip archive; unpack it first"},
 	{"PAGEDU64", "it is a Windows dump"},
 	{"MDMP", "it is a Windows dump"},
-	{"EMiL", "it is a LiME memory image, which kdx does not read"},
-	{"AVML", "it is an AVML memory image, which kdx does not read"},
 }
 
 func notDump(name string, head []byte) error {
@@ -42,7 +40,7 @@ func notDump(name string, head []byte) error {
 		return fmt.Errorf("%s: %w: it is %s; make a dump with xl dump-core instead", name, ErrNotDump, what)
 	}
 	if vmware.IsMemory(name) {
-		return fmt.Errorf("%s: %w: it looks like the memory of a virtual machine; open the .vmss or .vmsn that belongs to it", name, ErrNotDump)
+		return fmt.Errorf("%s: %w: it looks like the memory of a virtual machine; open the .vmss or .vmsn that belongs to it, or if there is none, %s@0", name, ErrNotDump, name)
 	}
-	return fmt.Errorf("%s: %w: it begins with % x", name, ErrNotDump, head[:min(len(head), 16)])
+	return fmt.Errorf("%s: %w: it begins with % x (if it is memory as it was, say where: %s@ADDRESS)", name, ErrNotDump, head[:min(len(head), 16)], name)
 }

@@ -21,7 +21,12 @@ type Run struct {
 	Offset      int64  // bytes; ignored for Zero
 	File        int    // index of the file
 	Zero        bool   // the dump says that this memory is zero; it is in no file
+	// Missing is Excluded or Unreadable if the dump says that of this memory; it is in no file. Otherwise it is 0.
+	Missing dumpfmt.PageState
 }
+
+// filed reports whether the memory is, or should be, in a file.
+func (r Run) filed() bool { return !r.Zero && r.Missing == 0 }
 
 func (r Run) end() uint64 { return r.Start + r.Size }
 
@@ -66,7 +71,7 @@ func (m *Memory) disjoint(runs []Run) []Run {
 				continue
 			}
 			r.Start, r.Size = r.Start+cut, r.Size-cut
-			if !r.Zero {
+			if r.filed() {
 				r.Offset += int64(cut)
 			}
 		}
@@ -80,10 +85,10 @@ func (m *Memory) disjoint(runs []Run) []Run {
 }
 
 func (r Run) continues(next Run) bool {
-	if r.end() != next.Start || r.File != next.File || r.Zero != next.Zero {
+	if r.end() != next.Start || r.File != next.File || r.Zero != next.Zero || r.Missing != next.Missing {
 		return false
 	}
-	return r.Zero || r.Offset+int64(r.Size) == next.Offset
+	return !r.filed() || r.Offset+int64(r.Size) == next.Offset
 }
 
 func (m *Memory) describe() {
@@ -95,7 +100,8 @@ func (m *Memory) describe() {
 			info.Ranges = append(info.Ranges, dumpfmt.PhysRange{Start: dumpfmt.Phys(r.Start), End: dumpfmt.Phys(r.end())})
 		}
 		info.MaxPFN = r.end() >> m.shift
-		if !r.Zero && m.inFile(r) < r.Size {
+		info.Filtered = info.Filtered || r.Missing == dumpfmt.Excluded
+		if r.filed() && m.inFile(r) < r.Size {
 			info.Truncated, info.Incomplete = true, true
 		}
 	}
@@ -145,13 +151,18 @@ func (m *Memory) State(pfn uint64) dumpfmt.PageState {
 		return dumpfmt.Absent
 	case r.Zero:
 		return dumpfmt.Zero
+	case r.Missing != 0:
+		return r.Missing
 	case pfn<<m.shift-r.Start >= m.inFile(r):
 		return dumpfmt.Unreadable
 	}
 	return dumpfmt.Present
 }
 
-var errBehindEnd = errors.New("the file ends before it (truncated dump)")
+var (
+	errBehindEnd = errors.New("the file ends before it (truncated dump)")
+	errNever     = errors.New("the dump says that it could not be read when it was made")
+)
 
 // ReadPage reads one page.
 func (m *Memory) ReadPage(dst []byte, pfn uint64) error {
@@ -161,10 +172,13 @@ func (m *Memory) ReadPage(dst []byte, pfn uint64) error {
 	case dumpfmt.Zero:
 		clear(dst)
 		return nil
-	case dumpfmt.Absent:
+	case dumpfmt.Absent, dumpfmt.Excluded:
 		return pe
 	case dumpfmt.Unreadable:
 		pe.Err = errBehindEnd
+		if r, _ := m.find(pfn); !r.filed() {
+			pe.Err = errNever
+		}
 		return pe
 	}
 	r, _ := m.find(pfn)
@@ -225,7 +239,7 @@ func (m *Memory) next(pfn uint64) (uint64, bool) {
 // readRun reads pages of one run that are in its file, as many as fit; none if they can't be read together.
 func (m *Memory) readRun(r Run, buf []byte, pfn, to uint64, each dumpfmt.PageFunc) (uint64, error) {
 	at := pfn<<m.shift - r.Start
-	if r.Zero || at >= m.inFile(r) {
+	if !r.filed() || at >= m.inFile(r) {
 		return 0, nil
 	}
 	n := min(uint64(len(buf))>>m.shift, (m.inFile(r)-at)>>m.shift, to-pfn)
@@ -246,6 +260,10 @@ func (m *Memory) Count(context.Context) (dumpfmt.Counts, error) {
 	for _, r := range m.runs {
 		if r.Zero {
 			c.Add(dumpfmt.Zero, r.Size>>m.shift)
+			continue
+		}
+		if r.Missing != 0 {
+			c.Add(r.Missing, r.Size>>m.shift)
 			continue
 		}
 		have := m.inFile(r)
