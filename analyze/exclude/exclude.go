@@ -22,10 +22,11 @@ type Filter struct {
 	img    *dumpfmt.Image
 	info   *dumpfmt.Info
 	shift  uint
-	layout *layout // nil if pages are not understood
-	maps   *memMap // nil with layout
-	guard  dumpfmt.PageSet
-	states bool // the dump's ranges of RAM have pages that it does not hold
+	layout *layout         // nil if pages are not understood
+	maps   *memMap         // nil with layout
+	guard  dumpfmt.PageSet // pages that stay whatever their flags say
+	listed dumpfmt.PageSet // pages in the CPUs' own lists of free pages
+	states bool            // the dump's ranges of RAM have pages that it does not hold
 
 	gaps []kernel.Gap // found by Open
 
@@ -70,6 +71,7 @@ func (f *Filter) understand(know *facts) error {
 	f.heedFreeLists(know)
 	f.protect(know)
 	f.heedObjects(know)
+	f.heedCPULists(know)
 	return nil
 }
 

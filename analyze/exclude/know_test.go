@@ -79,6 +79,76 @@ func TestFreeLists(t *testing.T) {
 	}
 }
 
+const cpuListTypes = pageTypesNoZone + `
+enum migratetype { MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_PCPTYPES };
+struct per_cpu_pages { int count; struct list_head lists[14]; };
+struct zone { struct per_cpu_pages *per_cpu_pageset; struct free_area free_area[11]; };
+struct pglist_data { struct zone node_zones[1]; int nr_zones; };
+`
+
+// Free pages in the CPUs' lists look like the kernel's. They are believed if there are as many as the CPU counts.
+func TestCPULists(t *testing.T) {
+	const first = 4096
+	for name, tc := range map[string]struct {
+		count uint64
+		spoil func(m *machine, pcp vmem.Addr)
+		free  uint64
+	}{
+		"whole":             {3 + 4 + 512, nil, 3 + 4 + 512},
+		"one too many":      {3 + 4 + 511, nil, 0},
+		"one too few":       {3 + 4 + 513, nil, 0},
+		"one page is held":  {3 + 4 + 512, func(m *machine, _ vmem.Addr) { m.set(first+1024+100, m.r.page(0, 0, none, 1, 0)) }, 3 + 4 + 511},
+		"a list that loops": {3 + 4 + 512, func(m *machine, _ vmem.Addr) { m.Word(m.at(first+8)+8, uint64(m.at(first+8))+8) }, 0},
+		"no such page":      {3 + 4 + 512, func(m *machine, pcp vmem.Addr) { m.Word(pcp+8, uint64(pcp)) }, 0},
+		"list not there":    {3 + 4 + 512, func(m *machine, pcp vmem.Addr) { m.Word(pcp+8, 0xffff999900000000) }, 0},
+	} {
+		m := &machine{Machine: kerneltest.New(t, cpuListTypes), r: releases["6.12"]}
+		m.base = m.AllocPage()
+		m.Alloc(machinePages*64 - 4096)
+		p := m.AllocPage()
+		m.Var("mem_map", p, "")
+		m.Word(p, uint64(m.base))
+		m.fill(0, machinePages, m.r.page(0, 0, none, 1, 0))
+		node, pcp := m.AllocPage(), m.AllocPage()
+		m.Var("contig_page_data", node, "")
+		m.Set(node, "pglist_data", "nr_zones", 1)
+		m.Word(node, uint64(pcp))
+		m.Put(pcp, 4, tc.count)
+		for i := range uint64(14) {
+			m.ring(pcp + 8 + vmem.Addr(i*16))
+		}
+		m.ring(pcp+8, m.at(first)+8, m.at(first+8)+8, m.at(first+2)+8) // pages of the first type
+		m.ring(pcp+8+7*16, m.at(first+16)+8)                           // a block of order 2
+		m.ring(pcp+8+13*16, m.at(first+1024)+8)                        // a huge block
+		idle := m.r.page(0, 0, none, 0, 0)
+		for _, b := range [][2]uint64{{0, 1}, {8, 1}, {2, 1}, {16, 4}, {1024, 512}} {
+			for i := range b[1] {
+				at := m.at(first + b[0] + i)
+				m.Write(at, idle[:8])
+				m.Write(at+24, idle[24:])
+			}
+		}
+		m.set(first+5, idle) // in no list
+		if tc.spoil != nil {
+			tc.spoil(m, pcp)
+		}
+		f := m.open(t)
+		_, stats, _ := f.SelectAll(context.Background(), 16)
+		if !f.Understands(Free) || stats.Left[Free] != tc.free {
+			t.Errorf("%s: %d free pages; want %d; gaps %v", name, stats.Left[Free], tc.free, f.Gaps())
+		}
+	}
+}
+
+// ring links list_heads to a list.
+func (m *machine) ring(heads ...vmem.Addr) {
+	for i, h := range heads {
+		next := heads[(i+1)%len(heads)]
+		m.Word(h, uint64(next))
+		m.Word(next+8, uint64(h))
+	}
+}
+
 // The kernel's own objects must not look like a user's pages: else those are not understood, and stay.
 func TestObjects(t *testing.T) {
 	m := newMachine(t, "5.10")

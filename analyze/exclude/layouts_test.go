@@ -291,7 +291,7 @@ func TestUnderstanding(t *testing.T) {
 	}
 }
 
-const pageTypes612 = `
+const pageTypesNoZone = `
 struct list_head { struct list_head *next, *prev; };
 enum pageflags { PG_locked, PG_writeback, PG_referenced, PG_uptodate, PG_dirty, PG_lru, PG_head, PG_waiters, PG_active, PG_workingset, PG_owner_priv_1, PG_owner_2, PG_arch_1,
 	PG_reserved, PG_private, PG_private_2, PG_reclaim, PG_swapbacked, PG_unevictable, PG_mlocked, PG_hwpoison, __NR_PAGEFLAGS, PG_swapcache = 10 };
@@ -299,6 +299,9 @@ enum pagetype { PGTY_buddy = 240, PGTY_offline, PGTY_table, PGTY_guard, PGTY_hug
 struct page { unsigned long flags; union { struct { struct list_head lru; void *mapping; unsigned long index; unsigned long private; };
 	struct { unsigned long compound_head; }; }; union { unsigned int page_type; int _mapcount; }; int _refcount; unsigned long memcg_data; };
 struct free_area { struct list_head free_list[5]; unsigned long nr_free; };
+`
+
+const pageTypes612 = pageTypesNoZone + `
 struct zone { unsigned long pad; struct free_area free_area[11]; };
 struct pglist_data { struct zone node_zones[1]; int nr_zones; };
 `

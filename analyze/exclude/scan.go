@@ -160,6 +160,9 @@ func (s *scan) page(pfn, to uint64) Class {
 		return s.blockKind
 	}
 	d := s.l.decide(p, s.w.behind(pfn))
+	if d.class == Kernel && s.l.u32(p, s.l.refcount) == 0 && s.f.listed.Has(pfn) && s.l.inFree(p) && s.l.word(p, s.l.mapping) == 0 {
+		return Free
+	}
 	if d.class == Free || d.class == Unaccepted {
 		return s.enter(pfn, d)
 	}

@@ -14,6 +14,7 @@ const (
 	maxWitnessNodes = 8 // of NUMA
 	witnessesOfList = 2 // looked at from each end of a list of free pages
 	maxRing         = 512
+	maxZones        = 8
 )
 
 // freeLists is where the buddy allocator keeps its lists.
@@ -52,12 +53,12 @@ func (f *Filter) heedFreeLists(know *facts) {
 		return
 	}
 	w := witnesses{f: f, know: know, types: make(map[uint32]int)}
-	for _, node := range nodes(know.v) {
+	for _, node := range nodes(know.v, maxWitnessNodes) {
 		n, err := uintAt(know.v, node+z.nrZones, 4)
 		if err != nil {
 			continue
 		}
-		for i := range min(n, 8) {
+		for i := range min(n, maxZones) {
 			zone := node + z.nodeZones + i*z.zone
 			for order := range l.orders {
 				for t := range z.types {
@@ -133,8 +134,8 @@ func (w *witnesses) judge() {
 	}
 }
 
-// nodes are the addresses of NUMA nodes' pglist_data, a few at most.
-func nodes(v *kernel.View) []uint64 {
+// nodes are the addresses of NUMA nodes' pglist_data, up to a limit and to the first number without a node.
+func nodes(v *kernel.View, limit uint64) []uint64 {
 	table, ok := v.VMCoreInfo().Symbol("node_data")
 	if !ok {
 		if a, ok := symbolOf(v, "contig_page_data"); ok { // without CONFIG_NUMA
@@ -145,7 +146,7 @@ func nodes(v *kernel.View) []uint64 {
 		}
 	}
 	var out []uint64
-	for i := range uint64(maxWitnessNodes) {
+	for i := range limit {
 		a, err := v.Word(vmem.Addr(table + i*v.WordSize()))
 		if err != nil || !v.Arch().IsKernel(a) {
 			break
@@ -193,7 +194,7 @@ func (f *Filter) heedObjects(know *facts) {
 			}
 		}
 	}
-	for _, n := range nodes(v) {
+	for _, n := range nodes(v, maxWitnessNodes) {
 		heed("a node's pglist_data", n)
 	}
 	rings := map[string]uint64{}
