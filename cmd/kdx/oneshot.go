@@ -164,7 +164,7 @@ func splitFiles(args []string) (files, words []string) {
 		if a == "--" {
 			return files, append(words, args[i:]...)
 		}
-		fi, err := os.Stat(a)
+		fi, err := statFile(a)
 		if ended || err != nil || fi.IsDir() || strings.HasPrefix(a, "-") {
 			ended = ended || dumps > 0
 			words = append(words, a)

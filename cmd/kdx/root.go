@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -78,7 +77,7 @@ func withOpen(root *cobra.Command, args []string) []string {
 	if c, _, err := root.Find(args[:1]); err == nil && c != root {
 		return args
 	}
-	if fi, err := os.Stat(args[0]); err == nil && !fi.IsDir() {
+	if fi, err := statFile(args[0]); err == nil && !fi.IsDir() {
 		return append([]string{"open"}, args...)
 	}
 	return args

@@ -31,10 +31,6 @@ var errNoDump = errors.New("no dump is named")
 func sortFiles(paths []string) (named, error) {
 	var n named
 	for _, p := range paths {
-		if _, _, ok := formats.SplitAddress(p); ok {
-			n.dumps = append(n.dumps, p)
-			continue
-		}
 		kind, err := sniff(p)
 		switch {
 		case err != nil:
@@ -58,12 +54,15 @@ func sortFiles(paths []string) (named, error) {
 
 // sniff tells a kernel's ELF file from a dump. Anything else is taken for a dump, as opening it says best what it is.
 func sniff(path string) (fileKind, error) {
-	fi, err := os.Stat(path)
+	fi, err := statFile(path)
 	if err != nil {
 		return 0, err
 	}
 	if fi.IsDir() {
 		return 0, &os.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
+	}
+	if _, _, ok := formats.SplitAddress(path); ok {
+		return dumpFile, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -117,4 +116,10 @@ func kindOf(path string, head []byte) (fileKind, error) {
 		return vmlinuxFile, nil
 	}
 	return dumpFile, nil
+}
+
+// statFile is os.Stat of a file that can be named FILE@ADDRESS.
+func statFile(path string) (os.FileInfo, error) {
+	file, _, _ := formats.SplitAddress(path)
+	return os.Stat(file)
 }
