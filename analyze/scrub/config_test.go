@@ -96,6 +96,7 @@ func TestParseRedact(t *testing.T) {
 		{"process:12", "process:12", Rule{Kind: Process, PID: 12}},
 		{"process:my:name", "process (rule 3)", Rule{Kind: Process, Name: "my:name"}},
 		{"compressed-swap", "compressed-swap", Rule{Kind: CompressedSwap}},
+		{"freed", "freed", Rule{Kind: Freed}},
 	} {
 		got, err := ParseRedact(tt.text)
 		if err != nil || !cmp.Equal(got, tt.want, cmp.AllowUnexported(Rule{}, pattern{})) || got.label(3) != tt.label {
@@ -119,6 +120,7 @@ func TestParseRedactErrors(t *testing.T) {
 		{"regex:^x", "memory has no beginning"},
 		{"regex:x*", "matches nothing at all"},
 		{"compressed-swap:x", "it takes no argument"},
+		{"freed:", "nothing follows the colon"},
 	} {
 		if _, err := ParseRedact(tt.text); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("ParseRedact(%q) = %v; want %q", tt.text, err, tt.want)

@@ -18,19 +18,19 @@ type marks struct {
 	count   int
 	whole   dumpfmt.PageSet
 	touched dumpfmt.PageSet
+	full    bool // there were more parts than are remembered
 }
 
-// part is a stretch of a page.
+// part is a stretch of a page, which has at most 64 KiB.
 type part struct {
-	from, to uint32
-	fill     byte
+	from, last uint16
+	fill       byte
 }
 
-// Bounds of what is remembered byte by byte. Beyond, a page goes as a whole.
-const (
-	maxPartsOfPage = 128
-	maxParts       = 4 << 20
-)
+// maxParts bounds what is remembered byte by byte, of all pages. What more expressions match goes by whole pages.
+const maxParts = 8 << 20
+
+var errFull = fmt.Errorf("more than %d separate stretches of memory would have to go: name less at once", maxParts)
 
 func newMarks(pageSize uint64) *marks {
 	return &marks{pageSize: pageSize, parts: make(map[uint64][]part)}
@@ -43,7 +43,7 @@ func (m *marks) add(pfn, from, to uint64, fill byte) {
 	m.locked(pfn, from, to, fill)
 }
 
-// addNew is add for bytes that are erased, and reports whether one of them was not so before.
+// addNew is add for what an expression matches. It reports whether one of the bytes was not erased before.
 func (m *marks) addNew(pfn, from, to uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -51,37 +51,40 @@ func (m *marks) addNew(pfn, from, to uint64) bool {
 		return false
 	}
 	for _, p := range m.parts[pfn] {
-		if p.fill == Fill && uint64(p.from) <= from && to <= uint64(p.to) {
+		if p.fill == Fill && uint64(p.from) <= from && to <= uint64(p.last)+1 {
 			return false
 		}
+	}
+	if m.count == maxParts {
+		m.touched.Add(pfn)
+		m.all(pfn)
+		return true
 	}
 	m.locked(pfn, from, to, Fill)
 	return true
 }
 
 func (m *marks) locked(pfn, from, to uint64, fill byte) {
-	if from >= to {
+	if from >= to || m.whole.Has(pfn) {
 		return
 	}
 	m.touched.Add(pfn)
-	if m.whole.Has(pfn) {
-		return
-	}
 	if from == 0 && to == m.pageSize && fill == Fill {
 		m.all(pfn)
 		return
 	}
 	p := m.parts[pfn]
-	if len(p) == maxPartsOfPage {
+	const crowd = 64
+	if len(p) >= crowd && len(p) == cap(p) {
 		old := len(p)
 		p = merge(p)
 		m.count -= old - len(p)
 	}
-	if m.count == maxParts || len(p) == maxPartsOfPage {
-		m.all(pfn)
+	if m.count == maxParts {
+		m.full = true
 		return
 	}
-	m.parts[pfn] = append(p, part{uint32(from), uint32(to), fill})
+	m.parts[pfn] = append(p, part{uint16(from), uint16(to - 1), fill})
 	m.count++
 }
 
@@ -132,11 +135,15 @@ func (m *marks) virt(s vmem.Space, va, size uint64, fill byte) error {
 	return nil
 }
 
-// freeze ends the marking.
-func (m *marks) freeze() {
+// freeze ends the marking. The error is that there was too much.
+func (m *marks) freeze() error {
+	if m.full {
+		return errFull
+	}
 	for pfn, p := range m.parts {
 		m.parts[pfn] = merge(p)
 	}
+	return nil
 }
 
 // merge sorts parts and joins those that touch. Where they overlap, the bytes that erase go before those that nullify.
@@ -149,8 +156,8 @@ func merge(p []part) []part {
 	})
 	out := p[:0]
 	for _, x := range p {
-		if n := len(out); n > 0 && out[n-1].fill == x.fill && x.from <= out[n-1].to {
-			out[n-1].to = max(out[n-1].to, x.to)
+		if n := len(out); n > 0 && out[n-1].fill == x.fill && int(x.from) <= int(out[n-1].last)+1 {
+			out[n-1].last = max(out[n-1].last, x.last)
 			continue
 		}
 		out = append(out, x)
@@ -169,7 +176,7 @@ func (m *marks) apply(pfn uint64, page []byte) bool {
 	}
 	for _, zeros := range [...]bool{true, false} { // what is erased covers what is nullified
 		for _, p := range m.parts[pfn] {
-			if to := min(int(p.to), len(page)); (p.fill == 0) == zeros && int(p.from) < to {
+			if to := min(int(p.last)+1, len(page)); (p.fill == 0) == zeros && int(p.from) < to {
 				fill(page[p.from:to], p.fill)
 			}
 		}

@@ -100,6 +100,51 @@ func (l *pageLayout) word(p []byte, off uint64) uint64 {
 	return l.v.ByteOrder().Uint64(p[off:])
 }
 
+func (l *pageLayout) pageType(p []byte) uint32 { return l.v.ByteOrder().Uint32(p[l.typ:]) }
+
+func (l *pageLayout) isSlab(p []byte) bool {
+	return l.slab != 0 && l.word(p, l.flags)&l.slab != 0 || l.slabType(l.pageType(p))
+}
+
+// scan calls each with all struct pages, by rising pfn, and unknown for those that are missing and whose pages are not.
+func (l *pageLayout) scan(pages *mm.Pages, each func(pfn uint64, p []byte) error, unknown func(pfn uint64, err error)) error {
+	v := l.v
+	size, pageSize := pages.Size(), v.PageSize()
+	const batch = 1024
+	buf := make([]byte, batch*size)
+	for _, r := range v.Image().Info().Ranges {
+		first, end := uint64(r.Start)/pageSize, (uint64(r.End)+pageSize-1)/pageSize
+		for pfn := first; pfn < end; {
+			n, err := v.ReadMemory(buf[:min(batch, end-pfn)*size], uint64(pages.Of(pfn)))
+			if err != nil && v.Context().Err() != nil {
+				return err
+			}
+			whole := uint64(n) / size
+			for i := range whole {
+				if err := each(pfn+i, buf[i*size:(i+1)*size]); err != nil {
+					return err
+				}
+			}
+			pfn += whole
+			if err == nil {
+				continue
+			}
+			// Holes of the machine's memory have no struct pages: on to the next page of them.
+			skip := max(1, (pageSize-uint64(pages.Of(pfn))%pageSize)/size)
+			var fault *vmem.FaultError
+			if !errors.As(err, &fault) || fault.Err != nil {
+				for i := range min(skip, end-pfn) {
+					if v.Image().State(pfn+i) == dumpfmt.Present {
+						unknown(pfn+i, err)
+					}
+				}
+			}
+			pfn += skip
+		}
+	}
+	return nil
+}
+
 // readArray reads all struct pages; once.
 func (b *builder) readArray() (*pageArray, error) {
 	if b.array != nil {
@@ -115,63 +160,36 @@ func (b *builder) readArray() (*pageArray, error) {
 		return nil, err
 	}
 	a := &pageArray{pages: pages, swap: make(map[uint64]uint64), files: make(map[vmem.Addr]bool)}
-	size, pageSize := pages.Size(), v.PageSize()
-	const batch = 1024
-	buf := make([]byte, batch*size)
 	var swapHead, swapEntry uint64 // the last head page in the swap cache: its tails follow
 	inSwap := false
-	for _, r := range v.Image().Info().Ranges {
-		first, end := uint64(r.Start)/pageSize, (uint64(r.End)+pageSize-1)/pageSize
-		for pfn := first; pfn < end; {
-			n, err := v.ReadMemory(buf[:min(batch, end-pfn)*size], uint64(pages.Of(pfn)))
-			if err != nil && v.Context().Err() != nil {
-				return nil, err
+	err = l.scan(pages, func(pfn uint64, p []byte) error {
+		if l.word(p, l.compound)&1 != 0 { // a tail, of the head before it
+			if inSwap {
+				a.swap[swapEntry+pfn-swapHead] = pfn
 			}
-			whole := uint64(n) / size
-			for i := range whole {
-				p := buf[i*size : (i+1)*size]
-				if l.word(p, l.compound)&1 != 0 { // a tail, of the head before it
-					if inSwap {
-						a.swap[swapEntry+pfn+i-swapHead] = pfn + i
-					}
-					continue
-				}
-				inSwap = false
-				flags, mapping := l.word(p, l.flags), l.word(p, l.mapping)
-				typ := l.v.ByteOrder().Uint32(p[l.typ:])
-				switch {
-				case flags == ^uint64(0): // never set up
-				case l.slab != 0 && flags&l.slab != 0 || l.slabType(typ):
-				case l.zsType(typ):
-					a.compressed.Add(pfn + i)
-				case mapping&mappingBits == mappingMovable:
-					a.compressed.Add(pfn + i)
-				case flags&l.swapCache != 0 && (l.swapBacked == 0 || flags&l.swapBacked != 0) && (mapping == 0 || mapping&mappingAnon != 0):
-					swapHead, swapEntry, inSwap = pfn+i, l.word(p, l.private), flags&l.head != 0
-					a.swap[swapEntry] = pfn + i
-				case mapping != 0 && mapping&mappingBits == 0 && v.Arch().IsKernel(mapping):
-					a.files[vmem.Addr(mapping)] = true
-				}
-			}
-			pfn += whole
-			if err == nil {
-				continue
-			}
-			// Holes of the machine's memory have no struct pages: on to the next page of them.
-			skip := max(1, (pageSize-uint64(pages.Of(pfn))%pageSize)/size)
-			var fault *vmem.FaultError
-			if !errors.As(err, &fault) || fault.Err != nil {
-				for i := range min(skip, end-pfn) {
-					if v.Image().State(pfn+i) == dumpfmt.Present {
-						a.unknown++
-						if a.firstErr == nil {
-							a.firstErr = err
-						}
-					}
-				}
-			}
-			pfn += skip
+			return nil
 		}
+		inSwap = false
+		flags, mapping := l.word(p, l.flags), l.word(p, l.mapping)
+		switch {
+		case flags == ^uint64(0): // never set up
+		case l.isSlab(p):
+		case l.zsType(l.pageType(p)), mapping&mappingBits == mappingMovable:
+			a.compressed.Add(pfn)
+		case flags&l.swapCache != 0 && (l.swapBacked == 0 || flags&l.swapBacked != 0) && (mapping == 0 || mapping&mappingAnon != 0):
+			swapHead, swapEntry, inSwap = pfn, l.word(p, l.private), flags&l.head != 0
+			a.swap[swapEntry] = pfn
+		case mapping != 0 && mapping&mappingBits == 0 && v.Arch().IsKernel(mapping):
+			a.files[vmem.Addr(mapping)] = true
+		}
+		return nil
+	}, func(pfn uint64, err error) {
+		if a.unknown++; a.firstErr == nil {
+			a.firstErr = err
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	b.array = a
 	return a, nil

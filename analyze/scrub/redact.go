@@ -20,9 +20,10 @@ const (
 	Process                    // what belongs to a process
 	Regex                      // bytes that match an expression, wherever they are
 	CompressedSwap             // all pages of zsmalloc: what zram and zswap keep
+	Freed                      // all free pages, and all free objects of slab caches
 )
 
-var kindNames = []string{"symbol", "member", "cache", "process", "regex", "compressed-swap"}
+var kindNames = []string{"symbol", "member", "cache", "process", "regex", "compressed-swap", "freed"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -36,7 +37,7 @@ type Rule struct {
 	expr  *pattern
 }
 
-const redactForms = "symbol:NAME[.member], member:STRUCT.MEMBER[@CACHE], cache:NAME, process:NAME or process:PID, regex:EXPRESSION or compressed-swap"
+const redactForms = "symbol:NAME[.member], member:STRUCT.MEMBER[@CACHE], cache:NAME, process:NAME or process:PID, regex:EXPRESSION, compressed-swap or freed"
 
 // ParseRedact reads a rule in the form of the option --redact.
 //
@@ -46,10 +47,11 @@ const redactForms = "symbol:NAME[.member], member:STRUCT.MEMBER[@CACHE], cache:N
 //	process:NAME, process:PID      a process's memory, and what the kernel keeps of its registers and its name
 //	regex:EXPRESSION               what matches (Go's syntax), wherever it is in memory, notes and headers
 //	compressed-swap                all pages of zsmalloc, in which zram and zswap keep pages
+//	freed                          all free pages, and all free objects of slab caches
 func ParseRedact(text string) (Rule, error) {
 	kind, rest, colon := strings.Cut(text, ":")
 	fail := func(err error) (Rule, error) { return Rule{}, fmt.Errorf("redact %s: %w", kind, err) }
-	if kind != "compressed-swap" && colon && rest == "" {
+	if colon && rest == "" {
 		return fail(errors.New("nothing follows the colon"))
 	}
 	switch kind {
@@ -82,9 +84,12 @@ func ParseRedact(text string) (Rule, error) {
 			return fail(err)
 		}
 		return Rule{Kind: Regex, expr: e}, nil
-	case "compressed-swap":
+	case "compressed-swap", "freed":
 		if colon {
 			return fail(errors.New("it takes no argument"))
+		}
+		if kind == "freed" {
+			return Rule{Kind: Freed}, nil
 		}
 		return Rule{Kind: CompressedSwap}, nil
 	}

@@ -32,7 +32,7 @@ type Done struct {
 	Rule    string // as it was given; of a regular expression or a process name only its number, as it may be the secret itself
 	Objects uint64 // variables, members, slab objects or matches erased
 	Bytes   uint64 // erased; of pages that the dump does not hold too
-	Pages   uint64 // erased as a whole, by rules about processes and compressed swap
+	Pages   uint64 // erased as a whole, by rules about processes, compressed swap and freed memory
 	Shared  uint64 // of these, pages that other processes or the page cache use too
 	Notes   []string
 }
@@ -80,7 +80,9 @@ func Compile(v *kernel.View, rules Rules) (*Scrubber, error) {
 	for i := range done {
 		b.log = append(b.log, done[i].line())
 	}
-	b.marks.freeze()
+	if err := b.marks.freeze(); err != nil {
+		return nil, err
+	}
 	return &Scrubber{marks: b.marks, info: b.info, patterns: b.patterns, done: append(b.done, done...), logText: b.log}, nil
 }
 
@@ -124,6 +126,8 @@ func (b *builder) rule(r Rule, d *Done) error {
 		return b.process(r, d)
 	case CompressedSwap:
 		return b.compressed(d)
+	case Freed:
+		return b.freed(d)
 	}
 	return fmt.Errorf("there is no rule of kind %d", r.Kind)
 }

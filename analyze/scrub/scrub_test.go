@@ -231,7 +231,9 @@ func TestPhysical(t *testing.T) {
 		if err := s.physical(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s.marks.freeze()
+		if err := s.marks.freeze(); err != nil {
+			t.Fatal(err)
+		}
 		if got := s.matches[0].Load(); got != uint64(len(places)) {
 			t.Errorf("%q: %d matches; want %d", expr, got, len(places))
 		}
@@ -292,7 +294,9 @@ func TestScattered(t *testing.T) {
 		if err := r.flush(); err != nil {
 			t.Fatal(err)
 		}
-		s.marks.freeze()
+		if err := s.marks.freeze(); err != nil {
+			t.Fatal(err)
+		}
 		if got := s.matches[0].Load(); got != 3 {
 			t.Errorf("%q: %d matches; want 3", expr, got)
 		}
