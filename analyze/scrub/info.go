@@ -6,15 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/vmcoreinfo"
 	"kdx/internal/elfnote"
 )
 
-// infoChanges are the changes of headers and notes that rules about processes ask for.
+// infoChanges are the changes of headers and notes that follow from what goes of memory.
 type infoChanges struct {
 	notes map[int][]byte // new descriptors, by index of Info.Notes
 	cpus  []int          // indices of Info.CPUs whose registers went
+	// uts are the kernel's names of itself that go, and what is left of them: headers copy them.
+	uts map[string]string
 }
 
 // Info is what the scrubbed dump says of itself: info with registers, texts and notes changed as the rules ask, and with a
@@ -34,9 +37,57 @@ func (s *Scrubber) Info(info *dumpfmt.Info) *dumpfmt.Info {
 		}
 		out.EraseInfo += strings.Join(s.logText, "\n") + "\n"
 	}
+	for _, p := range names(&out.UTS) {
+		if text, ok := s.info.uts[*p]; ok {
+			*p = text
+		}
+	}
 	s.texts(&out)
 	s.registers(&out)
 	return &out
+}
+
+// utsNames are the members of struct new_utsname, in the order of names.
+var utsNames = []string{"sysname", "nodename", "release", "version", "machine", "domainname"}
+
+func names(u *dumpfmt.UTS) []*string {
+	return []*string{&u.Sysname, &u.Nodename, &u.Release, &u.Version, &u.Machine, &u.Domainname}
+}
+
+// headerNames finds which of the kernel's names of itself go: the headers of dumps hold copies.
+func (b *builder) headerNames() error {
+	v := b.v
+	sym, err := v.Symbol("init_uts_ns")
+	if absent(err) {
+		return nil
+	}
+	off, ok := v.OffsetOf("uts_namespace", "name")
+	if err != nil || !ok {
+		return err
+	}
+	for _, name := range utsNames {
+		m, ok := v.OffsetOf("new_utsname", name)
+		if !ok {
+			continue
+		}
+		at := sym.Addr + off + m
+		text, err := v.CString(vmem.Addr(at), 65) // __NEW_UTS_LEN
+		if err != nil || text == "" {
+			continue // the header can't have it from there either
+		}
+		left := []byte(text)
+		if err := b.marks.over(v.Arch().Kernel(), at, left); err != nil {
+			return err
+		}
+		if string(left) == text {
+			continue
+		}
+		if b.info.uts == nil {
+			b.info.uts = make(map[string]string)
+		}
+		b.info.uts[text] = string(left)
+	}
+	return nil
 }
 
 // texts erases what the expressions match in headers and notes.
@@ -60,7 +111,7 @@ func (s *Scrubber) texts(out *dumpfmt.Info) {
 			out.VMCoreInfo = vmcoreinfo.Parse(text)
 		}
 	}
-	for _, p := range []*string{&out.EraseInfo, &out.UTS.Sysname, &out.UTS.Nodename, &out.UTS.Release, &out.UTS.Version, &out.UTS.Machine, &out.UTS.Domainname} {
+	for _, p := range append(names(&out.UTS), &out.EraseInfo) {
 		*p = s.text(*p)
 	}
 	if out.Distilled != nil {

@@ -184,6 +184,25 @@ func (m *marks) apply(pfn uint64, page []byte) bool {
 	return true
 }
 
+// over overwrites what is marked of data, which was read from va.
+func (m *marks) over(s vmem.Space, va uint64, data []byte) error {
+	page := make([]byte, m.pageSize)
+	for len(data) > 0 {
+		f, err := s.Translate(va)
+		if err != nil {
+			return err
+		}
+		off := uint64(f.Phys) % m.pageSize
+		n := min(uint64(len(data)), m.pageSize-off)
+		copy(page[off:], data[:n])
+		m.apply(uint64(f.Phys)/m.pageSize, page)
+		copy(data, page[off:off+n])
+		data = data[n:]
+		va += n
+	}
+	return nil
+}
+
 func fill(p []byte, c byte) {
 	for i := range p {
 		p[i] = c

@@ -83,6 +83,9 @@ func Compile(v *kernel.View, rules Rules) (*Scrubber, error) {
 	if err := b.marks.freeze(); err != nil {
 		return nil, err
 	}
+	if err := b.headerNames(); err != nil {
+		return nil, err
+	}
 	return &Scrubber{marks: b.marks, info: b.info, patterns: b.patterns, done: append(b.done, done...), logText: b.log}, nil
 }
 

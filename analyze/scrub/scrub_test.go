@@ -341,6 +341,30 @@ func TestScatteredAll(t *testing.T) {
 	}
 }
 
+// TestHeaderNames: what goes of the kernel's name of itself goes of the headers that copy it.
+func TestHeaderNames(t *testing.T) {
+	m := kerneltest.New(t, "struct new_utsname { char sysname[65]; char nodename[65]; }; struct uts_namespace { int count; struct new_utsname name; };")
+	at := m.AllocPage() + 4096 - 80 // the name lies on two pages
+	m.Alloc(4096)
+	m.Var("init_uts_ns", at, "struct uts_namespace")
+	m.Write(at+4, []byte("Linux"))
+	m.Write(at+4+65, []byte("host.example.org"))
+	for _, tt := range []struct{ rule, want string }{{"symbol:init_uts_ns.name.nodename", "XXXXXXXXXXXXXXXX"}, {"symbol:init_uts_ns.count", "host.example.org"}} {
+		r, err := ParseRedact(tt.rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Compile(m.View(), Rules{Redact: []Rule{r}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := s.Info(&dumpfmt.Info{UTS: dumpfmt.UTS{Sysname: "Linux", Nodename: "host.example.org"}})
+		if out.UTS.Nodename != tt.want || out.UTS.Sysname != "Linux" {
+			t.Errorf("%s: UTS = %+v; want the node name %s", tt.rule, out.UTS, tt.want)
+		}
+	}
+}
+
 func TestInfoTexts(t *testing.T) {
 	p, err := compilePattern("host-?name|secret")
 	if err != nil {
