@@ -27,8 +27,6 @@ type WriterConfig struct {
 const (
 	// zeroRun is how many neighbouring pages of zeros are worth a segment of their own, in pages. Fewer stay in the file.
 	zeroRun = 64
-	// writeSize is how much is written at once, in bytes.
-	writeSize = 1 << 20
 	// dataAlign is where pages begin, in bytes, but never at a page of the file: makedumpfile maps segments that do, takes
 	// them to be as long in the file as in memory, and then reads the wrong bytes of files with holes.
 	dataAlign = 64
@@ -44,13 +42,13 @@ type PageWriter struct {
 	maps  *mapping
 	heads *headers
 
-	at     int64 // where buf goes
-	buf    []byte
+	at     int64  // where the next page goes
 	next   uint64 // first pfn that was not decided yet
 	came   uint64 // pages
 	zeros  run    // pages of zeros that wait for their neighbours
 	damage bool   // pages were missing
 	open   bool   // the file's last pages are zeros that were not written
+	failed bool   // a write did
 }
 
 // NewPageWriter writes what stands in front of the pages. The error is out's, or says what in cfg can't be written.
@@ -58,7 +56,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	if !dumpfmt.ValidPageSize(cfg.Info.PageSize) || cfg.Info.ByteOrder == nil {
 		return nil, fmt.Errorf("an ELF dump can't be written of pages of %d bytes", cfg.Info.PageSize)
 	}
-	w := &PageWriter{out: out, cfg: cfg, page: cfg.Info.PageSize, buf: make([]byte, 0, writeSize)}
+	w := &PageWriter{out: out, cfg: cfg, page: cfg.Info.PageSize}
 	segments := cfg.Segments
 	if segments == nil {
 		segments = segmentsOf(cfg.Info)
@@ -169,46 +167,87 @@ func (w *PageWriter) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 }
 
 // Put stores the next page. Its error is the output's, or says that the page is no part of the dump.
-func (w *PageWriter) Put(p dumpfmt.Stored) error {
+func (w *PageWriter) Put(p dumpfmt.Stored) error { return w.PutBatch([]dumpfmt.Stored{p}, p.Data) }
+
+// PutBatch stores the next pages. Their bytes go to the output as they lie there; pages of zeros stay holes of the file.
+func (w *PageWriter) PutBatch(pages []dumpfmt.Stored, data []byte) error {
+	var pending []byte
+	at, left := w.at, data
+	for i := range pages {
+		p := &pages[i]
+		if len(p.Data) > len(left) {
+			return fmt.Errorf("page %#x with %d bytes came with %d", p.PFN, len(p.Data), len(left))
+		}
+		page := left[:len(p.Data)]
+		left = left[len(page):]
+		off, err := w.place(p, page)
+		switch {
+		case err != nil:
+			return errors.Join(w.write(pending, at), err)
+		case off < 0: // zeros, or nothing
+		case len(pending) > 0 && off == at+int64(len(pending)) && cap(pending) == cap(page)+len(pending): // side by side in both
+			pending = pending[:len(pending)+len(page)]
+			continue
+		default:
+			if err := w.write(pending, at); err != nil {
+				return err
+			}
+			pending, at = page, off
+			continue
+		}
+		if err := w.write(pending, at); err != nil {
+			return err
+		}
+		pending = nil
+	}
+	return w.write(pending, at)
+}
+
+func (w *PageWriter) write(b []byte, at int64) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := w.out.WriteAt(b, at)
+	w.failed = w.failed || err != nil
+	w.open = false
+	return err
+}
+
+// place decides where a page goes: -1 if it is not written.
+func (w *PageWriter) place(p *dumpfmt.Stored, page []byte) (int64, error) {
 	if p.PFN < w.next {
-		return fmt.Errorf("page %#x was written out of order", p.PFN)
+		return -1, fmt.Errorf("page %#x was written out of order", p.PFN)
 	}
 	if !w.maps.covers(p.PFN) {
-		return fmt.Errorf("page %#x lies outside of the memory that the dump describes", p.PFN)
+		return -1, fmt.Errorf("page %#x lies outside of the memory that the dump describes", p.PFN)
 	}
 	if p.PFN > w.next {
 		if err := w.skip(p.PFN); err != nil {
-			return err
+			return -1, err
 		}
 	}
 	w.next = p.PFN + 1
 	w.came++
+	whole := uint64(len(page)) == w.page && p.Codec == codec.Raw
 	switch {
 	case p.Missing:
 		w.damage = true
-		return errors.Join(w.settle(), w.maps.add(run{p.PFN, p.PFN + 1, lost, 0}))
-	case p.Zero || uint64(len(p.Data)) == w.page && allZero(p.Data):
+		return -1, errors.Join(w.settle(), w.maps.add(run{p.PFN, p.PFN + 1, lost, 0}))
+	case p.Zero || whole && allZero(page):
 		if w.zeros.start == w.zeros.end {
 			w.zeros = run{start: p.PFN, end: p.PFN}
 		}
 		w.zeros.end++
-		return nil
-	case p.Codec != codec.Raw || uint64(len(p.Data)) != w.page:
-		return fmt.Errorf("page %#x came as %d bytes of %s; an ELF dump takes %d raw ones", p.PFN, len(p.Data), p.Codec, w.page)
+		return -1, nil
+	case !whole:
+		return -1, fmt.Errorf("page %#x came as %d bytes of %s; an ELF dump takes %d raw ones", p.PFN, len(page), p.Codec, w.page)
 	}
-	if w.zeros.start != w.zeros.end {
-		if err := w.settle(); err != nil {
-			return err
-		}
+	if err := w.settle(); err != nil {
+		return -1, err
 	}
-	off := w.offset()
-	w.buf = append(w.buf, p.Data...)
-	if len(w.buf) >= writeSize {
-		if err := w.flush(); err != nil {
-			return err
-		}
-	}
-	return w.maps.add(run{p.PFN, p.PFN + 1, backed, off})
+	off := w.at
+	w.at += int64(w.page)
+	return off, w.maps.add(run{p.PFN, p.PFN + 1, backed, off})
 }
 
 // skip says that the pages up to pfn were left out.
@@ -222,38 +261,18 @@ func (w *PageWriter) skip(pfn uint64) error {
 // settle decides what becomes of pages of zeros that wait: a hole in memory, or one in the file.
 func (w *PageWriter) settle() error {
 	z := w.zeros
-	w.zeros = run{}
 	if z.start == z.end {
 		return nil
 	}
+	w.zeros = run{}
 	if w.cfg.ZeroPages && z.end-z.start >= zeroRun {
 		z.kind = zeroed
 		return w.maps.add(z)
 	}
-	z.kind, z.offset = backed, w.offset()
-	if size := (z.end - z.start) * w.page; size <= writeSize/16 {
-		// Short ones are written: a file with a hole for each would be slower to write and read.
-		w.buf = append(w.buf, make([]byte, size)...)
-	} else {
-		if err := w.flush(); err != nil {
-			return err
-		}
-		w.at += int64(size)
-		w.open = true
-	}
+	z.kind, z.offset = backed, w.at
+	w.at += int64((z.end - z.start) * w.page)
+	w.open = true
 	return w.maps.add(z)
-}
-
-func (w *PageWriter) offset() int64 { return w.at + int64(len(w.buf)) }
-
-func (w *PageWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	_, err := w.out.WriteAt(w.buf, w.at)
-	w.at += int64(len(w.buf))
-	w.buf, w.open = w.buf[:0], false
-	return err
 }
 
 // Close writes the program headers. Pages that did not come are an error; pages that came as missing mark the dump as
@@ -268,15 +287,13 @@ func (w *PageWriter) Close() error {
 	return errors.Join(w.endData(), w.heads.finish(w.damage))
 }
 
-// endData gives the file its full size, also if it ends with zeros that nobody wrote.
+// endData gives the file its full size, also if it ends with zeros that nobody wrote. After a failed write it must not: what
+// could not be written would read as zeros.
 func (w *PageWriter) endData() error {
-	if err := w.flush(); err != nil {
-		return err
-	}
-	if !w.open {
+	if !w.open || w.failed {
 		return nil
 	}
-	_, err := w.out.WriteAt([]byte{0}, w.at-1)
+	_, err := w.out.WriteAt(zero[:], w.at-1)
 	return err
 }
 
