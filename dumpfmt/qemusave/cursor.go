@@ -1,6 +1,7 @@
 package qemusave
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -99,14 +100,21 @@ func (c *cursor) skip(n uint64) error {
 func (c *cursor) search(what []byte, limit int64, ok func() bool) error {
 	end := min(c.f.Size, c.pos+limit)
 	for c.pos+int64(len(what)) <= end {
-		b, err := c.take(len(what))
+		n := min(int64(cursorWindow), end-c.pos)
+		b, err := c.peek(int(n))
 		if err != nil {
 			return err
 		}
-		if string(b) == string(what) && ok() {
+		i := bytes.Index(b, what)
+		if i < 0 {
+			c.pos += n - int64(len(what)) + 1
+			continue
+		}
+		at := c.pos + int64(i)
+		if c.pos = at + int64(len(what)); ok() {
 			return nil
 		}
-		c.pos -= int64(len(what)) - 1
+		c.pos = at + 1
 	}
 	return fmt.Errorf("what should end it was not found in %d bytes", limit)
 }

@@ -261,7 +261,7 @@ func TestCut(t *testing.T) {
 	im := small()
 	for _, q := range []dumptest.QEMUSave{{Machine: "pc-i440fx-7.2"}, {Compressed: true}} {
 		b := q.Build(im, 0)
-		for n := 10; n < len(b)-100; n += 1 + n/9 {
+		for n := 10; n < len(b)-100; n += 1 + n/5 {
 			got, err := openBytes(t, b[:n])
 			if err != nil {
 				continue

@@ -488,25 +488,46 @@ func (s *stream) readBitmap(b *block) error {
 	end := b.bitmap + int64(pages+63)/64*8
 	buf := make([]byte, min(64<<10, int64(pages+63)/64*8))
 	first := uint64(0)
-	for off := b.bitmap; off < end; off += int64(len(buf)) {
-		buf = buf[:min(int64(len(buf)), end-off)]
-		if _, err := s.c.f.ReadFull(buf, off); err != nil {
+	for off := b.bitmap; off < end; {
+		if err := s.ctx.Err(); err != nil {
 			return err
 		}
-		for i, v := range buf {
-			for bit := range 8 {
-				page := first + uint64(i)*8 + uint64(bit)
-				if page >= pages {
-					break
-				}
-				r := run{page: b.base + page, n: 1}
-				if v>>bit&1 != 0 {
-					r.form, r.off = mapped, b.pages+int64(page*s.pageSize)
-				}
-				s.index.add(r)
-			}
+		part := buf[:min(int64(len(buf)), end-off)]
+		if _, err := s.c.f.ReadFull(part, off); err != nil {
+			return err
 		}
-		first += uint64(len(buf)) * 8
+		off += int64(len(part))
+		for len(part) > 0 {
+			n := 1
+			for part[0] == 0 && n < len(part) && part[n] == 0 {
+				n++
+			}
+			s.addBits(b, first, uint64(n)*8, part[0])
+			first += uint64(n) * 8
+			part = part[n:]
+		}
 	}
 	return nil
+}
+
+// addBits adds n pages from the first on, whose bits are those of v, over and over. Bits that are alike make one run.
+func (s *stream) addBits(b *block, first, n uint64, v byte) {
+	add := func(page, n uint64, there bool) {
+		last := b.size / s.pageSize
+		if page >= last {
+			return
+		}
+		r := run{page: b.base + page, n: uint32(min(n, last-page))}
+		if there {
+			r.form, r.off = mapped, b.pages+int64(page*s.pageSize)
+		}
+		s.index.add(r)
+	}
+	if v == 0 || v == 0xff {
+		add(first, n, v != 0)
+		return
+	}
+	for bit := range n {
+		add(first+bit, 1, v>>(bit%8)&1 != 0)
+	}
 }

@@ -145,7 +145,7 @@ func TestCut(t *testing.T) {
 		im := small(dumpfmt.Zero)
 		b := d.Build(im)
 		opened := 0
-		for n := 4000; n < len(b)-5000; n += 1 + n/5 {
+		for n := 4000; n < len(b)-5000; n += 1 + n/2 {
 			got, err := open(t, b[:n])
 			if err != nil {
 				continue

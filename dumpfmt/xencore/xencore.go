@@ -24,6 +24,10 @@ const (
 	maxCPUs    = 8192
 	maxPFN     = 1 << 36 // 256 TiB in pages of 4 KiB
 	invalidPFN = 1<<64 - 1
+
+	// Pages come in order but for few, so that there are few runs; a table that lies could make many.
+	firstJoin = 1 << 18
+	maxRuns   = 1 << 24
 )
 
 // Probe reports whether a file that begins with head is such a dump: an ELF core without program headers.
@@ -148,6 +152,7 @@ func (d *dump) runs() ([]linear.Run, error) {
 		return nil, &dumpfmt.FormatError{File: d.file.Name, Offset: d.file.Size, Msg: "the table of the domain's page numbers lies behind the file's end: the dump was cut short"}
 	}
 	var runs []linear.Run
+	limit := firstJoin
 	buf := make([]byte, 64<<10)
 	for i := int64(0); i < count; {
 		want := min(int64(len(buf)), (count-i)*entry)
@@ -161,6 +166,12 @@ func (d *dump) runs() ([]linear.Run, error) {
 				runs = appendPage(runs, pfn*size, int64(d.pages.Offset)+i*int64(size), size)
 			}
 			i++
+		}
+		if len(runs) > limit {
+			runs, _ = linear.Join(runs)
+			if limit = max(firstJoin, 2*len(runs)); limit > maxRuns {
+				return nil, &dumpfmt.FormatError{File: d.file.Name, Offset: int64(d.pfn.Offset), Msg: "the domain's pages are too scattered in the file"}
+			}
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			d.info.Truncated, d.info.Incomplete = true, true

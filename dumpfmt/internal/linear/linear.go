@@ -53,19 +53,24 @@ func New(info *dumpfmt.Info, files []*dumpfmt.File, runs []Run) (*Memory, error)
 			return nil, fmt.Errorf("%s: memory at %#x, %#x bytes, at byte %#x of the file can't be", files[0].Name, r.Start, r.Size, uint64(r.Offset))
 		}
 	}
-	m.runs = m.disjoint(runs)
+	var twice *Run
+	if m.runs, twice = Join(runs); twice != nil {
+		info.Warn("the headers name memory at %#x twice; the range that begins lower counts", twice.Start)
+	}
 	m.describe()
 	return m, nil
 }
 
-// disjoint sorts the runs, cuts away what overlaps, and joins neighbours.
-func (m *Memory) disjoint(runs []Run) []Run {
+// Join sorts runs, cuts away what overlaps, and joins neighbours. twice is one of those that overlapped; nil without.
+func Join(runs []Run) (joined []Run, twice *Run) {
 	sorted := slices.DeleteFunc(slices.Clone(runs), func(r Run) bool { return r.Size == 0 })
 	slices.SortStableFunc(sorted, func(a, b Run) int { return cmp.Compare(a.Start, b.Start) })
 	out := sorted[:0]
 	for _, r := range sorted {
 		if n := len(out); n > 0 && out[n-1].end() > r.Start {
-			m.info.Warn("the headers name memory at %#x twice; the range that begins lower counts", r.Start)
+			if twice == nil {
+				twice = &Run{Start: r.Start, Size: r.Size, Offset: r.Offset, File: r.File}
+			}
 			cut := out[n-1].end() - r.Start
 			if cut >= r.Size {
 				continue
@@ -81,7 +86,7 @@ func (m *Memory) disjoint(runs []Run) []Run {
 		}
 		out = append(out, r)
 	}
-	return slices.Clip(out)
+	return slices.Clip(out), twice
 }
 
 func (r Run) continues(next Run) bool {
