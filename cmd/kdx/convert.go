@@ -46,7 +46,7 @@ func convertCommand(std stdio) *cobra.Command {
 	p.StringVar(&f.codec, "codec", "", "compress pages with zstd, zlib, lzo, snappy or raw; a level may follow, as `zstd:3` (default zstd)")
 	p.IntVarP(&f.job.Level, "level", "d", 0, "leave out pages: the sum of 1 zeros, 2 cache, 4 cache with private data, 8 user data, 16 free")
 	p.BoolVar(&f.job.Vmemmap, "exclude-vmemmap", false, "leave out the descriptors of pages that are left out")
-	p.StringArrayVar(&f.rules.redact, "redact", nil, "take out by `RULE`: symbol:NAME, member:STRUCT.MEMBER, cache:NAME, process:NAME, regex:EXPRESSION, compressed-swap")
+	p.StringArrayVar(&f.rules.redact, "redact", nil, "take out by `RULE`: symbol:NAME, member:STRUCT.MEMBER, cache:NAME, process:NAME, regex:EXPRESSION, compressed-swap, freed; see docs/scrubbing.md")
 	p.StringVar(&f.rules.config, "erase-config", "", "take out what makedumpfile's erase configuration in `FILE` says")
 	p.StringVarP(&f.vmlinuxFlag, "vmlinux", "x", "", "the kernel's `FILE` with symbols or debug information, if the dump lacks them")
 	p.IntVar(&f.split, "split", 0, "write `N` files, OUT.1, OUT.2, …")
