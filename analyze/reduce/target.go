@@ -107,7 +107,8 @@ func (r *run) writer() (dumpfmt.PageWriter, func() error, error) {
 }
 
 func openKdump(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
-	return kdump.NewSplitWriter(outs, kdump.Config{Info: r.info, Pages: r.pages, Codec: r.Codec, Level: r.CodecLevel, AsIs: r.AsIs, DumpLevel: r.report.Recorded})
+	return kdump.NewSplitWriter(outs, kdump.Config{Info: r.info, Pages: r.pages, Codec: r.Codec, Level: r.CodecLevel, AsIs: r.AsIs, DumpLevel: r.report.Recorded,
+		Distilled: r.info.Distilled})
 }
 
 func openELF(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
