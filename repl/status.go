@@ -35,7 +35,7 @@ type statusRow struct {
 
 var statusTable = []statusRow{
 	{OK, "everything was answered", 0},
-	{Failed, "a command failed or could not answer", 2},
+	{Failed, "a command failed or could not answer; kdx diff: the dumps differ", 2},
 	{Usage, "a command line that kdx or a command does not take", 3},
 	{NotDump, "the dump can't be opened: no such file, not a dump, or a format that can't be read", 5},
 	{Mismatch, "the vmlinux is of another kernel than the dump (--force takes it all the same)", 5},

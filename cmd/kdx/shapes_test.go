@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +32,10 @@ func TestJSONShapes(t *testing.T) {
 	for _, line := range shapeLines {
 		fmt.Fprintf(&b, "\n## `%s`\n\n%s", line, shapeOf(t, line))
 	}
+	// Subcommands of whole dumps: a damaged one, and two that differ in everything.
+	const dump, other = "../../testdata/dumps/6.12/vmcore", "../../testdata/dumps/6.1/vmcore"
+	fmt.Fprintf(&b, "\n## `kdx verify`\n\n%s", shapeOfAnswer(t, repl.Damaged, "verify", "--json", damagedCopy(t, dump)))
+	fmt.Fprintf(&b, "\n## `kdx diff`\n\n%s", shapeOfAnswer(t, repl.Failed, "diff", "--json", dump, other))
 	if os.Getenv("KDX_UPDATE") != "" {
 		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
@@ -55,12 +61,35 @@ func TestJSONShapes(t *testing.T) {
 	t.Errorf("the JSON of the commands differs from docs/json-shapes.md (KDX_UPDATE=1 writes it anew)")
 }
 
+// damagedCopy is a kdump-compressed dump whose first page lies elsewhere, and whose end is cut off.
+func damagedCopy(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	le := binary.LittleEndian
+	blocks := 1 + le.Uint32(b[432:]) + le.Uint32(b[436:]) // headers and bitmaps
+	b[blocks*le.Uint32(b[428:])]++
+	out := filepath.Join(t.TempDir(), "vmcore")
+	if err := os.WriteFile(out, b[:len(b)-1000], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 func shapeOf(t *testing.T, line string) string {
 	t.Helper()
+	return shapeOfAnswer(t, repl.OK, "open", "--no-rc", "--json", "-c", line, "../../testdata/dumps/6.12/vmcore")
+}
+
+func shapeOfAnswer(t *testing.T, want repl.Status, args ...string) string {
+	t.Helper()
 	var out, errs bytes.Buffer
-	st := runKdx([]string{"open", "--no-rc", "--json", "-c", line, "../../testdata/dumps/6.12/vmcore"}, stdio{in: strings.NewReader(""), out: &out, err: &errs})
-	if st != repl.OK {
-		t.Fatalf("%s: exit %d: %s%s", line, st, errs.String(), out.String())
+	st := runKdx(args, stdio{in: strings.NewReader(""), out: &out, err: &errs})
+	line := strings.Join(args, " ")
+	if st != want {
+		t.Fatalf("%s: exit %d; want %d: %s%s", line, st, want, errs.String(), out.String())
 	}
 	var doc struct {
 		Result any `json:"result"`
