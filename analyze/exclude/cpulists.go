@@ -118,7 +118,7 @@ func (c *cpuLists) cpu(pcp uint64) {
 				break
 			}
 			pfn, ok := c.f.maps.pfnOf(next-c.f.layout.lruOff, c.near())
-			if pages += size; !ok || pages > count || c.listed >= maxListed {
+			if pages += size; !ok || pfn&(size-1) != 0 || pages > count || c.listed >= maxListed {
 				return
 			}
 			c.listed++
