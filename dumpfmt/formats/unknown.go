@@ -24,6 +24,9 @@ func notDump(name string, head []byte) error {
 	if len(head) == 0 {
 		return fmt.Errorf("%s: %w: the file is empty", name, ErrNotDump)
 	}
+	if vmware.IsMemory(name) {
+		return fmt.Errorf("%s: %w: it looks like the memory of a virtual machine; open the .vmss or .vmsn that belongs to it, or if there is none, %s@0", name, ErrNotDump, name)
+	}
 	if len(bytes.Trim(head, "\x00")) == 0 {
 		return fmt.Errorf("%s: %w: it begins with %d zero bytes; was the dump cut short before its header was written?", name, ErrNotDump, len(head))
 	}
@@ -38,9 +41,6 @@ func notDump(name string, head []byte) error {
 	}
 	if what, ok := xencore.IsStream(head); ok {
 		return fmt.Errorf("%s: %w: it is %s; make a dump with xl dump-core instead", name, ErrNotDump, what)
-	}
-	if vmware.IsMemory(name) {
-		return fmt.Errorf("%s: %w: it looks like the memory of a virtual machine; open the .vmss or .vmsn that belongs to it, or if there is none, %s@0", name, ErrNotDump, name)
 	}
 	return fmt.Errorf("%s: %w: it begins with % x (if it is memory as it was, say where: %s@ADDRESS)", name, ErrNotDump, head[:min(len(head), 16)], name)
 }
