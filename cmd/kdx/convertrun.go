@@ -33,7 +33,9 @@ type conversion struct {
 	flatten bool     // the flattened form also in a file
 	replace bool     // outputs that are there already
 	limit   int64    // of each output's size, bytes; 0 for none
-	rules   scrubFiles
+	// discardIncomplete drops what was written before there was no more room.
+	discardIncomplete bool
+	rules             scrubFiles
 }
 
 // stdoutName is how a person names stdout as the output.
@@ -128,13 +130,22 @@ func (c *conversion) openInput(ctx context.Context, std stdio) (x *opened, whyNo
 	if err == nil {
 		return x, nil, nil
 	}
-	var mismatch *analyze.MismatchError
-	var path *os.PathError
-	if ctx.Err() != nil || errors.As(err, &mismatch) || c.vmlinux != "" && errors.As(err, &path) || c.where.vmcoreinfo != "" {
+	if ctx.Err() != nil || c.where.vmcoreinfo != "" || c.vmlinux != "" && c.opensWithout(ctx, x, opt) {
 		x.img.Close()
 		return nil, nil, err
 	}
 	return x, err, nil
+}
+
+// opensWithout reports whether the vmlinux is at fault, not the dump.
+func (c *conversion) opensWithout(ctx context.Context, x *opened, opt analyze.Options) bool {
+	opt.Vmlinux = ""
+	k, err := analyze.Open(ctx, x.img, opt)
+	if err != nil {
+		return false
+	}
+	k.Close()
+	return true
 }
 
 // run makes the dump. The error is a *statusError.
@@ -179,10 +190,12 @@ type written struct {
 	device *os.File // a stream other than stdout
 	limit  int64
 	flat   bool
+	// discard drops what is not whole.
+	discard bool
 }
 
 func (c *conversion) create(std stdio) (*written, error) {
-	w := &written{names: c.outputs, limit: c.limit, flat: c.flatten}
+	w := &written{names: c.outputs, limit: c.limit, flat: c.flatten, discard: c.discardIncomplete}
 	for _, out := range c.outputs {
 		if out == stdoutName {
 			w.stream = std.out
@@ -253,7 +266,7 @@ func (w *written) finish(ctx context.Context, o outcome, err error) (outcome, er
 		return o, nil
 	case ctx.Err() != nil:
 		return o, stopped(ctx, w)
-	case len(w.files) > 0 && w.readable():
+	case len(w.files) > 0 && !w.discard && w.readable():
 		o.incomplete = true
 		if cerr := w.commit(&o); cerr != nil {
 			return o, &statusError{repl.Incomplete, errors.Join(err, cerr)}
@@ -318,7 +331,7 @@ func failure(err error) repl.Status {
 
 func advice(err error) string {
 	if full(err) {
-		return "\n     leave out more (--level 31), compress (--codec), or write to where there is room"
+		return "\n     leave out more pages (level 31), compress, or write to where there is room"
 	}
 	return ""
 }

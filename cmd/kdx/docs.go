@@ -15,8 +15,9 @@ import (
 // generated are the pages that are made from tables, by file name.
 func generated() map[string]string {
 	return map[string]string{
-		"commands.md":   repl.CommandsDoc(commands.All()),
-		"exit-codes.md": repl.StatusDoc(),
+		"commands.md":     repl.CommandsDoc(commands.All()),
+		"exit-codes.md":   repl.StatusDoc(),
+		"makedumpfile.md": makedumpfileDoc(),
 	}
 }
 

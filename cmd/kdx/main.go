@@ -25,10 +25,13 @@ type stdio struct {
 	terminal repl.Terminal
 }
 
-// run is main without the process. Called as crash, kdx takes crash's command line.
+// run is main without the process. Called as crash or makedumpfile, kdx takes that program's command line.
 func run(args []string, std stdio) repl.Status {
-	if filepath.Base(args[0]) == "crash" {
+	switch filepath.Base(args[0]) {
+	case "crash":
 		return runCrash(args[1:], std)
+	case "makedumpfile":
+		return runMakedumpfile(args[1:], std)
 	}
 	return runKdx(args[1:], std)
 }

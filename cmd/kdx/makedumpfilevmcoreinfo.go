@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+
+	"kdx/analyze/linkedinfo"
+	"kdx/internal/atomicfile"
+)
+
+// writeVMCoreInfo is -g.
+func (m *makedumpfile) writeVMCoreInfo(ctx context.Context) error {
+	names := []string{m.generate}
+	if err := m.refuseExisting(names); err != nil {
+		return err
+	}
+	text, err := linkedinfo.Of(ctx, m.vmlinux)
+	if err != nil {
+		return err
+	}
+	f, err := atomicfile.Create(m.generate, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	m.msg(msgCommon, "\nThe vmcoreinfo is saved to %s.\n", m.generate)
+	return nil
+}
