@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 
+	"kdx/internal/deflate"
 	"kdx/internal/lzo"
 )
 
@@ -19,6 +20,7 @@ type Encoder struct {
 	codec Codec
 	level int
 	zlib  sync.Pool // of *deflater
+	page  sync.Pool // of *deflate.Compressor, for zlib at its fastest
 	lzo   sync.Pool // of *lzo.Compressor
 	zstd  sync.Pool // of *zstd.Encoder; one of its own would make states for all cores, of 0.5 MiB and more each
 }
@@ -72,7 +74,9 @@ func (e *Encoder) Encode(dst, page []byte) ([]byte, Codec, error) {
 	switch e.codec {
 	case Zlib:
 		var err error
-		if out, err = e.deflate(dst, page); err != nil {
+		if e.level == zlib.BestSpeed && len(page) <= deflate.MaxBlock {
+			out = e.fastest(dst, page)
+		} else if out, err = e.deflate(dst, page); err != nil {
 			return dst, Raw, err
 		}
 	case LZO:
@@ -96,6 +100,17 @@ func (e *Encoder) Encode(dst, page []byte) ([]byte, Codec, error) {
 		return append(out[:start], page...), Raw, nil
 	}
 	return out, e.codec, nil
+}
+
+// fastest is for pages one by one: the general compressor spends half of its time on tables.
+func (e *Encoder) fastest(dst, page []byte) []byte {
+	z, _ := e.page.Get().(*deflate.Compressor)
+	if z == nil {
+		z = new(deflate.Compressor)
+	}
+	dst = z.Compress(dst, page)
+	e.page.Put(z)
+	return dst
 }
 
 func (e *Encoder) deflate(dst, page []byte) ([]byte, error) {
