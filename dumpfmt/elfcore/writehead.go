@@ -24,6 +24,9 @@ type headers struct {
 	notes   int64 // where they are
 	end     int64 // of them
 	beyond  int64 // an offset that no byte of the file has
+	// data is where the pages begin, and where segments without bytes are said to lie. At 0, gdb would find this file again in
+	// each of them; in front of the notes' end, crash would take that for the end of the headers.
+	data int64
 }
 
 const headBuffer = 256 << 10
@@ -121,7 +124,7 @@ func (h *headers) add(s segment) error {
 	off := s.offset
 	switch {
 	case s.filesz == 0:
-		off = h.notes // nothing lies there of it; but at 0 gdb finds this file again, and its threads
+		off = h.data
 	case s.gone:
 		off = h.beyond
 	}

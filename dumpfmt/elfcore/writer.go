@@ -75,6 +75,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	if w.at%int64(w.page) == 0 {
 		w.at += dataAlign
 	}
+	w.heads.data = w.at
 	w.heads.beyond = beyond64
 	if class.word == 4 {
 		w.heads.beyond = beyond32
