@@ -11,10 +11,11 @@ import (
 	"io"
 	"sync"
 
-	"github.com/anchore/go-lzo"
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+
+	"kdx/internal/lzo"
 )
 
 // Codec is a compression of single pages.
@@ -83,7 +84,7 @@ func (d *Decoder) Decode(c Codec, dst, src []byte) (err error) {
 	case Zlib:
 		n, err = d.inflate(dst, src)
 	case LZO:
-		n, err = lzo.Decompress(src, dst)
+		n, err = lzo.Decompress(dst, src)
 	case Snappy:
 		n, err = unsnap(dst, src)
 	case Zstd:

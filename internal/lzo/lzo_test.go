@@ -2,8 +2,11 @@ package lzo
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/anchore/go-lzo"
@@ -61,6 +64,10 @@ func check(t *testing.T, c *Compressor, src []byte) {
 	if n, err := lzo.Decompress(enc[4:], got); err != nil || n != len(src) || !bytes.Equal(got, src) {
 		t.Fatalf("%d bytes, compressed to %d, decompress to %d others, error = %v", len(src), len(enc)-4, n, err)
 	}
+	clear(got)
+	if n, err := Decompress(got, enc[4:]); err != nil || n != len(src) || !bytes.Equal(got, src) {
+		t.Fatalf("%d bytes, compressed to %d, decompress here to %d others, error = %v", len(src), len(enc)-4, n, err)
+	}
 }
 
 func TestRound(t *testing.T) {
@@ -81,6 +88,91 @@ func TestSame(t *testing.T) {
 			t.Errorf("%s: other bytes after other blocks", name)
 		}
 	}
+}
+
+// TestInstructions decodes what the compressor does not write.
+func TestInstructions(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		src  []byte
+		want string
+		err  error
+	}{
+		{"nothing", []byte{0x11, 0, 0}, "", nil},
+		{"one literal, then two bytes from one back", []byte{18, 'a', 0<<2 | 1, 0, 'b', 0x11, 0, 0}, "aaab", nil},
+		{"three literals, two bytes from three back", []byte{20, 'a', 'b', 'c', 2 << 2, 0, 0x11, 0, 0}, "abcab", nil},
+		{"a run at the start without its short form", []byte{1, 'a', 'b', 'c', 'd', 0x11, 0, 0}, "abcd", nil},
+		{"three bytes from too far behind a run", []byte{21, 'a', 'b', 'c', 'd', 0, 0, 0x11, 0, 0}, "abcd", ErrMatch},
+		{"overlap", []byte{18, 'x', 0x20 | 18, 0, 0, 0x11, 0, 0}, "xxxxxxxxxxxxxxxxxxxxx", nil},
+		{"no end mark", []byte{18, 'x'}, "x", ErrInput},
+		{"more behind the end mark", []byte{18, 'x', 0x11, 0, 0, 0}, "x", ErrEnd},
+		{"end mark of another length", []byte{18, 'x', 0x12, 0, 0}, "x", ErrEnd},
+		{"literals cut off", []byte{30, 'x'}, "", ErrInput},
+		{"a length without end", bytes.Repeat([]byte{0}, 1000), "", ErrOutput},
+	} {
+		dst := make([]byte, 100)
+		n, err := Decompress(dst, test.src)
+		if string(dst[:n]) != test.want || err != test.err {
+			t.Errorf("%s: %q, %v; want %q, %v", test.name, dst[:n], err, test.want, test.err)
+		}
+	}
+	// Three bytes from 2049 back, which only stand behind a run.
+	src := append([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 2060 - 18 - 8*255 + 0}, bytes.Repeat([]byte("0123456789"), 206)...)
+	src = append(src, 0, 0, 0x11, 0, 0)
+	dst := make([]byte, 3000)
+	if n, err := Decompress(dst, src); err != nil || n != 2063 || string(dst[2060:n]) != "123" {
+		t.Errorf("far behind a run: %d bytes, %q, %v", n, dst[2058:2063], err)
+	}
+}
+
+// TestDamage: whatever bytes come, this decoder and another agree on what they are.
+func TestDamage(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var c Compressor
+	all := blocks()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		src := all[name]
+		if len(src) > 5000 {
+			continue
+		}
+		enc := c.Compress(nil, src)
+		for range 50 {
+			b := bytes.Clone(enc)
+			for range 1 + rnd.IntN(3) {
+				b[rnd.IntN(len(b))] = byte(rnd.Uint32())
+			}
+			agree(t, b[:len(b)-rnd.IntN(2)*rnd.IntN(len(b))], len(src)+rnd.IntN(3)-1)
+		}
+	}
+}
+
+// agree holds this decoder against another.
+func agree(t *testing.T, src []byte, size int) {
+	t.Helper()
+	size = max(0, size)
+	got, want := make([]byte, size), make([]byte, size)
+	n, err := Decompress(got, src)
+	m, werr := func() (m int, err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("panic: %v", r)
+			}
+		}()
+		return lzo.Decompress(src, want)
+	}()
+	if (err == nil) != (werr == nil) || err == nil && (n != m || !bytes.Equal(got[:n], want[:n])) {
+		t.Errorf("%x into %d bytes: %d, %v; the other says %d, %v", src, size, n, err, m, werr)
+	}
+}
+
+func FuzzDecompress(f *testing.F) {
+	var c Compressor
+	for _, src := range blocks() {
+		if len(src) <= 300 {
+			f.Add(c.Compress(nil, src), uint16(len(src)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte, size uint16) { agree(t, src, int(size)) })
 }
 
 func TestSizes(t *testing.T) {

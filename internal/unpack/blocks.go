@@ -9,8 +9,9 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/anchore/go-lzo"
 	"github.com/pierrec/lz4/v4"
+
+	"kdx/internal/lzo"
 )
 
 // blocks is a format of blocks that are each decompressed at once.
@@ -164,7 +165,7 @@ func newLZOP(r io.Reader) (io.Reader, error) {
 			if cap(dst) < int(size) {
 				dst = make([]byte, size)
 			}
-			n, err := lzo.Decompress(src, dst[:size])
+			n, err := lzo.Decompress(dst[:size], src)
 			if err != nil {
 				return nil, err
 			}
