@@ -489,3 +489,56 @@ func TestCancelled(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamCut writes to a stream that ends at many places: what came says that it is incomplete.
+func TestStreamCut(t *testing.T) {
+	im := image()
+	pages := kept(im)
+	src := openKdump(t, dumptest.Kdump{Version: 6, Codecs: []uint32{1}}.Build(im))
+	var stream bytes.Buffer
+	flat, err := flattened.NewWriter(&stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := kdump.NewPageWriter(flat, kdump.Config{Info: src.Info(), Pages: pages, DumpLevel: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := convert.Run(t.Context(), convert.Job{Source: src, Pages: pages, Writer: w, ZeroPages: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := flat.Close(); err != nil {
+		t.Fatal(err)
+	}
+	unfold := func(b []byte) (*kdump.Source, error) {
+		f, err := flattened.Open(t.Context(), file(b), nil)
+		if err != nil {
+			return nil, err
+		}
+		return kdump.Open(t.Context(), []*dumpfmt.File{f})
+	}
+	whole := stream.Bytes()
+	got, err := unfold(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := got.Info().Warnings; len(w) > 0 {
+		t.Errorf("%q", w)
+	}
+	checkPages(t, im, got)
+	page := make([]byte, im.PageSize)
+	for cut := 0; cut < len(whole); cut += 1 + cut/100 {
+		got, err := unfold(whole[:cut])
+		if err != nil {
+			continue
+		}
+		if !got.Info().Incomplete {
+			t.Fatalf("cut at %d: the dump does not say that it is incomplete", cut)
+		}
+		for pfn, p := range im.Pages {
+			if p.Data != nil && got.ReadPage(page, pfn) == nil && !bytes.Equal(page, p.Data) {
+				t.Fatalf("cut at %d: page %#x has wrong bytes", cut, pfn)
+			}
+		}
+	}
+}

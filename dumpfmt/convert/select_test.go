@@ -9,6 +9,9 @@ import (
 
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/convert"
+	"kdx/dumpfmt/internal/dumptest"
+	"kdx/dumpfmt/kdump"
+	"kdx/internal/codec"
 )
 
 // every picks each 1000th page, and counts how often it is asked for a page for the first time and again.
@@ -97,5 +100,45 @@ func TestSelectFails(t *testing.T) {
 	}
 	if err := dumpfmt.PagesErr(pages); !errors.Is(err, context.Canceled) {
 		t.Errorf("Err = %v; want that it was cancelled", err)
+	}
+}
+
+// TestWindows writes pages that are chosen anew for bitmaps and pages; a selector that changes its mind is found out.
+func TestWindows(t *testing.T) {
+	im := image()
+	want := kept(im)
+	src := openKdump(t, dumptest.Kdump{Version: 6, Codecs: []uint32{1}}.Build(im))
+	for _, fickle := range []bool{false, true} {
+		sel := func(_ context.Context, from, to uint64, keep *dumpfmt.PageSet, again bool) error {
+			for pfn := from; pfn < to; pfn++ {
+				if want.Has(pfn) && !(fickle && again && pfn == 1) {
+					keep.Add(pfn)
+				}
+			}
+			if fickle && again {
+				keep.Add(from + 3)
+			}
+			return nil
+		}
+		pages, err := convert.Select(t.Context(), sel, src.Info().Ranges, 4096, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out disk
+		w, err := kdump.NewPageWriter(&out, kdump.Config{Info: src.Info(), Pages: pages, Codec: codec.LZO, DumpLevel: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep, err := convert.Run(t.Context(), convert.Job{Source: src, Pages: pages, Writer: w, ZeroPages: true, Memory: 1})
+		if fickle {
+			if err == nil {
+				t.Error("other pages than were announced were written without error")
+			}
+			continue
+		}
+		if err != nil || rep.Pages != want.Len() {
+			t.Fatalf("%+v, %v; want %d pages", rep, err, want.Len())
+		}
+		checkPages(t, im, openKdump(t, out.b))
 	}
 }
