@@ -95,9 +95,9 @@ func parseCPU(b []byte) (s x86cpu.State, ok bool) {
 	b = b[cpuMiddle:]
 	s.KernelGSBase, s.HasKernelGSBase = be.Uint64(b), true
 	const (
-		protected = 1  // CR0.PE
-		always    = 2  // of RFLAGS
-		physBits  = 52 // the most that x86 has; above are flags
+		extension = 1 << 4 // CR0.ET: always set, also before a CPU was started
+		always    = 1 << 1 // of RFLAGS
+		physBits  = 52     // the most that x86 has; above are flags
 	)
-	return s, s.CR[0]&protected != 0 && s.RFLAGS&always != 0 && s.CR[3]&(1<<61-1)>>physBits == 0 && s.CS.Selector>>16 == 0 && s.TR.Selector>>16 == 0
+	return s, s.CR[0]&extension != 0 && s.RFLAGS&always != 0 && s.CR[3]&(1<<61-1)>>physBits == 0 && s.CS.Selector>>16 == 0 && s.TR.Selector>>16 == 0
 }

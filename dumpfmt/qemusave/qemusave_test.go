@@ -91,6 +91,18 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// TestIdleCPU: a CPU that was never started is one all the same, so that those behind it are found.
+func TestIdleCPU(t *testing.T) {
+	c := cpus()
+	got, err := openBytes(t, dumptest.QEMUSave{CPUs: []dumptest.X86{c[0], {CR0: 0x60000010, Flags: 2, RIP: 0xfff0}, c[1]}}.Build(small(), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Info().CPUs); n != 3 || got.Info().CPUs[2].QEMU.CR3 != 0x2710000 {
+		t.Errorf("%d CPUs; want 3", n)
+	}
+}
+
 // TestRealCPU: a CPU's section as QEMU 7.2 wrote it, held against what its monitor ("info registers") said.
 func TestRealCPU(t *testing.T) {
 	real, err := os.ReadFile("testdata/cpu-qemu7.2")

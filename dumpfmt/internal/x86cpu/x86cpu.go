@@ -60,7 +60,7 @@ func (s *State) prstatus(pid uint32) []byte {
 	b := make([]byte, prstatusReg, prstatusSize)
 	le.PutUint32(b[prstatusPID:], pid)
 	for _, v := range []uint64{s.R15, s.R14, s.R13, s.R12, s.RBP, s.RBX, s.R11, s.R10, s.R9, s.R8, s.RAX, s.RCX, s.RDX, s.RSI, s.RDI,
-		s.RAX, s.RIP, uint64(s.CS.Selector), s.RFLAGS, s.RSP, uint64(s.SS.Selector), s.FS.Base, s.GS.Base,
+		0, s.RIP, uint64(s.CS.Selector), s.RFLAGS, s.RSP, uint64(s.SS.Selector), s.FS.Base, s.GS.Base,
 		uint64(s.DS.Selector), uint64(s.ES.Selector), uint64(s.FS.Selector), uint64(s.GS.Selector)} {
 		b = le.AppendUint64(b, v)
 	}
