@@ -16,7 +16,6 @@ import (
 	"kdx/analyze/sysinfo"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/convert"
-	"kdx/internal/codec"
 )
 
 // Job is a dump to be made.
@@ -27,7 +26,7 @@ type Job struct {
 	WhyNot error
 
 	Target Target
-	Codec  codec.Codec // of pages, for formats that have codecs
+	Codec  string // of pages, one that Target.Takes; ignored by formats without
 	// CodecLevel is the codec's own; 0 is its fastest.
 	CodecLevel int
 	// AsIs leaves pages that are compressed already as they are, whatever Codec says of the others.
@@ -283,6 +282,11 @@ func (r *run) valid() error {
 	}
 	if len(r.Outputs) > 1 && !r.Target.Splits() {
 		return fmt.Errorf("an output in %s form can't be split: only kdump can", r.Target)
+	}
+	if r.Stream != nil {
+		if err := r.Target.Streams(); err != nil {
+			return err
+		}
 	}
 	if r.Vmemmap && r.Kernel == nil {
 		return errors.Join(errors.New("which descriptors of pages are unused can't be found without the kernel"), r.WhyNot)

@@ -2,6 +2,7 @@ package reduce
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -10,6 +11,9 @@ import (
 	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/flattened"
 	"kdx/dumpfmt/kdump"
+	"kdx/dumpfmt/lime"
+	"kdx/dumpfmt/lkcd"
+	"kdx/dumpfmt/rawmem"
 	"kdx/internal/codec"
 )
 
@@ -21,17 +25,21 @@ type targetFormat struct {
 	name string
 	what string // for people
 	// codecs of pages, the usual one first; nil if pages are stored as they are.
-	codecs []codec.Codec
-	// flattened says that a stream of it is in makedumpfile's flattened form; otherwise it is written from front to back.
-	flattened bool
-	split     bool
-	open      func(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error)
+	codecs []string
+	// flattened says that a stream of it is in makedumpfile's flattened form; others are written from front to back, unless
+	// they go back.
+	flattened, goesBack bool
+	split               bool
+	open                func(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error)
 }
 
 var targets = []targetFormat{
 	{name: "kdump", what: "kdump-compressed, for crash, drgn, makedumpfile and kdx", flattened: true, split: true, open: openKdump,
-		codecs: []codec.Codec{codec.Zstd, codec.Zlib, codec.LZO, codec.Snappy, codec.Raw}},
+		codecs: []string{"zstd", "zlib", "lzo", "snappy", "raw"}},
 	{name: "elf", what: "ELF core, for gdb too", flattened: true, open: openELF},
+	{name: "lkcd", what: "LKCD, for crash, of versions 8 and 9 (zlib, rle, raw)", open: openLKCD, codecs: []string{"zlib", "rle", "raw"}},
+	{name: "raw", what: "each page at its physical address, and OUT.map, which tells zeros from pages that are left out", open: openRaw},
+	{name: "lime", what: "LiME, for volatility", goesBack: true, open: openLiME},
 }
 
 // Targets are the names of all forms and what they are for.
@@ -55,27 +63,25 @@ func ParseTarget(name string) (Target, error) {
 
 func (t Target) String() string { return t.f.name }
 
-// Codec is the usual codec of pages; ok is false if the form has none.
-func (t Target) Codec() (c codec.Codec, ok bool) {
+// Codec is the usual codec of pages; "" if the form has none.
+func (t Target) Codec() string {
 	if len(t.f.codecs) == 0 {
-		return codec.Raw, false
+		return ""
 	}
-	return t.f.codecs[0], true
+	return t.f.codecs[0]
 }
 
 // Takes is nil if pages can be stored with the codec.
-func (t Target) Takes(c codec.Codec) error {
-	if slices.Contains(t.f.codecs, c) || len(t.f.codecs) == 0 && c == codec.Raw {
+func (t Target) Takes(codec string) error {
+	switch {
+	case slices.Contains(t.f.codecs, codec):
 		return nil
+	case len(t.f.codecs) == 0 && codec == "raw":
+		return nil
+	case len(t.f.codecs) == 0:
+		return fmt.Errorf("%s stores pages as they are, so %s is not for it", t, codec)
 	}
-	if len(t.f.codecs) == 0 {
-		return fmt.Errorf("%s stores pages as they are, so %v is not for it", t, c)
-	}
-	var names []string
-	for _, c := range t.f.codecs {
-		names = append(names, c.String())
-	}
-	return fmt.Errorf("%s has no pages in %v, only in %s", t, c, strings.Join(names, ", "))
+	return fmt.Errorf("%s has no pages in %q, only in %s", t, codec, strings.Join(t.f.codecs, ", "))
 }
 
 // Splits reports whether the form can be split into several files.
@@ -83,6 +89,17 @@ func (t Target) Splits() bool { return t.f.split }
 
 // Flattens reports whether a stream of it is flattened, and must be put in order before it can be read by most tools.
 func (t Target) Flattens() bool { return t.f.flattened }
+
+// Streams is nil if the form can be written to a stream.
+func (t Target) Streams() error {
+	if t.f.goesBack {
+		return fmt.Errorf("%s must be written to a file: it says how long a range is in front of it", t)
+	}
+	return nil
+}
+
+// HasMap reports whether Job.Map is written.
+func (t Target) HasMap() bool { return t.f.name == "raw" }
 
 // writer makes what the pages are put into, and what must be done behind the last of them.
 func (r *run) writer() (dumpfmt.PageWriter, func() error, error) {
@@ -107,10 +124,30 @@ func (r *run) writer() (dumpfmt.PageWriter, func() error, error) {
 }
 
 func openKdump(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
-	return kdump.NewSplitWriter(outs, kdump.Config{Info: r.info, Pages: r.pages, Codec: r.Codec, Level: r.CodecLevel, AsIs: r.AsIs, DumpLevel: r.report.Recorded,
+	c, err := codec.Parse(r.Codec)
+	if err != nil {
+		return nil, err
+	}
+	return kdump.NewSplitWriter(outs, kdump.Config{Info: r.info, Pages: r.pages, Codec: c, Level: r.CodecLevel, AsIs: r.AsIs, DumpLevel: r.report.Recorded,
 		Distilled: r.info.Distilled})
 }
 
 func openELF(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
 	return elfcore.NewPageWriter(outs[0], elfcore.WriterConfig{Info: r.info, Pages: r.pages, ZeroPages: r.report.Recorded&exclude.LevelZero != 0})
+}
+
+func openLKCD(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
+	return lkcd.NewPageWriter(outs[0], lkcd.WriterConfig{Info: r.info, Pages: r.pages, Version: r.LKCDVersion, Compression: r.Codec, Level: r.CodecLevel})
+}
+
+func openRaw(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
+	m := r.Map
+	if m == nil {
+		m = io.Discard
+	}
+	return rawmem.NewPageWriter(outs[0], rawmem.WriterConfig{Info: r.info, Pages: r.pages, Map: m})
+}
+
+func openLiME(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
+	return lime.NewPageWriter(outs[0], lime.WriterConfig{Info: r.info, Pages: r.pages})
 }

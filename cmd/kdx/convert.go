@@ -14,7 +14,6 @@ import (
 	"kdx/analyze/proof"
 	"kdx/analyze/reduce"
 	"kdx/dumpfmt/convert"
-	"kdx/internal/codec"
 	"kdx/repl"
 )
 
@@ -43,7 +42,7 @@ func convertCommand(std stdio) *cobra.Command {
 	p := c.Flags()
 	p.SortFlags = false
 	p.StringVar(&f.to, "to", "kdump", "the `FORMAT` of OUT; its name does not matter")
-	p.StringVar(&f.codec, "codec", "", "compress pages with zstd, zlib, lzo, snappy or raw; a level may follow, as `zstd:3` (default zstd)")
+	p.StringVar(&f.codec, "codec", "", "compress pages with zstd, zlib, lzo, snappy or raw (lkcd: zlib, rle, raw); a level may follow, as `zstd:3` (default zstd; lkcd: zlib)")
 	p.IntVarP(&f.job.Level, "level", "d", 0, "leave out pages: the sum of 1 zeros, 2 cache, 4 cache with private data, 8 user data, 16 free")
 	p.BoolVar(&f.job.Vmemmap, "exclude-vmemmap", false, "leave out the descriptors of pages that are left out")
 	p.StringArrayVar(&f.rules.redact, "redact", nil, "take out by `RULE`: symbol:NAME, member:STRUCT.MEMBER, cache:NAME, process:NAME, regex:EXPRESSION, compressed-swap, freed; see docs/scrubbing.md")
@@ -119,13 +118,14 @@ func (f *convertFlags) target() error {
 	if f.split > 1 && (f.flatten || !f.job.Target.Splits()) {
 		return fmt.Errorf("--split: only kdump can be split, not %s", f.to)
 	}
-	f.job.Codec, _ = f.job.Target.Codec()
+	f.job.Codec = f.job.Target.Codec()
 	f.job.AsIs = f.codec == ""
 	if f.codec != "" {
 		name, level, hasLevel := strings.Cut(f.codec, ":")
-		if f.job.Codec, err = codec.Parse(name); err != nil {
-			return fmt.Errorf("--codec: %w", err)
+		if name == "gzip" {
+			name = "zlib"
 		}
+		f.job.Codec = name
 		if hasLevel {
 			if f.job.CodecLevel, err = strconv.Atoi(level); err != nil || f.job.CodecLevel < 1 {
 				return fmt.Errorf("--codec %s: %q is no level", f.codec, level)
@@ -189,7 +189,7 @@ func (f *convertFlags) run(ctx context.Context, args []string, std stdio) error 
 	}
 	if f.memUsage {
 		// Nothing needs to be compressed in order to be counted.
-		f.job.Level, f.job.Codec, f.job.AsIs, f.job.NoCheck = exclude.MaxLevel, codec.Raw, true, true
+		f.job.Level, f.job.Codec, f.job.AsIs, f.job.NoCheck = exclude.MaxLevel, "raw", true, true
 		f.job.Target, _ = reduce.ParseTarget("kdump")
 	}
 	var progress func(reduce.Progress)
@@ -245,8 +245,8 @@ func (f *convertFlags) text(o outcome, std stdio) error {
 		return writeStatus(err)
 	}
 	form := r.Format
-	if _, ok := f.job.Target.Codec(); ok {
-		form += " (" + f.job.Codec.String() + ")"
+	if f.job.Target.Codec() != "" {
+		form += " (" + f.job.Codec + ")"
 	}
 	if o.streamed && f.job.Target.Flattens() {
 		form = "flattened " + form + ", which kdx reads as it is and makedumpfile -R puts in order"
@@ -329,7 +329,7 @@ type erased struct {
 
 func (f *convertFlags) document(args []string, o outcome, failed error, std stdio) error {
 	r := &o.report
-	res := converted{Outputs: f.outputs, Format: r.Format, Flattened: o.streamed && f.job.Target.Flattens(), Codec: f.job.Codec.String(), Level: r.Level, DumpLevel: r.Recorded,
+	res := converted{Outputs: f.outputs, Format: r.Format, Flattened: o.streamed && f.job.Target.Flattens(), Codec: f.job.Codec, Level: r.Level, DumpLevel: r.Recorded,
 		DryRun: f.dryRun || f.memUsage, Complete: failed == nil && !o.incomplete, PageSize: o.pageSize, Bytes: r.Bytes, RAM: r.Stats.RAM(), Copied: r.Copied, Unsure: r.Unsure,
 		Classes: classRows(r), Erased: []erased{}, Kept: []string{}, Check: r.Check, NoCheck: r.NoCheck, Steps: r.Steps, DurationNS: int64(o.took)}
 	if res.Outputs == nil {

@@ -83,14 +83,18 @@ var errExists = errors.New("exists already")
 
 // checkOutputs refuses outputs that must not be written, before anything is read.
 func (c *conversion) checkOutputs(std stdio) error {
-	for i, out := range c.outputs {
+	outputs := c.outputs
+	if c.job.Target.HasMap() && len(outputs) == 1 && outputs[0] != stdoutName {
+		outputs = append(slices.Clone(outputs), outputs[0]+mapSuffix)
+	}
+	for i, out := range outputs {
 		if out == stdoutName {
 			if std.terminal.Out {
 				return usagef("a dump is not for a terminal: redirect stdout, or name a file")
 			}
 			continue
 		}
-		if slices.Contains(c.outputs[:i], out) {
+		if slices.Contains(outputs[:i], out) {
 			return usagef("%s is named twice as an output", out)
 		}
 		st, err := os.Stat(out)
@@ -192,6 +196,8 @@ type written struct {
 	flat   bool
 	// discard drops what is not whole.
 	discard bool
+	// ranges is the map of a raw image; nil for others.
+	ranges *atomicfile.File
 }
 
 func (c *conversion) create(std stdio) (*written, error) {
@@ -217,12 +223,23 @@ func (c *conversion) create(std stdio) (*written, error) {
 		}
 		w.files = append(w.files, f)
 	}
+	if c.job.Target.HasMap() && len(w.files) == 1 {
+		f, err := atomicfile.Create(c.outputs[0]+mapSuffix, 0o600)
+		if err != nil {
+			w.drop()
+			return nil, err
+		}
+		w.ranges = f
+	}
 	if w.stream != nil && len(w.names) > 1 {
 		w.drop()
 		return nil, errors.New("a split dump goes into files, not into a stream")
 	}
 	return w, nil
 }
+
+// mapSuffix is what the map of a raw image has behind the image's name.
+const mapSuffix = ".map"
 
 // into gives the outputs to a job.
 func (w *written) into(job *reduce.Job) {
@@ -240,10 +257,25 @@ func (w *written) into(job *reduce.Job) {
 			job.Outputs = append(job.Outputs, limitFile(f, w.limit))
 		}
 	}
+	if w.ranges != nil {
+		job.Map = w.ranges
+	}
 	job.Reopen = func(ctx context.Context) (*dumpfmt.Image, error) { return w.reopen(ctx) }
 }
 
 func (w *written) reopen(ctx context.Context) (*dumpfmt.Image, error) {
+	if w.ranges != nil {
+		// The image has not its name yet, so its map has a copy that goes with the present one.
+		copied := w.files[0].Name() + mapSuffix
+		text, err := os.ReadFile(w.ranges.Name())
+		if err == nil {
+			err = os.WriteFile(copied, text, 0o600)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer os.Remove(copied)
+	}
 	var paths []string
 	for _, f := range w.files {
 		paths = append(paths, f.Name())
@@ -299,6 +331,9 @@ func (w *written) commit(o *outcome) error {
 			return err
 		}
 	}
+	if w.ranges != nil {
+		return w.ranges.Commit()
+	}
 	if w.device != nil {
 		err := w.device.Close()
 		w.device = nil
@@ -311,6 +346,9 @@ func (w *written) commit(o *outcome) error {
 func (w *written) drop() {
 	for _, f := range w.files {
 		f.Close()
+	}
+	if w.ranges != nil {
+		w.ranges.Close()
 	}
 	if w.device != nil {
 		w.device.Close()

@@ -14,7 +14,6 @@ import (
 	"kdx/analyze/exclude"
 	"kdx/analyze/reduce"
 	"kdx/dumpfmt/flattened"
-	"kdx/internal/codec"
 	"kdx/repl"
 )
 
@@ -313,7 +312,7 @@ func (m *makedumpfile) joinParts(ctx context.Context) error {
 	n := len(m.files) - 1
 	c.inputs, c.outputs = m.files[:n], m.files[n:]
 	c.job.AsIs = true
-	c.job.Codec = codec.Zstd // of pages that must be encoded anew, which parts have none of
+	c.job.Codec = "zstd" // of pages that must be encoded anew, which parts have none of
 	if err := m.refuseExisting(c.outputs); err != nil {
 		return err
 	}
@@ -348,7 +347,7 @@ func (c *conversion) isSplit(ctx context.Context, std stdio) error {
 func (m *makedumpfile) showMemUsage(ctx context.Context) error {
 	c := m.conversion()
 	c.inputs = m.files
-	c.job.Level, c.job.Codec, c.job.AsIs, c.job.NoCheck = exclude.MaxLevel, codec.Raw, true, true
+	c.job.Level, c.job.Codec, c.job.AsIs, c.job.NoCheck = exclude.MaxLevel, "raw", true, true
 	c.job.Target, _ = reduce.ParseTarget("kdump")
 	o, err := c.run(ctx, m.std, nil)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"kdx/analyze/exclude"
-	"kdx/internal/codec"
 )
 
 // fate is what became of an option of makedumpfile.
@@ -50,12 +49,12 @@ func (o *makedumpfileOption) names() string {
 type makedumpfileLine struct {
 	args                                    []string // all of them
 	files                                   []string
-	codec                                   codec.Codec
+	codec                                   string
 	compress, elf, flatten, rearrange       bool
 	levels                                  []int
 	force, debug, vmemmap, help, version    bool
 	split, reassemble, dmesg, partial       bool
-	memUsage, dryRun, stats, check          bool
+	memUsage, dryRun, check                 bool
 	vmlinux, vmcoreinfo, generate, config   string
 	workDir, xenSyms, xenInfo, xenPhysStart string
 	xen                                     bool
@@ -84,7 +83,7 @@ func toggle(f func(*makedumpfileLine)) func(*makedumpfileLine, string) error {
 	return func(m *makedumpfileLine, _ string) error { f(m); return nil }
 }
 
-func compressWith(c codec.Codec) func(*makedumpfileLine, string) error {
+func compressWith(c string) func(*makedumpfileLine, string) error {
 	return func(m *makedumpfileLine, _ string) error {
 		if m.compress && m.codec != c {
 			return errors.New("only one of -c, -l, -p and -z can be had")
@@ -107,10 +106,10 @@ func refused(why string) func(*makedumpfileLine, string) error {
 const noXen = "memory of Xen's hypervisor is not looked into; a dump of one guest (xl dump-core) is read as it is"
 
 var makedumpfileOptions = []makedumpfileOption{
-	{'c', "", "", "compress pages with zlib", better, "on all cores, several times faster; pages are some 15 % larger than C zlib's", compressWith(codec.Zlib)},
-	{'l', "", "", "compress pages with lzo", better, "on all cores", compressWith(codec.LZO)},
-	{'p', "", "", "compress pages with snappy", better, "always there: it is no matter of how kdx was built", compressWith(codec.Snappy)},
-	{'z', "", "", "compress pages with zstd", better, "always there, and on all cores", compressWith(codec.Zstd)},
+	{'c', "", "", "compress pages with zlib", better, "on all cores, several times faster; pages are some 15 % larger than C zlib's", compressWith("zlib")},
+	{'l', "", "", "compress pages with lzo", better, "on all cores", compressWith("lzo")},
+	{'p', "", "", "compress pages with snappy", better, "always there: it is no matter of how kdx was built", compressWith("snappy")},
+	{'z', "", "", "compress pages with zstd", better, "always there, and on all cores", compressWith("zstd")},
 	{'E', "", "", "write an ELF core", better, "pages of zeros and pages that were left out are told apart; shorter runs are left out", toggle(func(m *makedumpfileLine) { m.elf = true })},
 	{'d', "", "LEVEL[,LEVEL…]", "leave out pages: the sum of 1 zeros, 2 cache, 4 cache with private data, 8 user data, 16 free; further levels are for when there is no space", better,
 		"what the kernel needs by place stays, whatever its flags say; on kernels that kdx does not understand more is kept, and said", (*makedumpfileLine).setLevels},
@@ -217,7 +216,7 @@ func (e *getoptError) Error() string { return "makedumpfile: " + e.text }
 // parse takes the command line apart, as getopt_long does: options and files in any order, long options shortened as far
 // as they stay unique, letters in one word.
 func (m *makedumpfileLine) parse(args []string) error {
-	m.args, m.messages = args, msgDefault
+	m.args, m.messages, m.codec = args, msgDefault, "raw"
 	for len(args) > 0 {
 		a := args[0]
 		args = args[1:]

@@ -43,7 +43,7 @@ func newRoot(std stdio) *cobra.Command {
 		return &statusError{repl.Usage, fmt.Errorf("%w (%s --help shows its flags)", err, c.CommandPath())}
 	})
 	root.AddGroup(&cobra.Group{ID: "dump", Title: "Dumps:"}, &cobra.Group{ID: "command", Title: "Commands of the prompt, as kdx COMMAND DUMP:"})
-	for _, c := range []*cobra.Command{openCommand(std), infoCommand(std), debuginfoCommand(std), convertCommand(std), distillCommand(std), verifyCommand(std), diffCommand(std)} {
+	for _, c := range []*cobra.Command{openCommand(std), infoCommand(std), debuginfoCommand(std), convertCommand(std), makedumpfileCommand(std), distillCommand(std), verifyCommand(std), diffCommand(std)} {
 		c.GroupID = "dump"
 		root.AddCommand(c)
 	}
