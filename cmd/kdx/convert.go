@@ -27,8 +27,9 @@ type convertFlags struct {
 	vmlinuxFlag, lkcdName string
 }
 
-func convertCommand(std stdio) *cobra.Command {
-	var f convertFlags
+func convertCommand(std stdio) *cobra.Command { return new(convertFlags).command(std) }
+
+func (f *convertFlags) command(std stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "convert [VMLINUX] IN… OUT",
 		Short: "a dump in another format, smaller, or without what must not leave the house",
