@@ -381,3 +381,28 @@ func TestBigEndian(t *testing.T) {
 		t.Error("words of 32 bits are read wrongly")
 	}
 }
+
+// FuzzNote takes any note for VMCOREINFO, beside what is needed to find struct pages at all.
+func FuzzNote(f *testing.F) {
+	for _, name := range []string{"4.14", "5.10", "6.4", "6.6", "6.12", "7.2"} {
+		f.Add(releases[name].note)
+	}
+	f.Add("OFFSET(page.flags)=-8\nSIZE(page)=64\n")
+	f.Add("SIZE(mem_section)=16\nOFFSET(mem_section.section_mem_map)=-8\nNUMBER(SECTION_SIZE_BITS)=27\nSYMBOL(mem_section)=ffff888000001000\n")
+	f.Fuzz(func(t *testing.T, note string) {
+		m := newMachine(t, "6.12")
+		m.zoned(false)
+		m.buddy(256, 5)
+		m.compound(512, 5, m.r.page(m.r.lru|m.r.head, anonOf, none, 1, 0), false)
+		m.VMCoreInfo(m.r.note + note)
+		f, err := Open(m.View())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stats Stats
+		var keep dumpfmt.PageSet
+		if err := f.Select(context.Background(), 31, 0, 1024, &keep, &stats); err != nil || stats.RAM() != 1024 || stats.Kept() != keep.Len() {
+			t.Errorf("%v, %v", stats, err)
+		}
+	})
+}

@@ -68,7 +68,11 @@ func newLayout(f *facts) (*layout, error) {
 		l.orders = 0
 	}
 	for _, o := range []uint64{l.flags, l.mapping, l.mapcount, l.refcount, l.private, l.compound, l.firstPage, l.dtor, l.lruOff} {
-		if o+l.ws > l.size && (o != l.mapcount && o != l.refcount || o+4 > l.size) {
+		need := l.ws
+		if o == l.mapcount || o == l.refcount {
+			need = 4
+		}
+		if o > l.size || l.size-o < need {
 			return nil, fmt.Errorf("struct page has %d bytes, but a member at %d", l.size, o)
 		}
 	}

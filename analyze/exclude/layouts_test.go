@@ -350,3 +350,36 @@ func TestDisagreement(t *testing.T) {
 		}
 	}
 }
+
+// Until 4.3 tails had a flag, and hugetlb's pages the address of the function that frees them.
+func TestOldTails(t *testing.T) {
+	m := &machine{Machine: kerneltest.New(t, `
+struct list_head { struct list_head *next, *prev; };
+enum pageflags { PG_locked, PG_error, PG_referenced, PG_uptodate, PG_dirty, PG_lru, PG_active, PG_slab, PG_owner_priv_1, PG_arch_1, PG_reserved, PG_private, PG_private_2,
+	PG_writeback, PG_head, PG_tail, PG_swapcache, PG_mappedtodisk, PG_reclaim, PG_swapbacked };
+struct page { unsigned long flags; void *mapping; unsigned long index; int _mapcount; int _count; struct list_head lru; union { unsigned long private; void *first_page; }; unsigned long pad; };
+struct zone { struct list_head pad[5]; };`), r: release{mapping: 8, mapcount: 24, refcount: 28, private: 48, compound: 48}}
+	m.base = m.AllocPage()
+	m.Alloc(machinePages*64 - 4096)
+	p := m.AllocPage()
+	m.Var("mem_map", p, "")
+	m.Word(p, uint64(m.base))
+	const freeHuge = 0xffffffff81180000
+	m.VMCoreInfo(fmt.Sprintf("NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-128\nLENGTH(zone.free_area)=11\nSYMBOL(free_huge_page)=%x\n", uint64(freeHuge)))
+	const lru, slab, head, tail = 1 << 5, 1 << 7, 1 << 14, 1 << 15
+	m.fill(0, machinePages, m.r.page(0, 0, none, 1, 0))
+	for pfn, h := range map[uint64][]byte{1024: m.r.page(lru|head, anonOf, none, 1, 0), 1536: m.r.page(slab|head, anonOf, 0x10, 1, 0), 2048: m.r.page(head, spaceOf, none, 1, 0)} {
+		m.set(pfn, h)
+		m.fill(pfn+1, pfn+512, m.r.page(tail, 0, none, 0, uint64(m.at(pfn))))
+	}
+	m.Word(m.at(2049)+32, freeHuge)
+	m.r.buddy = ^uint32(127)
+	m.buddy(4096, 10)
+	f := m.open(t)
+	span(t, f, 1000, 1024, Kernel)
+	span(t, f, 1024, 1536, User)
+	span(t, f, 1200, 1536, User)
+	span(t, f, 1536, 2048, Kernel)
+	span(t, f, 2048, 2560, User)
+	span(t, f, 4096, 5120, Free)
+}

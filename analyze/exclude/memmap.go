@@ -99,7 +99,7 @@ func (m *memMap) findSparse(f *facts) error {
 	if m.sectionSize, ok = f.size("mem_section"); !ok {
 		return fmt.Errorf("SIZE(mem_section): %w", errUnknown)
 	}
-	if m.mapOffset, ok = f.offset("mem_section", "section_mem_map"); !ok || m.mapOffset+m.k.WordSize() > m.sectionSize {
+	if m.mapOffset, ok = f.offset("mem_section", "section_mem_map"); !ok || m.mapOffset > m.sectionSize || m.sectionSize-m.mapOffset < m.k.WordSize() {
 		return fmt.Errorf("OFFSET(mem_section.section_mem_map): %w", errUnknown)
 	}
 	n, ok := f.v.VMCoreInfo().Number("SECTION_SIZE_BITS")
