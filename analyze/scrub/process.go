@@ -58,6 +58,9 @@ func (b *builder) process(r Rule, d *Done) error {
 			return fmt.Errorf("thread %d: %w", x.PID, err)
 		}
 	}
+	if err := p.entryStacks(); err != nil {
+		return fmt.Errorf("stacks of CPUs: %w", err)
+	}
 	if p.swapped > 0 {
 		d.Notes = append(d.Notes, fmt.Sprintf("%d of its pages are in swap and not in memory: the swap device itself is no part of a dump", p.swapped))
 	}
@@ -290,6 +293,27 @@ func (p *processScrub) largeFPU(x *task.Task, regs uint64) error {
 		return fmt.Errorf("they should have %d bytes: damaged", size)
 	}
 	return p.erase(uint64(state)+off, size)
+}
+
+// entryStacks erases the stacks on which CPUs enter the kernel (4.15). The registers of whatever ran last in user mode lie
+// there, and nothing else: what is in use was copied to the task's stack.
+func (p *processScrub) entryStacks() error {
+	const name = "entry_stack_storage"
+	if _, err := p.v.Symbol(name); absent(err) {
+		return nil
+	}
+	res := &resolver{b: p.builder}
+	stacks, err := res.variable(name)
+	if err != nil {
+		return err
+	}
+	for _, x := range stacks {
+		at, _ := x.Addr()
+		if err := p.erase(uint64(at), p.v.PageSize()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // registers that user mode left at the top of the stack (struct pt_regs): the general ones go, those that say where it was
