@@ -133,6 +133,9 @@ func openKdump(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
 }
 
 func openELF(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
+	if keep, ok := r.pages.(*dumpfmt.PageSet); ok {
+		elfcore.Coarsen(r.Image.Source(), keep)
+	}
 	return elfcore.NewPageWriter(outs[0], elfcore.WriterConfig{Info: r.info, Pages: r.pages, ZeroPages: r.report.Recorded&exclude.LevelZero != 0})
 }
 
