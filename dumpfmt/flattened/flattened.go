@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sort"
 
 	"kdx/dumpfmt"
@@ -29,7 +28,8 @@ const (
 
 	// maxEnd bounds offsets: no file system holds more.
 	maxEnd = 1 << 60
-	// maxRecords bounds the index (24 bytes each). A file of 1 TiB in records of 16 KiB has 2^26.
+	// maxRecords bounds the index (5 bytes each, and 24 where they don't follow one another). A file of 1 TiB in records of
+	// 16 KiB has 2^26.
 	maxRecords = 1 << 27
 )
 
@@ -40,13 +40,14 @@ func Probe(head []byte) bool { return len(head) >= 32 && string(head[:16]) == si
 type reader struct {
 	src    io.ReaderAt
 	pieces []piece
+	places places
 	size   int64
 }
 
-// piece is a stretch of the unfolded file [at, at+size) whose bytes are at pos of the flattened one. Pieces of a reader
-// are sorted and don't overlap.
+// piece is a stretch of the unfolded file [at, at+size); data is the place of its bytes among those of all records. Pieces
+// of a reader are sorted and don't overlap.
 type piece struct {
-	at, size, pos int64
+	at, size, data int64
 }
 
 // Open indexes f and returns the unfolded file, which takes f over if there was no error. progress, if not nil, is called
@@ -68,7 +69,7 @@ func Open(ctx context.Context, f *dumpfmt.File, progress func(done, total int64)
 	if err := x.run(ctx, progress); err != nil {
 		return nil, err
 	}
-	r := &reader{src: f.ReaderAt, pieces: resolve(x.records)}
+	r := &reader{src: f.ReaderAt, pieces: resolve(x.pieces), places: x.places}
 	for _, p := range r.pieces {
 		r.size = max(r.size, p.at+p.size)
 	}
@@ -78,12 +79,13 @@ func Open(ctx context.Context, f *dumpfmt.File, progress func(done, total int64)
 
 // indexer walks the records.
 type indexer struct {
-	file    *dumpfmt.File
-	out     *dumpfmt.File
-	records []piece
-	buf     []byte // a window of the file
-	bufAt   int64
-	back    []byte
+	file   *dumpfmt.File
+	out    *dumpfmt.File
+	pieces []piece // in the order of the file
+	places places
+	buf    []byte // a window of the file
+	bufAt  int64
+	back   []byte
 }
 
 // Windows: records that are larger than one page of the reader's are skipped by seeking, smaller ones by reading on.
@@ -130,8 +132,7 @@ func (x *indexer) run(ctx context.Context, progress func(done, total int64)) err
 		pos += recordSize
 		have := min(size, x.file.Size-pos)
 		if have > 0 {
-			x.grow(pos)
-			x.records = append(x.records, piece{at: at, size: have, pos: pos})
+			x.add(at, have)
 		}
 		pos += size
 		window = smallWindow
@@ -141,19 +142,14 @@ func (x *indexer) run(ctx context.Context, progress func(done, total int64)) err
 	}
 }
 
-// grow makes room for as many records as the file will have if they go on being as large as they were: doubling would
-// leave much garbage behind.
-func (x *indexer) grow(pos int64) {
-	const few = 4096
-	n := len(x.records)
-	if n < cap(x.records) {
+// add notes a record, as part of the piece before if it goes on there.
+func (x *indexer) add(at, size int64) {
+	data := x.places.add(size)
+	if n := len(x.pieces); n > 0 && x.pieces[n-1].at+x.pieces[n-1].size == at {
+		x.pieces[n-1].size += size
 		return
 	}
-	more := int64(few)
-	if n >= few {
-		more = max(few, (x.file.Size-pos)/(pos/int64(n))*17/16)
-	}
-	x.records = slices.Grow(x.records, int(min(more, maxRecords)))
+	x.pieces = append(x.pieces, piece{at: at, size: size, data: data})
 }
 
 // cut notes that the stream ended too early. What was indexed stays good.
@@ -198,8 +194,9 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 			continue
 		}
 		skip := at - next.at
-		want := min(int64(len(rest)), next.size-skip)
-		m, err := r.src.ReadAt(rest[:want], next.pos+skip)
+		pos, left := r.places.find(next.data + skip)
+		want := min(int64(len(rest)), next.size-skip, left)
+		m, err := r.src.ReadAt(rest[:want], pos)
 		n += m
 		if int64(m) < want {
 			if err == nil || errors.Is(err, io.EOF) {
@@ -207,7 +204,9 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 			}
 			return n, err
 		}
-		i++
+		if skip+want == next.size {
+			i++
+		}
 	}
 	return n, nil
 }

@@ -132,8 +132,9 @@ func FuzzFlattened(f *testing.F) {
 		r := file.ReaderAt.(*reader)
 		end := int64(0)
 		for _, p := range r.pieces {
-			if p.at < end || p.size <= 0 || p.pos < headerSize || p.pos+p.size > int64(len(b)) {
-				t.Fatalf("piece %+v behind %d, file of %d bytes", p, end, len(b))
+			pos, left := r.places.find(p.data)
+			if p.at < end || p.size <= 0 || p.data < 0 || p.data+p.size > r.places.total || pos < headerSize || left <= 0 || pos+left > int64(len(b)) {
+				t.Fatalf("piece %+v behind %d, at %d, file of %d bytes", p, end, pos, len(b))
 			}
 			end = p.at + p.size
 		}

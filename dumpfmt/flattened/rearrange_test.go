@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/iotest"
 
@@ -184,27 +182,4 @@ func FuzzRearrange(f *testing.F) {
 			t.Fatalf("the same dump unfolds in two ways, or %v", err)
 		}
 	})
-}
-
-// BenchmarkRearrange unfolds the dump that KDX_BENCH_FLAT names.
-func BenchmarkRearrange(b *testing.B) {
-	path := os.Getenv("KDX_BENCH_FLAT")
-	if path == "" {
-		b.Skip("KDX_BENCH_FLAT names no flattened dump")
-	}
-	for b.Loop() {
-		in, err := os.Open(path)
-		if err != nil {
-			b.Fatal(err)
-		}
-		out, err := os.Create(filepath.Join(b.TempDir(), "out"))
-		if err != nil {
-			b.Fatal(err)
-		}
-		n, err := Rearrange(b.Context(), in, out, nil)
-		if err := errors.Join(err, in.Close(), out.Close(), os.Remove(out.Name())); err != nil {
-			b.Fatal(err)
-		}
-		b.SetBytes(n)
-	}
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// resolve sorts records, which come in the order of the file, and cuts away what later ones wrote over.
+// resolve sorts pieces, which come in the order of the file, and cuts away what later ones wrote over.
 func resolve(records []piece) []piece {
 	if inOrder(records) {
 		return records
@@ -56,7 +56,7 @@ func (s *sweep) advance(to int64) {
 			continue
 		}
 		stop := min(end, to)
-		s.emit(piece{at: s.at, size: stop - s.at, pos: top.pos + s.at - top.at})
+		s.emit(piece{at: s.at, size: stop - s.at, data: top.data + s.at - top.at})
 		s.at = stop
 	}
 }
@@ -64,7 +64,7 @@ func (s *sweep) advance(to int64) {
 func (s *sweep) emit(p piece) {
 	if n := len(s.out); n > 0 {
 		last := &s.out[n-1]
-		if last.at+last.size == p.at && last.pos+last.size == p.pos {
+		if last.at+last.size == p.at && last.data+last.size == p.data {
 			last.size += p.size
 			return
 		}
