@@ -18,7 +18,7 @@ func diffCommand(std stdio) *cobra.Command {
 		Use:   "diff A B",
 		Short: "do two dumps hold the same? pages, registers, notes, whatever their formats",
 		Long: "Compares two dumps by what they hold: every page, the registers of the CPUs, notes, VMCOREINFO, the map of memory. Formats, compressions and dump levels do not count, " +
-			"but what a level left out does: --common compares only the pages that both hold.\n\n" +
+			"but what a level left out does: --common compares only what both hold.\n\n" +
 			"Exit code 0: the same. 1: different, or the answer could not be written. 5: the same, but for pages that can be read in neither.",
 		Example: "  kdx diff vmcore vmcore.small --common\n  kdx diff --json a b | jq .result.pages\n  kdx diff --pages a b",
 		Args:    cobra.ExactArgs(2),
@@ -63,7 +63,7 @@ func diffCommand(std stdio) *cobra.Command {
 	}
 	f := c.Flags()
 	f.BoolVar(&asJSON, "json", false, "answer in JSON")
-	f.BoolVar(&opt.Common, "common", false, "only pages that both dumps hold count")
+	f.BoolVar(&opt.Common, "common", false, "only what both dumps hold counts: pages, notes, registers; not the map of memory")
 	f.BoolVar(&opt.AllPages, "pages", false, "list all ranges of pages that differ, not only the first ones")
 	f.IntVarP(&opt.Workers, "jobs", "j", 0, "read on `N` cores (default all)")
 	c.SetContext(context.Background())

@@ -5,6 +5,7 @@ package diff
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/describe"
@@ -14,7 +15,7 @@ import (
 // Options of Compare. The zero value is good.
 type Options struct {
 	Workers  int  // goroutines that read; 0: as many as there are cores
-	Common   bool // only pages that both hold count; not what one lacks, nor the map of memory
+	Common   bool // only what both hold counts: not pages, notes and registers that one lacks, nor the map of memory
 	AllPages bool // list all ranges of pages, up to 262,144 a kind, not only the first
 	// Progress is told how much was read; nil if nobody wants to know.
 	Progress func(what string, done, total int64)
@@ -113,6 +114,11 @@ func Compare(ctx context.Context, a, b *dumpfmt.Image, opt Options) (*Report, er
 	var err error
 	if r.Devices, err = devices(ia, ib); err != nil {
 		return nil, err
+	}
+	if opt.Common {
+		for _, ds := range []*[]Difference{&r.CPUs, &r.VMCoreInfo, &r.Notes, &r.Erased, &r.Devices} {
+			*ds = slices.DeleteFunc(*ds, func(d Difference) bool { return d.A == nil || d.B == nil })
+		}
 	}
 	r.Memory = memory(ia, ib)
 	if ia.PageSize == ib.PageSize {

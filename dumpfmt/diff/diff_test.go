@@ -98,15 +98,16 @@ func TestDifferent(t *testing.T) {
 		{"less memory that nobody holds", func(im *dumptest.Image) { delete(im.Pages, 3) }, false,
 			[]string{"1 pages are excluded in A and absent in B", "DIFFERENT: map of memory\n"}},
 		{"registers", func(im *dumptest.Image) { im.Notes[20+112] ^= 1 }, true, []string{`CPU note 0: r15: 0x1000 in A, 0x1001 in B`, "NOTES: ", "registers, notes"}},
+		{"pid", func(im *dumptest.Image) { im.Notes[20+32]++ }, true, []string{"CPU note 0: pid: 0x4d in A, 0x4e in B"}},
 		{"VMCOREINFO", func(im *dumptest.Image) {
 			im.Text = strings.Replace(im.Text, "PAGESIZE", "PAGESIZ2", 1)
 			im.Notes = bytes.Replace(im.Notes, []byte("PAGESIZE"), []byte("PAGESIZ2"), 1)
-		}, true, []string{"PAGESIZE: 4096 in A, none in B", "PAGESIZ2: none in A, 4096 in B"}},
+		}, true, []string{"PAGESIZE: 4096 in A, none in B", "PAGESIZ2: none in A, 4096 in B", "VMCOREINFO, notes"}},
 		{"another kernel", func(im *dumptest.Image) {
 			im.Notes = bytes.Replace(im.Notes, []byte("6.1.0-test"), []byte("6.1.1-test"), 1)
 		}, true,
 			[]string{"release: 6.1.0-test in A, 6.1.1-test in B"}},
-		{"a note more", func(im *dumptest.Image) { im.Notes = dumptest.Note(im.Notes, im.Order, "CORE", 1, []byte("too short")) }, true,
+		{"a note more", func(im *dumptest.Image) { im.Notes = dumptest.Note(im.Notes, im.Order, "CORE", 1, []byte("too short")) }, false,
 			[]string{`"CORE" type 0x1, no. 3: none in A, 9 bytes in B`}},
 	} {
 		im := small()

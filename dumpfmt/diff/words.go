@@ -144,7 +144,7 @@ func cpus(a, b *dumpfmt.Info) []Difference {
 	return list(out...)
 }
 
-// registers of a CPU, with those of QEMU's note; nil if there are none. The pid counts as one.
+// registers of a CPU, with those of QEMU's note; nil if there are none. The pid counts as one, if there are notes that say it.
 func registers(info *dumpfmt.Info, i int) []dumpfmt.Register {
 	if i >= len(info.CPUs) {
 		return nil
@@ -153,7 +153,11 @@ func registers(info *dumpfmt.Info, i int) []dumpfmt.Register {
 	if c.Regs == nil && c.QEMU == nil {
 		return nil
 	}
-	out := append([]dumpfmt.Register{{Name: "pid", Value: uint64(uint32(c.PID))}}, c.Regs...)
+	var out []dumpfmt.Register
+	if slices.ContainsFunc(info.Notes, func(n dumpfmt.Note) bool { return n.Name == "CORE" && n.Type == 1 }) {
+		out = append(out, dumpfmt.Register{Name: "pid", Value: uint64(uint32(c.PID))})
+	}
+	out = append(out, c.Regs...)
 	if q := c.QEMU; q != nil {
 		if c.Regs == nil {
 			out = append(out, q.Regs...)
