@@ -292,6 +292,9 @@ func exercise(t testing.TB, b []byte) {
 	if _, err := im.Count(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := im.Source().(*Source).Check(t.Context(), func(dumpfmt.Fault) {}); err != nil {
+		t.Fatal(err)
+	}
 	probe := func(pfn uint64) {
 		_, err := im.Page(pfn)
 		if st := im.State(pfn); err == nil && !st.Readable() {
@@ -300,6 +303,20 @@ func exercise(t testing.TB, b []byte) {
 	}
 	for pfn := range min(info.MaxPFN, 128) {
 		probe(pfn)
+	}
+	src := im.Source().(*Source)
+	err = src.ReadEncodedRange(t.Context(), 0, min(info.MaxPFN, 128), func(pfn uint64, st dumpfmt.PageState, data []byte, c codec.Codec, err error) error {
+		if st != src.State(pfn) && st != dumpfmt.Unreadable || (err != nil) != (st == dumpfmt.Unreadable) {
+			t.Fatalf("page %#x is %v, not %v, %v", pfn, st, src.State(pfn), err)
+		}
+		one, kind, ok, _ := src.EncodedPage(nil, pfn)
+		if ok && (kind != c || !bytes.Equal(one, data)) {
+			t.Fatalf("page %#x is %d bytes of %v, or %d of %v", pfn, len(one), kind, len(data), c)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, r := range info.Ranges[:min(len(info.Ranges), 16)] {
 		probe(uint64(r.Start) / info.PageSize)
