@@ -15,7 +15,6 @@ type Source struct {
 	info     *dumpfmt.Info
 	ram      bitmap
 	dumpable bitmap
-	rank     ranks
 	shift    uint
 	disks    []disk
 	complete bool // no disk is missing
@@ -153,14 +152,12 @@ func newSource(files []*dumpfmt.File, h dumpHeader, block int64) (*Source, error
 	if err != nil {
 		return nil, &dumpfmt.FormatError{File: f.Name, Offset: h.bitmapAt, Msg: "reading SADUMP's bitmaps of memory", Err: err}
 	}
-	s.rank = s.dumpable.ranks()
+	s.dumpable.count()
 	s.ram.runs(h.pages, func(from, to uint64) {
 		info.Ranges = append(info.Ranges, dumpfmt.PhysRange{Start: dumpfmt.Phys(from << s.shift), End: dumpfmt.Phys(to << s.shift)})
 		info.MaxPFN = to
 	})
-	for i, b := range s.ram {
-		info.Filtered = info.Filtered || b&^s.dumpable[i] != 0
-	}
+	info.Filtered = !s.ram.within(&s.dumpable)
 	h.cpus86(f, info)
 	return s, nil
 }
@@ -200,16 +197,11 @@ func (s *Source) placeDisks(parts []partition, files []*dumpfmt.File, h dumpHead
 
 // checkEnd says whether the last page is in its file.
 func (s *Source) checkEnd() {
-	last := uint64(0)
-	found := false
-	for i := len(s.dumpable) - 1; i >= 0 && !found; i-- {
-		for bit := 7; bit >= 0 && !found; bit-- {
-			if last = uint64(i)*8 + uint64(bit); s.dumpable.has(last) && s.ram.has(last) {
-				found = true
-			}
-		}
+	last, found := s.dumpable.last(&s.ram)
+	if !found || !s.complete {
+		return
 	}
-	if _, _, ok := s.where(last); found && !ok && s.complete {
+	if _, _, ok := s.where(last); !ok {
 		s.info.Truncated, s.info.Incomplete = true, true
 		s.info.Warn("%s is truncated: pages of the dump lie behind its end", s.disks[len(s.disks)-1].file.Name)
 	}
@@ -217,7 +209,7 @@ func (s *Source) checkEnd() {
 
 // where is the file and offset of a page that is in the dump; ok is false if it isn't in the files.
 func (s *Source) where(pfn uint64) (f *dumpfmt.File, off int64, ok bool) {
-	n := s.dumpable.rank(s.rank, pfn)
+	n := s.dumpable.rank(pfn)
 	for _, d := range s.disks {
 		if n >= d.pages {
 			n -= d.pages
