@@ -1,10 +1,12 @@
 package lkcd
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
 	"kdx/dumpfmt"
+	"kdx/internal/elfnote"
 )
 
 const asmMagic = 0xdeaddead
@@ -65,6 +67,10 @@ func readCPUs(f *dumpfmt.File, h *header, info *dumpfmt.Info) {
 		info.Warn("the registers of the CPUs could not be read: %v", err)
 		return
 	}
+	if info.Machine == dumpfmt.MachineX86_64 {
+		addNotes(h, info, regs, len(a.names)*a.word)
+		return
+	}
 	l := layout{word: a.word}
 	for i := range n {
 		cpu := dumpfmt.CPU{Index: int(i)}
@@ -79,4 +85,20 @@ func readCPUs(f *dumpfmt.File, h *header, info *dumpfmt.Info) {
 		}
 		info.CPUs = append(info.CPUs, cpu)
 	}
+}
+
+// addNotes gives x86-64's registers to info as the notes in which other dumps carry them, so that a conversion keeps them. Struct pt_regs,
+// which LKCD has, is what elf_gregset_t begins with.
+func addNotes(h *header, info *dumpfmt.Info, regs []byte, perCPU int) {
+	const ntPRStatus, prReg, size = 1, 112, 336
+	var b []byte
+	for ; len(regs) >= perCPU; regs = regs[perCPU:] {
+		if bytes.Count(regs[:perCPU], []byte{0}) == perCPU {
+			continue // a CPU that did not answer
+		}
+		desc := make([]byte, size)
+		copy(desc[prReg:], regs[:perCPU])
+		b = elfnote.Append(b, h.order, "CORE", ntPRStatus, desc)
+	}
+	info.ReadNotes(&dumpfmt.File{Name: info.Files[0], Size: int64(len(b)), ReaderAt: bytes.NewReader(b)}, 0, int64(len(b)))
 }
