@@ -137,12 +137,14 @@ func (v *View) Read(p []byte, addr vmem.Addr) error {
 	return err
 }
 
-// CString reads a NUL-terminated string of at most limit bytes.
+// CString reads a NUL-terminated string of at most limit bytes. It looks at no page behind that in which the string ends.
 func (v *View) CString(addr vmem.Addr, limit int) (string, error) {
 	var out []byte
 	buf := make([]byte, min(limit, 256))
+	page := v.PageSize()
 	for len(out) < limit {
-		p := buf[:min(len(buf), limit-len(out))]
+		left := page - (uint64(addr)+uint64(len(out)))%page
+		p := buf[:min(len(buf), limit-len(out), int(left))]
 		n, err := v.ReadMemory(p, uint64(addr)+uint64(len(out)))
 		for i := range n {
 			if p[i] == 0 {
