@@ -183,8 +183,11 @@ func (r *resolver) lookup(p Place) ([]kernel.Value, error) {
 		next := out[:0]
 		for _, x := range out {
 			y, null, err := member(x, m)
+			if err != nil && !r.any {
+				err = fmt.Errorf("%s: %w", p, err)
+			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", p, err)
+				return nil, err
 			}
 			if !null {
 				next = append(next, y)
