@@ -241,6 +241,9 @@ func FuzzELF(f *testing.F) {
 			t.Fatal(err)
 		}
 		src := im.Source().(*Source)
+		if err := src.Check(t.Context(), func(dumpfmt.Fault) {}); err != nil {
+			t.Fatal(err)
+		}
 		for _, e := range src.extents[:min(len(src.extents), 100)] {
 			for _, a := range []uint64{e.start, e.end - 1, e.end} {
 				pfn := a >> src.shift

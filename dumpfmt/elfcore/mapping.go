@@ -27,7 +27,16 @@ type run struct {
 type builder struct {
 	start, end uint64
 	virt       uint64 // of start
+	flat       bool   // nothing says where it is in virtual memory: all its segments have 0, as in QEMU's dumps
 	cur        segment
+}
+
+// delta is the same for memory that goes on in virtual memory as it does in physical.
+func (b *builder) delta() uint64 {
+	if b.flat {
+		return 0
+	}
+	return b.virt - b.start
 }
 
 // mapping turns runs of pages into segments. All memory has one builder that covers it; memory that is mapped twice
@@ -76,18 +85,20 @@ func newMapping(segments []dumpfmt.Segment, page uint64, emit func(segment) erro
 // by where it begins, longer ones first.
 func merged(segments []dumpfmt.Segment) []builder {
 	var all []builder
+	// A segment at 0 in virtual memory only may be there; if it isn't in physical memory, nobody knew where.
+	flat := slices.ContainsFunc(segments, func(s dumpfmt.Segment) bool { return s.HasPhys && s.Virt == 0 && s.Phys != 0 })
 	for _, s := range segments {
 		start := uint64(s.Phys)
 		if s.HasPhys && s.MemSize > 0 && start+s.MemSize > start {
-			all = append(all, builder{start: start, end: start + s.MemSize, virt: s.Virt})
+			all = append(all, builder{start: start, end: start + s.MemSize, virt: s.Virt, flat: flat && s.Virt == 0})
 		}
 	}
 	slices.SortFunc(all, func(a, b builder) int {
-		return cmp.Or(cmp.Compare(a.virt-a.start, b.virt-b.start), cmp.Compare(a.start, b.start))
+		return cmp.Or(cmp.Compare(a.delta(), b.delta()), cmp.Compare(a.start, b.start))
 	})
 	out := all[:0]
 	for _, b := range all {
-		if n := len(out); n > 0 && out[n-1].virt-out[n-1].start == b.virt-b.start && b.start <= out[n-1].end {
+		if n := len(out); n > 0 && out[n-1].flat == b.flat && out[n-1].delta() == b.delta() && b.start <= out[n-1].end {
 			out[n-1].end = max(out[n-1].end, b.end)
 		} else {
 			out = append(out, b)
@@ -181,7 +192,10 @@ func (b *builder) add(r run, page uint64, emit func(segment) error) error {
 	}
 	c := &b.cur
 	if c.memsz == 0 {
-		*c = segment{phys: lo, virt: b.virt + (lo - b.start)}
+		*c = segment{phys: lo}
+		if !b.flat {
+			c.virt = b.virt + (lo - b.start)
+		}
 	}
 	c.memsz += hi - lo
 	switch r.kind {

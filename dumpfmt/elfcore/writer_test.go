@@ -69,6 +69,9 @@ func TestPageWriter(t *testing.T) {
 				states(t, im, got)
 				info := got.Info()
 				for _, s := range info.Segments {
+					if s.Virt != 0 {
+						t.Errorf("segment %+v has a virtual address, which nobody knew", s)
+					}
 					if s.Offset < uint64(bytes.Index(b, []byte(im.Text))+len(im.Text)) {
 						t.Errorf("segment %+v lies in front of the notes' end, where crash and gdb misread it", s)
 					}
