@@ -322,7 +322,7 @@ func TestFull(t *testing.T) {
 	pages := kept(im)
 	src := openKdump(t, dumptest.Kdump{Version: 6, Codecs: []uint32{1}}.Build(im))
 	whole := int64(0)
-	for room := int64(0); room <= whole; room += 1 + whole/150 {
+	for room := int64(0); room <= whole; room += 1 + whole/60 {
 		for _, kind := range []codec.Codec{codec.Raw, codec.Zlib} {
 			out := disk{room: room}
 			w, err := kdump.NewPageWriter(&out, kdump.Config{Info: src.Info(), Pages: pages, Codec: kind, DumpLevel: 1})

@@ -70,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, size := range []int{255, 256, 258, 259, 260, 261, 262, 263, 4095, 4096, 16384, MaxBlock - 1, MaxBlock} {
 		check(t, c, make([]byte, size))
-		for range 60 {
+		for range 12 {
 			check(t, c, block(rnd, size))
 		}
 	}
@@ -91,7 +91,7 @@ func TestFibonacci(t *testing.T) {
 // TestLengths builds codes of many counts: they must fill their room exactly, and keep to the limit.
 func TestLengths(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for range 5000 {
+	for range 2000 {
 		var h histogram
 		n := 2 + rnd.IntN(numLits-2)
 		h.clear(n)
@@ -118,7 +118,7 @@ func TestLengths(t *testing.T) {
 func TestAdler(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 9))
 	full := bytes.Repeat([]byte{0xff}, MaxBlock)
-	for range 3000 {
+	for range 500 {
 		n := rnd.IntN(5000)
 		for _, b := range [][]byte{block(rnd, n), full[:n], full} {
 			if got, want := adler(b), adler32.Checksum(b); got != want {
