@@ -17,7 +17,7 @@ import (
 func small(zero dumpfmt.PageState) *dumptest.Image {
 	im := dumptest.Small(binary.BigEndian, 8, "s390x", 22).Contiguous()
 	be := binary.BigEndian
-	for i, pfn := range []uint64{0x11, 0x21} {
+	for i, pfn := range []uint64{0x11, 0x23} {
 		b := make([]byte, 4096)
 		be.PutUint64(b[0x300:], 0x0705000180000000)
 		be.PutUint64(b[0x308:], 0x100000+uint64(i))
@@ -27,6 +27,12 @@ func small(zero dumpfmt.PageState) *dumptest.Image {
 		}
 		im.Pages[pfn] = dumptest.Page{State: dumpfmt.Present, Data: b}
 	}
+	first := make([]byte, 4096)
+	be.PutUint64(first[0xe0c:], 0x1ff80)
+	note := dumptest.Note(make([]byte, 0xf80), be, "VMCOREINFO", 0, []byte(im.Text))
+	im.Pages[0] = dumptest.Page{State: dumpfmt.Present, Data: first}
+	im.Pages[0x1f] = dumptest.Page{State: dumpfmt.Present, Data: note[:4096]}
+	im.Pages[0x20] = dumptest.Page{State: dumpfmt.Present, Data: append(note[4096:len(note):len(note)], make([]byte, 8192-len(note))...)}
 	for pfn, p := range im.Pages {
 		if p.Data == nil && zero == dumpfmt.Present {
 			im.Pages[pfn] = dumptest.Page{State: dumpfmt.Present, Data: make([]byte, 4096)}
@@ -35,7 +41,7 @@ func small(zero dumpfmt.PageState) *dumptest.Image {
 	return im
 }
 
-var lowcores = []uint32{0x10000, 0x20000}
+var lowcores = []uint32{0x10000, 0x22000}
 
 func open(t *testing.T, b []byte) (*dumpfmt.Image, error) {
 	t.Helper()
@@ -68,6 +74,9 @@ func TestKinds(t *testing.T) {
 			if info.Format != "s390" || info.Machine != dumpfmt.MachineS390X || info.ByteOrder != binary.BigEndian || info.MaxPFN != im.MaxPFN ||
 				info.Timestamp.Unix() != 1700000001 || info.Incomplete || len(info.Warnings) > 0 {
 				t.Errorf("Info = %+v", info)
+			}
+			if r, _ := info.VMCoreInfo.Get("OSRELEASE"); r != "6.1.0-test" {
+				t.Errorf("OSRELEASE = %q", r)
 			}
 			if len(info.CPUs) != 2 {
 				t.Fatalf("%d CPUs", len(info.CPUs))

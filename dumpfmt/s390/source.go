@@ -42,7 +42,7 @@ func Open(files []*dumpfmt.File) (dumpfmt.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	addCPUs(src, info, h)
+	addNotes(src, info, h)
 	return src, nil
 }
 
@@ -239,23 +239,34 @@ func (x *extended) Count(context.Context) (dumpfmt.Counts, error) {
 	return c, nil
 }
 
-// A 64-bit CPU stores its registers in its lowcore, from byte 0x1200 on, when it is told to stop.
+// A 64-bit CPU stores its registers in its lowcore, from byte 0x1200 on, when it is told to stop. The kernel leaves the address of its
+// VMCOREINFO note in that at 0.
 const (
-	lcPage   = 1 // the page of the lowcore that has them
-	lcGPRs   = 0x280
-	lcPSW    = 0x300
-	lcAccess = 0x340
+	lcPage       = 1 // the page of the lowcore that has them
+	lcGPRs       = 0x280
+	lcPSW        = 0x300
+	lcAccess     = 0x340
+	lcVMCoreInfo = 0xe0c
 
 	prstatusSize = 336
 	prstatusPID  = 32
 	prstatusReg  = 112
+	ntPRStatus   = 1
+	maxInfo      = 2 * pageSize // bytes of the note, which has a page of text
 )
 
-// addCPUs reads the CPUs' registers out of memory and gives them to info as notes.
-func addCPUs(src dumpfmt.Source, info *dumpfmt.Info, h *header) {
+// addNotes reads the CPUs' registers and the kernel's VMCOREINFO out of memory and gives them to info as notes.
+func addNotes(src dumpfmt.Source, info *dumpfmt.Info, h *header) {
 	if h.machine != dumpfmt.MachineS390X {
 		return
 	}
+	notes := append(registers(src, info, h), vmcoreInfo(src)...)
+	if len(notes) > 0 {
+		info.ReadNotes(&dumpfmt.File{Name: info.Files[0], Size: int64(len(notes)), ReaderAt: bytes.NewReader(notes)}, 0, int64(len(notes)))
+	}
+}
+
+func registers(src dumpfmt.Source, info *dumpfmt.Info, h *header) []byte {
 	be := binary.BigEndian
 	var notes []byte
 	page := make([]byte, pageSize)
@@ -270,10 +281,34 @@ func addCPUs(src dumpfmt.Source, info *dumpfmt.Info, h *header) {
 		copy(regs, page[lcPSW:lcPSW+16])
 		copy(regs[16:], page[lcGPRs:lcGPRs+16*8])
 		copy(regs[16+16*8:], page[lcAccess:lcAccess+16*4])
-		const ntPRStatus = 1
 		notes = elfnote.Append(notes, be, "CORE", ntPRStatus, desc)
 	}
-	if len(notes) > 0 {
-		info.ReadNotes(&dumpfmt.File{Name: info.Files[0], Size: int64(len(notes)), ReaderAt: bytes.NewReader(notes)}, 0, int64(len(notes)))
+	return notes
+}
+
+// vmcoreInfo is the kernel's note; nil if memory has none.
+func vmcoreInfo(src dumpfmt.Source) []byte {
+	page := make([]byte, pageSize)
+	if src.ReadPage(page, 0) != nil {
+		return nil
 	}
+	addr := binary.BigEndian.Uint64(page[lcVMCoreInfo:])
+	if addr == 0 {
+		return nil
+	}
+	var b []byte
+	for at := addr; len(b) < maxInfo; at = addr + uint64(len(b)) {
+		if src.ReadPage(page, at>>pageShift) != nil {
+			break
+		}
+		b = append(b, page[at%pageSize:]...)
+	}
+	var note []byte
+	_ = elfnote.Scan(bytes.NewReader(b), int64(len(b)), binary.BigEndian, func(r elfnote.Record) bool {
+		if r.Name == "VMCOREINFO" && r.Offset+r.Size <= int64(len(b)) {
+			note = elfnote.Append(nil, binary.BigEndian, r.Name, r.Type, b[r.Offset:r.Offset+r.Size])
+		}
+		return false
+	}) // what is no note there is no VMCOREINFO
+	return note
 }
