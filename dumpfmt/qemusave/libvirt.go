@@ -31,8 +31,7 @@ func ProbeLibvirt(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(libvirtSave)) || bytes.HasPrefix(head, []byte(libvirtPartial))
 }
 
-// OpenLibvirt opens what "virsh save", "virsh managedsave" or "virsh dump" wrote. A compressed payload is unpacked to a temporary
-// file. It takes over f only if it succeeds.
+// OpenLibvirt opens what "virsh save" or "virsh managedsave" wrote. A compressed payload is unpacked to a temporary file. It takes over f only if it succeeds.
 func OpenLibvirt(ctx context.Context, f *dumpfmt.File, progress func(what string, done, total int64)) (dumpfmt.Source, error) {
 	var head [libvirtHeader]byte
 	if _, err := f.ReadFull(head[:], 0); err != nil {

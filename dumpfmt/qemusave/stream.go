@@ -1,5 +1,5 @@
-// Package qemusave reads the migration stream of QEMU, which is also what "virsh save" and "virsh dump" (without
-// --memory-only) write, behind a header and the machine's XML. Of the devices only RAM and x86 CPUs are read.
+// Package qemusave reads the migration stream of QEMU, which "virsh dump" (without --memory-only) writes, too, and "virsh save"
+// behind a header and the machine's XML. Of the devices only RAM and x86 CPUs are read.
 //
 //	QEVM | configuration: machine | section "ram": blocks, pages … | sections of devices | end
 //
