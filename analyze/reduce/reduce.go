@@ -237,6 +237,11 @@ func (r *run) check(ctx context.Context) error {
 	}
 	r.tell(Progress{Step: StepCheck})
 	opt := proof.Options{Workers: r.Workers, Info: r.info}
+	if r.report.Copied.Missing > 0 {
+		info := *r.info
+		info.Incomplete = true // the output must say of the pages that the input could not give that they are missing
+		opt.Info = &info
+	}
 	out, err := r.reopen(ctx)
 	if err != nil {
 		return err

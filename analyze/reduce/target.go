@@ -29,6 +29,7 @@ type targetFormat struct {
 	// flattened says that a stream of it is in makedumpfile's flattened form; others are written from front to back, unless
 	// they go back.
 	flattened, goesBack bool
+	unmarked            bool // the form can't say that more was to come
 	split               bool
 	open                func(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error)
 }
@@ -39,7 +40,7 @@ var targets = []targetFormat{
 	{name: "elf", what: "ELF core, for gdb too", flattened: true, open: openELF},
 	{name: "lkcd", what: "LKCD, for crash, of versions 8 and 9 (zlib, rle, raw)", open: openLKCD, codecs: []string{"zlib", "rle", "raw"}},
 	{name: "raw", what: "each page at its physical address, and OUT.map, which tells zeros from pages that are left out", open: openRaw},
-	{name: "lime", what: "LiME, for volatility", goesBack: true, open: openLiME},
+	{name: "lime", what: "LiME, for volatility", goesBack: true, unmarked: true, open: openLiME},
 }
 
 // Targets are the names of all forms and what they are for.
@@ -98,6 +99,9 @@ func (t Target) Streams() error {
 	return nil
 }
 
+// Marks reports whether the form can say of itself that it is incomplete.
+func (t Target) Marks() bool { return !t.f.unmarked }
+
 // HasMap reports whether Job.Map is written.
 func (t Target) HasMap() bool { return t.f.name == "raw" }
 
@@ -136,7 +140,7 @@ func openELF(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {
 	if keep, ok := r.pages.(*dumpfmt.PageSet); ok {
 		elfcore.Coarsen(r.Image.Source(), keep)
 	}
-	return elfcore.NewPageWriter(outs[0], elfcore.WriterConfig{Info: r.info, Pages: r.pages, ZeroPages: r.report.Recorded&exclude.LevelZero != 0})
+	return elfcore.NewPageWriter(outs[0], elfcore.WriterConfig{Info: r.info, Pages: r.pages, Segments: r.segments(), ZeroPages: r.report.Recorded&exclude.LevelZero != 0})
 }
 
 func openLKCD(r *run, outs []dumpfmt.Output) (dumpfmt.PageWriter, error) {

@@ -245,21 +245,36 @@ func (f *convertFlags) text(o outcome, std stdio) error {
 		_, err := fmt.Fprintf(std.out, "%-26s %10s %12s\n", "the output would have", "", bytesText(r.Bytes))
 		return writeStatus(err)
 	}
+	if o.incomplete {
+		return nil // the error says it
+	}
 	form := r.Format
-	if f.job.Target.Codec() != "" {
+	switch {
+	case f.job.Target.Codec() == "":
+	case f.job.AsIs && r.Copied.Passed > 0:
+		form += " (compressed as before)"
+	default:
 		form += " (" + f.job.Codec + ")"
 	}
 	if o.streamed && f.job.Target.Flattens() {
 		form = "flattened " + form + ", which kdx reads as it is and makedumpfile -R puts in order"
 	}
 	say("%s: %s, level %d: %d of %d pages, %s in %.1f s", strings.Join(f.outputs, ", "), form, r.Recorded, r.Copied.Pages, r.Stats.RAM(), bytesText(r.Bytes), o.took.Seconds())
-	if r.Check != nil {
-		say("%s", r.Check.Summary())
-	}
-	if r.NoCheck != "" && !f.job.NoCheck {
-		say("self-check: %s", r.NoCheck)
+	if line := checkLine(r); !f.job.NoCheck {
+		say("%s", line)
 	}
 	return nil
+}
+
+// checkLine says what was checked.
+func checkLine(r *reduce.Report) string {
+	switch {
+	case r.Check == nil:
+		return "self-check: none: " + r.NoCheck
+	case r.NoCheck != "":
+		return r.Check.Summary() + "; " + r.NoCheck
+	}
+	return r.Check.Summary()
 }
 
 // reportLines are what a person must know of a conversion, beside its size.

@@ -72,8 +72,9 @@ func (s scrubFiles) read() (scrub.Rules, error) {
 // outcome is how a conversion ended, beside its error.
 type outcome struct {
 	report     reduce.Report
-	incomplete bool // what was written is kept, although it is not all
-	streamed   bool // to something that can't be written twice
+	incomplete bool   // what was written is kept, although it is not all
+	readable   uint64 // pages of such an output
+	streamed   bool   // to something that can't be written twice
 	pageSize   uint64
 	took       time.Duration
 }
@@ -201,7 +202,7 @@ type written struct {
 }
 
 func (c *conversion) create(std stdio) (*written, error) {
-	w := &written{names: c.outputs, limit: c.limit, flat: c.flatten, discard: c.discardIncomplete}
+	w := &written{names: c.outputs, limit: c.limit, flat: c.flatten, discard: c.discardIncomplete || !c.job.Target.Marks()}
 	for _, out := range c.outputs {
 		if out == stdoutName {
 			w.stream = std.out
@@ -267,6 +268,7 @@ func (w *written) reopen(ctx context.Context) (*dumpfmt.Image, error) {
 	if w.ranges != nil {
 		// The image has not its name yet, so its map has a copy that goes with the present one.
 		copied := w.files[0].Name() + mapSuffix
+		defer os.Remove(copied)
 		text, err := os.ReadFile(w.ranges.Name())
 		if err == nil {
 			err = os.WriteFile(copied, text, 0o600)
@@ -274,7 +276,6 @@ func (w *written) reopen(ctx context.Context) (*dumpfmt.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer os.Remove(copied)
 	}
 	var paths []string
 	for _, f := range w.files {
@@ -298,12 +299,12 @@ func (w *written) finish(ctx context.Context, o outcome, err error) (outcome, er
 		return o, nil
 	case ctx.Err() != nil:
 		return o, stopped(ctx, w)
-	case len(w.files) > 0 && !w.discard && w.readable():
+	case len(w.files) > 0 && !w.discard && w.readable(&o):
 		o.incomplete = true
 		if cerr := w.commit(&o); cerr != nil {
 			return o, &statusError{repl.Incomplete, errors.Join(err, cerr)}
 		}
-		return o, &statusError{repl.Incomplete, fmt.Errorf("%w%s\n     %s is incomplete: it is marked so, and holds %d pages that can be read", err, advice(err), strings.Join(w.names, ", "), o.report.Copied.Pages)}
+		return o, &statusError{repl.Incomplete, fmt.Errorf("%w%s\n     %s is incomplete: it is marked so, and holds %d pages that can be read", err, advice(err), strings.Join(w.names, ", "), o.readable)}
 	}
 	gone := ""
 	if len(w.files) > 0 {
@@ -313,13 +314,16 @@ func (w *written) finish(ctx context.Context, o outcome, err error) (outcome, er
 }
 
 // readable reports whether the outputs, which were not finished, can be opened and say themselves that they are not whole.
-func (w *written) readable() bool {
-	img, err := w.reopen(context.Background())
+func (w *written) readable(o *outcome) bool {
+	ctx := context.Background()
+	img, err := w.reopen(ctx)
 	if err != nil {
 		return false
 	}
 	defer img.Close()
-	return img.Info().Incomplete && !img.Info().Truncated || w.flat && img.Info().Incomplete
+	n, err := img.Count(ctx)
+	o.readable = n.Present + n.Zero
+	return err == nil && img.Info().Incomplete
 }
 
 func (w *written) commit(o *outcome) error {

@@ -284,7 +284,8 @@ func (m *makedumpfile) putInOrder(ctx context.Context) error {
 	}
 	ctx, stop := catchSignals(ctx)
 	defer stop()
-	c := conversion{outputs: m.files, replace: m.force, limit: m.limit}
+	c := m.conversion()
+	c.outputs = m.files
 	w, err := c.create(m.std)
 	if err != nil {
 		return err

@@ -43,7 +43,6 @@ func makedumpfileDoc() string {
 - Level 31 leaves out the same classes of pages. What lies where the kernel itself uses it (slab, page tables, per-CPU, stacks, the kernel's image) stays, also on kernels whose pages makedumpfile
   mistakes: releases up to 1.7.8 leave out slab pages of 6.12 and later kernels.
 - ` + "`--show-stats`" + `: memory that two segments of an ELF dump hold counts once. makedumpfile counts the kernel's image twice, as original and remaining pages, and has as many holes less.
-- ` + "`--dump-dmesg`" + `: makedumpfile prints a caller (` + "`[      T0]`" + `) for kernels that record none, too.
 - Progress is in makedumpfile's words, without the steps that kdx does not have (one scan serves, and holes are known from the headers).
 `)
 	return b.String()

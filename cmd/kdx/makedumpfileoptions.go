@@ -140,7 +140,7 @@ var makedumpfileOptions = []makedumpfileOption{
 	{0, "cyclic-buffer", "KB", "memory for a bit a page", idle, "32 MiB serve for a TiB; kdx convert --memory bounds it", ignored},
 	{0, "work-dir", "DIR", "where temporary bitmaps go", idle, "there are none", text(func(m *makedumpfileLine) *string { return &m.workDir })},
 	{0, "non-mmap", "", "never map the input", idle, "kdx never does", ignored},
-	{0, "dump-dmesg", "", "write the kernel's log, not a dump", better, "also from kernels that lack what VMCOREINFO should say; callers are shown only where the kernel knows them", toggle(func(m *makedumpfileLine) { m.dmesg = true })},
+	{0, "dump-dmesg", "", "write the kernel's log, not a dump", better, "also from dumps without VMCOREINFO, and filtered ones", toggle(func(m *makedumpfileLine) { m.dmesg = true })},
 	{0, "partial-dmesg", "", "with --dump-dmesg, only what was logged since dmesg --clear", asThere, "", toggle(func(m *makedumpfileLine) { m.partial = true })},
 	{0, "mem-usage", "", "show how many pages each level would leave out, of /proc/kcore", better, "of any dump, too, and on kernels of any version", toggle(func(m *makedumpfileLine) { m.memUsage = true })},
 	{0, "show-stats", "", "show what was left out", better, "memory that two segments hold counts once", toggle(func(m *makedumpfileLine) { m.messages |= msgReport })},

@@ -158,31 +158,34 @@ func (m *makedumpfile) logText(v *kernel.View) ([]byte, error) {
 			return nil, &statusError{repl.Failed, fmt.Errorf("--partial-dmesg: %w", err)}
 		}
 	}
-	var out []byte
-	n := 0
+	var records []printk.Record
+	callers := false // the kernel records who logged a message; the idle task and early boot are 0 there
 	for r, err := range printk.Records(v) {
 		if err != nil {
 			v.Gap("log", err)
 			continue
 		}
-		n++
+		callers = callers || r.HasCaller
+		records = append(records, r)
+	}
+	if len(records) == 0 {
+		return nil, errors.New("the log can't be read")
+	}
+	var out []byte
+	for _, r := range records {
 		if r.Seq < from {
 			continue
 		}
 		start := len(out)
 		out = fmt.Appendf(out, "[%5d.%06d] ", r.TimeNsec/1e9, r.TimeNsec%1e9/1000)
-		if r.HasCaller {
+		if callers {
 			who := fmt.Sprintf("T%d", r.Caller)
 			if r.CallerCPU {
 				who = fmt.Sprintf("C%d", r.Caller)
 			}
 			out = fmt.Appendf(out, "[%8s] ", who)
 		}
-		indent := len(out) - start
-		out = appendLogText(out, r.Text, indent)
-	}
-	if n == 0 {
-		return nil, errors.New("the log can't be read")
+		out = appendLogText(out, r.Text, len(out)-start)
 	}
 	return out, nil
 }

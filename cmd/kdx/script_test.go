@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kdx": main, "crash": main})
+	testscript.Main(m, map[string]func(){"kdx": main, "crash": main, "makedumpfile": main})
 }
 
 // TestScripts runs testdata/script. Scripts that need a dump find the small ones under $DUMPS; KDX_TEST_DUMPS names
