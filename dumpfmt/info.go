@@ -33,7 +33,7 @@ const (
 // Info is what a dump says of itself in headers and notes. What the headers don't say is left at the documented
 // "unknown" value; nothing in it was guessed.
 type Info struct {
-	Format    string           // "elf", "kdump", "diskdump", "kcore"
+	Format    string           // "elf", "kdump", "vmware", …: see docs/formats.md
 	Live      bool             // the memory of the running kernel: it changes while it is read
 	Flattened bool             // wrapped in makedumpfile's flattened format
 	Files     []string         // the files given, in the order of their pages
@@ -118,7 +118,7 @@ type CPU struct {
 	Index int        // rank among the notes; on kdump dumps that is the rank among CPUs that answered, not always the CPU's number
 	PID   int32      // pr_pid; QEMU writes a CPU number here
 	Regs  []Register // general registers in the order of the architecture's elf_gregset; nil if there was no NT_PRSTATUS
-	QEMU  *QEMUCPU   // control registers from QEMU's note; nil without
+	QEMU  *QEMUCPU   // control registers from QEMU's note, or from what other hypervisors and firmware write; nil without
 }
 
 // Register is a named register of the target.

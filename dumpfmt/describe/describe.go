@@ -16,7 +16,7 @@ import (
 // Description is all that kdx tells of a dump without symbols. Its JSON form is a contract: names are kept, unknown values
 // are null or left out as each field says.
 type Description struct {
-	Format        string   `json:"format"` // "elf", "kdump", "diskdump"
+	Format        string   `json:"format"` // "elf", "kdump", "vmware", …: see docs/formats.md
 	HeaderVersion *int     `json:"header_version"`
 	Files         []string `json:"files"`
 	Flattened     bool     `json:"flattened"`
