@@ -47,7 +47,9 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("distilled", checkDistill)
 	add("convert, nothing lost", converting(checkLost))
 	add("convert, nothing kept", converting(checkKept))
-	add("convert, lines", converting(l.checkSameLines))
+	if strings.Contains(name, "-sysrq") || strings.Contains(name, "-oom") { // what kdx says does not depend on how else the kernel died
+		add("convert, lines", converting(l.checkSameLines))
+	}
 	if full {
 		peer := func(check func(context.Context, *subject, reference) (string, error)) func(context.Context, *subject) (string, error) {
 			return func(ctx context.Context, s *subject) (string, error) {
@@ -70,6 +72,9 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	}
 	if forms {
 		add("forms", l.checkForms)
+		add("convert, forms", converting(l.checkTrips))
+		add("convert, peers", converting(l.checkTripPeers))
+		add("convert, makedumpfile", converting(l.checkTripMakedumpfile))
 		add("types, BTF", checkTypesBTF)
 		add("types, drgn", l.checkTypesDrgn)
 	}

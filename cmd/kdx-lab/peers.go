@@ -51,7 +51,7 @@ func (l *lab) peers(ctx context.Context) (peers, error) {
 			return p, err
 		}
 		if _, err := p.run(ctx, nil, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends",
-			"crash", "python3-drgn", "makedumpfile"); err != nil {
+			"crash", "python3-drgn", "makedumpfile", "gdb"); err != nil {
 			return p, err
 		}
 	}

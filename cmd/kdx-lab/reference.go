@@ -95,19 +95,9 @@ func (l *lab) reference(ctx context.Context, dir string) (reference, error) {
 	return r, errors.Join(os.WriteFile(path+".part", text, 0o644), os.Rename(path+".part", path))
 }
 
-// drgn runs testdata/lab/stacks.py. The script lies beside the dump for as long as it runs: the chroot sees nothing else.
+// drgn runs testdata/lab/stacks.py.
 func (l *lab) drgn(ctx context.Context, p peers, vmlinux, vmcore string) (*drgnReference, error) {
-	script, err := os.ReadFile(l.data("stacks.py"))
-	if err != nil {
-		return nil, err
-	}
-	here := filepath.Join(filepath.Dir(vmcore), "stacks.py")
-	if err := os.WriteFile(here, script, 0o644); err != nil {
-		return nil, err
-	}
-	defer os.Remove(here)
-	visible := []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}
-	out, err := p.run(ctx, visible, "drgn", "-q", "-s", vmlinux, "-c", vmcore, here)
+	out, err := l.drgnScript(ctx, p, vmlinux, vmcore, "stacks.py")
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +108,26 @@ func (l *lab) drgn(ctx context.Context, p peers, vmlinux, vmcore string) (*drgnR
 	return r, nil
 }
 
+// drgnScript runs a script of testdata/lab. It lies beside the dump for as long as it runs: the chroot sees nothing else.
+func (l *lab) drgnScript(ctx context.Context, p peers, vmlinux, vmcore, name string) ([]byte, error) {
+	script, err := os.ReadFile(l.data(name))
+	if err != nil {
+		return nil, err
+	}
+	here := filepath.Join(filepath.Dir(vmcore), name)
+	if err := os.WriteFile(here, script, 0o644); err != nil {
+		return nil, err
+	}
+	defer os.Remove(here)
+	visible := []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}
+	return p.run(ctx, visible, "drgn", "-q", "-s", vmlinux, "-c", vmcore, here)
+}
+
 // crashCommands are recorded as crash prints them.
 var crashCommands = []string{"sys", "ps", "ps -a", "mod", "log", "kmem -i", "kmem -s", "bt -a", "foreach bt", "mount", "net", "swap", "ipcs", "timer", "irq", "runq"}
 
-func (p peers) crash(ctx context.Context, vmlinux, vmcore string) (*crashReference, error) {
+// crash runs crashCommands; args are what it must be told of dumps that do not say it themselves.
+func (p peers) crash(ctx context.Context, vmlinux, vmcore string, args ...string) (*crashReference, error) {
 	version, err := p.run(ctx, nil, "crash", "--version")
 	if err != nil {
 		return nil, err
@@ -141,7 +147,7 @@ func (p peers) crash(ctx context.Context, vmlinux, vmcore string) (*crashReferen
 		return nil, err
 	}
 	defer os.Remove(file)
-	out, err := p.run(ctx, []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}, "crash", "-s", vmlinux, vmcore, "-i", file)
+	out, err := p.run(ctx, []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}, append([]string{"crash", "-s", vmlinux, vmcore, "-i", file}, args...)...)
 	if err != nil {
 		return nil, err
 	}
