@@ -70,7 +70,7 @@ func (d *Description) formatWords() []string {
 	for _, f := range []struct {
 		on   bool
 		word string
-	}{{d.WrittenByQEMU, "by QEMU"}, {d.Flattened, "flattened"}, {d.Truncated, "TRUNCATED"}, {d.Incomplete && !d.Truncated, "INCOMPLETE"}} {
+	}{{d.WrittenByQEMU, "with QEMU's notes"}, {d.Flattened, "flattened"}, {d.Truncated, "TRUNCATED"}, {d.Incomplete && !d.Truncated, "INCOMPLETE"}} {
 		if f.on {
 			words = append(words, f.word)
 		}
