@@ -75,6 +75,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		add("convert, forms", converting(l.checkTrips))
 		add("convert, peers", converting(l.checkTripPeers))
 		add("convert, makedumpfile", converting(l.checkTripMakedumpfile))
+		add("convert, faults", converting(checkFaults))
 		add("types, BTF", checkTypesBTF)
 		add("types, drgn", l.checkTypesDrgn)
 	}
