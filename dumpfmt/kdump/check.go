@@ -42,8 +42,8 @@ func (s *Source) checkVMCoreInfo(report func(dumpfmt.Fault)) {
 		return
 	}
 	f := s.parts[0].file
-	text := make([]byte, min(at.size, maxVMCoreInfo))
-	if at.size < 0 || at.off < 0 {
+	text := make([]byte, max(0, min(at.size, maxVMCoreInfo)))
+	if at.off < 0 {
 		text = nil
 	} else if _, err := f.ReadFull(text, at.off); err != nil {
 		text = nil
