@@ -24,7 +24,7 @@ type regexSearch struct {
 	matches []atomic.Uint64
 	bytes   []atomic.Uint64
 	max     uint64 // pages on either side of an edge that a match can reach
-	edges   edges
+	edges   *edges
 	// unreadable counts pages that should be in the dump, but can't be read.
 	unreadable atomic.Uint64
 	firstErr   error
@@ -60,7 +60,7 @@ func (b *builder) regexes(rules []int, all []Rule, done []Done) error {
 }
 
 func newSearch(b *builder, rules []int, all []Rule) *regexSearch {
-	s := &regexSearch{builder: b, rules: rules, matches: make([]atomic.Uint64, len(rules)), bytes: make([]atomic.Uint64, len(rules))}
+	s := &regexSearch{builder: b, rules: rules, matches: make([]atomic.Uint64, len(rules)), bytes: make([]atomic.Uint64, len(rules)), edges: &edges{seen: make(map[[2]uint64]struct{})}}
 	most := 0
 	b.patterns = nil
 	for _, n := range rules {
@@ -198,7 +198,13 @@ func (s *regexSearch) missing(err error) {
 	s.once.Do(func() { s.firstErr = err })
 }
 
-// scattered searches what belongs together and does not lie together.
+// fork makes a searcher for another goroutine, which counts together with s.
+func (s *regexSearch) fork() *regexSearch {
+	b := &builder{v: s.v.Fork(), marks: s.marks, array: s.array, patterns: s.patterns}
+	return &regexSearch{builder: b, rules: s.rules, matches: s.matches, bytes: s.bytes, max: s.max, edges: s.edges}
+}
+
+// scattered searches what belongs together and does not lie together: files, processes, vmalloc areas, on all cores.
 func (s *regexSearch) scattered() error {
 	a, err := s.readArray()
 	if err != nil {
@@ -207,25 +213,70 @@ func (s *regexSearch) scattered() error {
 	if err := a.complete(); err != nil {
 		return err
 	}
-	for mapping := range a.files {
-		if !s.isMapping(mapping) {
-			continue
-		}
-		r := newScatterReader(s)
-		err := s.filePages(mapping, func(index uint64, u userPage) error {
-			return r.add(index*s.v.PageSize(), u)
-		})
-		if err == nil {
-			err = r.flush()
-		}
-		if err != nil {
-			return fmt.Errorf("file at %#x: %w", uint64(mapping), err)
-		}
-	}
-	if err := s.processes(); err != nil {
+	spaces, err := s.spaces()
+	if err != nil {
 		return err
 	}
-	return s.vmalloc()
+	g, ctx := errgroup.WithContext(s.v.Context())
+	work := make(chan func(*regexSearch) error)
+	send := func(f func(*regexSearch) error) bool {
+		select {
+		case work <- f:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	g.Go(func() error {
+		defer close(work)
+		if !send((*regexSearch).vmalloc) {
+			return nil
+		}
+		for _, x := range spaces {
+			if !send(func(s *regexSearch) error { return s.memory(x) }) {
+				return nil
+			}
+		}
+		for mapping := range a.files {
+			if !send(func(s *regexSearch) error { return s.file(mapping) }) {
+				return nil
+			}
+		}
+		return nil
+	})
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			own := s.fork()
+			for f := range work {
+				if err := f(own); err != nil {
+					return err
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// file searches the pages of an address_space.
+func (s *regexSearch) file(mapping vmem.Addr) error {
+	if !s.isMapping(mapping) {
+		return nil
+	}
+	r := newScatterReader(s)
+	err := s.filePages(mapping, func(index uint64, u userPage) error {
+		return r.add(index*s.v.PageSize(), u)
+	})
+	if err == nil {
+		err = r.flush()
+	}
+	if err != nil {
+		return fmt.Errorf("file at %#x: %w", uint64(mapping), err)
+	}
+	return nil
 }
 
 // isMapping tells an address_space from what else stands in page->mapping of pages that belong to drivers: its inode points
@@ -243,26 +294,32 @@ func (s *regexSearch) isMapping(addr vmem.Addr) bool {
 	return back == addr || ok && own == addr
 }
 
-// processes searches the memory of all processes as they see it.
-func (s *regexSearch) processes() error {
+// spaces are one task of each address space.
+func (s *regexSearch) spaces() ([]*task.Task, error) {
 	tasks, err := task.Read(s.v)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	seen := make(map[vmem.Addr]bool)
+	var out []*task.Task
 	for _, x := range tasks.Tasks {
-		if x.MM == 0 || x.Kernel() || seen[x.MM] {
-			continue
+		if x.MM != 0 && !x.Kernel() && !seen[x.MM] {
+			seen[x.MM] = true
+			out = append(out, x)
 		}
-		seen[x.MM] = true
-		r := newScatterReader(s)
-		err := s.userPages(x.MM, func(u userPage) error { return r.add(u.va, u) })
-		if err == nil {
-			err = r.flush()
-		}
-		if err != nil {
-			return fmt.Errorf("memory of PID %d: %w", x.PID, err)
-		}
+	}
+	return out, nil
+}
+
+// memory searches a process's memory as the process sees it.
+func (s *regexSearch) memory(x *task.Task) error {
+	r := newScatterReader(s)
+	err := s.userPages(x.MM, func(u userPage) error { return r.add(u.va, u) })
+	if err == nil {
+		err = r.flush()
+	}
+	if err != nil {
+		return fmt.Errorf("memory of PID %d: %w", x.PID, err)
 	}
 	return nil
 }
@@ -296,21 +353,23 @@ func (s *regexSearch) vmalloc() error {
 }
 
 // edges are pairs of pages that were searched together: the same file is mapped by many.
-type edges map[[2]uint64]struct{}
+type edges struct {
+	mu   sync.Mutex
+	seen map[[2]uint64]struct{}
+}
 
 // maxEdges bounds what is remembered; beyond, some is searched twice.
 const maxEdges = 1 << 20
 
 func (e *edges) fresh(a, b uint64) bool {
-	if *e == nil {
-		*e = make(edges)
-	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	key := [2]uint64{a, b}
-	if _, ok := (*e)[key]; ok {
+	if _, ok := e.seen[key]; ok {
 		return false
 	}
-	if len(*e) < maxEdges {
-		(*e)[key] = struct{}{}
+	if len(e.seen) < maxEdges {
+		e.seen[key] = struct{}{}
 	}
 	return true
 }
