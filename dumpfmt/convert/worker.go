@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -19,6 +20,9 @@ type worker struct {
 	page    []byte // of the worker, for pages that have to be decoded or changed
 	window  []byte
 	next    uint64 // the first pfn of the range that was not handled yet
+	// zero is a page of zeros as it is encoded: of a machine that was up for long few pages are such, of others half.
+	zero      []byte
+	zeroCodec codec.Codec
 }
 
 // runWindow is how much is read at once from formats whose pages lie side by side, bytes.
@@ -219,13 +223,22 @@ func (w *worker) decodedPage(pfn uint64, st dumpfmt.PageState, page []byte) erro
 	if st == dumpfmt.ZeroOrExcluded {
 		w.b.counts.Unsure++
 	}
-	if w.job.ZeroPages && (st != dumpfmt.Present || allZero(page)) {
+	zero := st != dumpfmt.Present || allZero(page)
+	if zero && w.job.ZeroPages {
 		w.b.counts.Zero++
 		return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
 	}
+	if zero && w.zero != nil {
+		w.b.buf = append(w.b.buf, w.zero...)
+		return w.store(dumpfmt.Stored{PFN: pfn, Codec: w.zeroCodec})
+	}
+	start := len(w.b.buf)
 	data, c, err := w.job.Writer.Encode(w.b.buf, page)
 	if err != nil {
 		return fmt.Errorf("encoding page %#x: %w", pfn, err)
+	}
+	if zero {
+		w.zero, w.zeroCodec = bytes.Clone(data[start:]), c
 	}
 	w.b.buf = data
 	return w.store(dumpfmt.Stored{PFN: pfn, Codec: c})
