@@ -29,6 +29,7 @@ type checker struct {
 	doubted  []uint64
 	doubts   dumpfmt.PageSet
 	layout   func() *layout
+	buffers  sync.Pool
 
 	once  sync.Once
 	table *task.Table // see tasksOf
@@ -71,7 +72,7 @@ type pass struct {
 }
 
 // mirrorCache bounds the pages that one area remembers, in bytes.
-const mirrorCache = 2 << 20
+const mirrorCache = 512 << 10
 
 func (c *checker) newPass(ctx context.Context, area int, name string) (*pass, error) {
 	size := c.in.Info().PageSize
@@ -135,18 +136,22 @@ func (m *mirror) State(pfn uint64) dumpfmt.PageState {
 // ReadPage may be called by several goroutines, those of an unwinder for one.
 func (m *mirror) ReadPage(dst []byte, pfn uint64) error {
 	c := m.p.c
-	page, err := c.in.Page(pfn)
-	if err != nil {
+	if err := c.in.Source().ReadPage(dst, pfn); err != nil {
 		return err
 	}
-	copy(dst, page)
 	todo, first := c.claim(pfn, true)
 	if !todo {
 		return nil
 	}
-	m.p.count(first, c.compare(m.p, pfn, bytes.Clone(dst), make([]byte, len(dst)), byPointer))
+	b := c.buffers.Get().(*buffers)
+	defer c.buffers.Put(b)
+	copy(b.want, dst)
+	m.p.count(first, c.compare(m.p, pfn, b.want, b.got, byPointer))
 	return nil
 }
+
+// buffers are a page of the input and one of the output.
+type buffers struct{ want, got []byte }
 
 // claim reports whether this is still to be proven of the page, and whether it is the first that is asked of it.
 func (c *checker) claim(pfn uint64, compare bool) (todo, first bool) {

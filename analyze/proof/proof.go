@@ -29,7 +29,7 @@ type Options struct {
 	// input's memory; a negative one is no bound.
 	Budget time.Duration
 	// Every: of the pages of a large area each must be there, and one of so many is compared byte by byte. Pages that
-	// were followed are always compared. 0 means 16; 1 compares all.
+	// were followed are always compared. 0 means 32; 1 compares all.
 	Every int
 	// Change is what the conversion did to pages (scrubbing); Untouched names those that it can't have altered. Both as
 	// in convert.Job; nil if pages were copied as they are. Change is called on several goroutines.
@@ -45,7 +45,7 @@ type Options struct {
 }
 
 // defaultEvery is one page of how many that is compared in areas of which all must be there.
-const defaultEvery = 16
+const defaultEvery = 32
 
 // DefaultBudget is how long a check of so many bytes of memory may take if nobody says otherwise: a twentieth of what
 // converting them takes, and what a small machine needs that is busy with other things. Left alone, one of 512 MiB is
@@ -130,6 +130,10 @@ func newChecker(full *kernel.Kernel, out *dumpfmt.Image, opt Options) *checker {
 		opt.Budget = DefaultBudget(memory(in.Info()))
 	}
 	c := &checker{full: full, in: in, out: out, opt: opt}
+	c.buffers.New = func() any {
+		size := in.Info().PageSize
+		return &buffers{make([]byte, size), make([]byte, size)}
+	}
 	c.layout = sync.OnceValue(func() *layout { return newLayout(full) })
 	return c
 }
