@@ -43,7 +43,9 @@ func Chunks(size uint64, infos ...*dumpfmt.Info) iter.Seq[Chunk] {
 	}
 }
 
-func lastPage(info *dumpfmt.Info, i int) uint64 { return (uint64(info.Ranges[i].End) - 1) / info.PageSize }
+func lastPage(info *dumpfmt.Info, i int) uint64 {
+	return (uint64(info.Ranges[i].End) - 1) / info.PageSize
+}
 
 // Pages is how many pages of RAM the dump describes.
 func Pages(info *dumpfmt.Info) uint64 {
