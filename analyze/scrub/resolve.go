@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kdx/analyze/expr"
@@ -32,6 +33,10 @@ func (b *builder) config(sections []Section) error {
 		} else if loaded, err := b.loaded(mod); err != nil {
 			return err
 		} else if !loaded {
+			if name := b.builtIn(s.Commands, nil); name != "" {
+				return fmt.Errorf("erase configuration: line %d: the module %s is not loaded, but the kernel itself has a symbol %s: if it is built in, its section is [vmlinux]",
+					s.Line, mod, name)
+			}
 			b.done = append(b.done, Done{Rule: "[" + mod + "]", Notes: []string{"the module is not loaded: nothing of it is in memory"}})
 			continue
 		}
@@ -44,6 +49,30 @@ func (b *builder) config(sections []Section) error {
 		r.finish()
 	}
 	return nil
+}
+
+// builtIn is the first symbol that commands name and the kernel itself has; "" if there is none. vars are those of loops.
+func (b *builder) builtIn(commands []Command, vars []string) string {
+	for _, c := range commands {
+		name := ""
+		if c.Loop != nil {
+			name = c.Loop.List.Name
+		} else {
+			name = c.Erase.Place.Name
+		}
+		if !slices.Contains(vars, name) {
+			all, _ := b.v.Symbols().SymbolsNamed(name)
+			if slices.ContainsFunc(all, func(s symbols.Symbol) bool { return s.Module == "" }) {
+				return name
+			}
+		}
+		if c.Loop != nil {
+			if name := b.builtIn(c.Loop.Body, append(vars, c.Loop.Var)); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // loaded reports whether the kernel has the module, and sees to it that its debug file is looked for.
@@ -497,7 +526,7 @@ func (r *resolver) ring(l *Loop, x kernel.Value, each func(kernel.Value) error) 
 	v := r.b.v
 	t, err := v.Debug().TypeNamed(symbols.Struct, l.Struct)
 	if err != nil {
-		return fmt.Errorf("struct %s: %w%s", l.Struct, err, expr.SimilarType(v, l.Struct, symbols.Struct))
+		return fmt.Errorf("%w%s", err, expr.SimilarType(v, l.Struct, symbols.Struct))
 	}
 	m, ok := t.Path(l.Member)
 	if !ok {
