@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"kdx/analyze/reduce"
 	"kdx/analyze/scrub"
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/convert"
 	"kdx/dumpfmt/formats"
 	"kdx/dumpfmt/kcore"
 	"kdx/internal/atomicfile"
@@ -123,6 +125,7 @@ func (c *conversion) checkOutputs(std stdio) error {
 // openInput opens dump and kernel. That there is no kernel to be opened is no error here: whyNot says it.
 func (c *conversion) openInput(ctx context.Context, std stdio) (x *opened, whyNot, err error) {
 	c.live = slices.Equal(c.inputs, []string{kcore.Path})
+	c.cacheBytes = convertCache
 	if x, err = c.openImage(ctx, c.inputs, std); err != nil {
 		return nil, nil, err
 	}
@@ -153,6 +156,23 @@ func (c *conversion) opensWithout(ctx context.Context, x *opened, opt analyze.Op
 	return true
 }
 
+// Memory of a conversion, bytes: the cache of pages that the kernel is looked at through, and what all takes beside buffers and
+// a bit a page, which Go's runtime is told to keep to: by itself it lets twice of what is needed pile up.
+const (
+	convertCache = 8 << 20
+	convertHeap  = 24 << 20
+)
+
+// boundMemory tells Go's runtime how much memory there should be.
+func (c *conversion) boundMemory(info *dumpfmt.Info) {
+	buffers := c.job.Memory
+	if buffers == 0 {
+		buffers = convert.DefaultMemory
+	}
+	bits := int64(info.MaxPFN / 8)
+	debug.SetMemoryLimit(convertHeap + buffers + bits)
+}
+
 // run makes the dump. The error is a *statusError.
 func (c *conversion) run(ctx context.Context, std stdio, progress func(reduce.Progress)) (outcome, error) {
 	if err := c.checkOutputs(std); err != nil {
@@ -172,6 +192,7 @@ func (c *conversion) run(ctx context.Context, std stdio, progress func(reduce.Pr
 		return outcome{}, openStatus(err)
 	}
 	defer x.Close()
+	c.boundMemory(x.img.Info())
 	job := c.job
 	job.Image, job.Kernel, job.WhyNot, job.Rules, job.Progress = x.img, x.kernel, whyNot, rules, progress
 	w, err := c.create(std)

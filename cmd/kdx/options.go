@@ -26,6 +26,7 @@ type options struct {
 	noKallsyms, noBTF, noORC                  bool
 	live                                      bool
 	src                                       string
+	cacheBytes                                int64 // bound of the cache of pages; 0 is the usual one
 	where
 }
 
@@ -94,7 +95,7 @@ func (o *options) openImage(ctx context.Context, dumps []string, std stdio) (*op
 	x.progress.Begin("opening " + filepath.Base(dumps[0]))
 	defer x.progress.End()
 	var err error
-	x.img, err = formats.Open(ctx, dumps, formats.Options{ZeroExcluded: o.zeroExcluded, Logger: x.log, Progress: x.progress.Report})
+	x.img, err = formats.Open(ctx, dumps, formats.Options{CacheBytes: o.cacheBytes, ZeroExcluded: o.zeroExcluded, Logger: x.log, Progress: x.progress.Report})
 	if err != nil {
 		return nil, &dumpError{err}
 	}
