@@ -132,6 +132,9 @@ func (r *run) run(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{{StepScrub, r.compile}, {StepSelect, r.choose}, {StepCopy, r.copy}, {StepCheck, r.check}} {
+		if s.name == StepScrub && r.Rules.Empty() {
+			continue
+		}
 		begin := time.Now()
 		if err := s.do(ctx); err != nil {
 			return err
@@ -158,9 +161,6 @@ func (r *run) outputInfo(ctx context.Context) *dumpfmt.Info {
 }
 
 func (r *run) compile(ctx context.Context) error {
-	if r.Rules.Empty() {
-		return nil
-	}
 	if r.Kernel == nil {
 		return fmt.Errorf("what must be taken out can't be looked for, and nothing was written: %w", r.WhyNot)
 	}

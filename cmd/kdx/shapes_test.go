@@ -36,6 +36,8 @@ func TestJSONShapes(t *testing.T) {
 	const dump, other = "../../testdata/dumps/6.12/vmcore", "../../testdata/dumps/6.1/vmcore"
 	fmt.Fprintf(&b, "\n## `kdx verify`\n\n%s", shapeOfAnswer(t, repl.Damaged, "verify", "--json", damagedCopy(t, dump)))
 	fmt.Fprintf(&b, "\n## `kdx diff`\n\n%s", shapeOfAnswer(t, repl.Failed, "diff", "--json", dump, other))
+	fmt.Fprintf(&b, "\n## `kdx convert`\n\n%s", shapeOfAnswer(t, repl.KeptMore, "convert", "--json", "--level", "31", "--redact", "symbol:init_uts_ns.name.nodename", dump,
+		filepath.Join(t.TempDir(), "out")))
 	if os.Getenv("KDX_UPDATE") != "" {
 		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
