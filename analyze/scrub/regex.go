@@ -246,9 +246,8 @@ func (s *regexSearch) scattered() error {
 	})
 	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
-			own := s.fork()
 			for f := range work {
-				if err := f(own); err != nil {
+				if err := f(s.fork()); err != nil { // a View each: its budget of steps is for one walk or a few
 					return err
 				}
 				if err := ctx.Err(); err != nil {
