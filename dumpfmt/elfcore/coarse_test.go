@@ -41,15 +41,17 @@ func TestCoarsen(t *testing.T) {
 	if n := Coarsen(src, few); n != 0 {
 		t.Errorf("%d pages were added where that is not needed", n)
 	}
+	if n := Coarsen(src, build(150000, 1, 5, 300)); n != 0 {
+		t.Errorf("%d pages were added, which are more than few segments are worth", n)
+	}
 	for _, test := range []struct {
 		lengths []uint64
 		least   uint64 // of the runs that are still left out
 	}{
-		{[]uint64{1, 1, 300}, 300},
-		{[]uint64{1, 5, 300}, 300}, // without those of one page there are still too many
-		{[]uint64{1, 1, 1, 5, 300}, 5},
+		{[]uint64{1, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300}, 300},
+		{[]uint64{2, 1, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300}, 2},
 	} {
-		set := build(150000, test.lengths...)
+		set := build(67500, test.lengths...)
 		lost := 0
 		for pfn := range set.All() {
 			if src.State(pfn) != dumpfmt.Present {
