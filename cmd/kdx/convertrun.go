@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"kdx/analyze"
-	"kdx/analyze/proof"
 	"kdx/analyze/reduce"
 	"kdx/analyze/scrub"
 	"kdx/dumpfmt"
@@ -309,6 +308,7 @@ func (w *written) reopen(ctx context.Context) (*dumpfmt.Image, error) {
 // finish gives the files their names, or takes them away, and says which.
 func (w *written) finish(ctx context.Context, o outcome, err error) (outcome, error) {
 	var check *reduce.CheckFailed
+	first := firstError{err}
 	switch {
 	case err == nil || errors.As(err, &check):
 		if cerr := w.commit(&o); cerr != nil {
@@ -325,14 +325,25 @@ func (w *written) finish(ctx context.Context, o outcome, err error) (outcome, er
 		if cerr := w.commit(&o); cerr != nil {
 			return o, &statusError{repl.Incomplete, errors.Join(err, cerr)}
 		}
-		return o, &statusError{repl.Incomplete, fmt.Errorf("%w%s\n     %s is incomplete: it is marked so, and holds %d pages that can be read", err, advice(err), strings.Join(w.names, ", "), o.readable)}
+		return o, &statusError{repl.Incomplete, fmt.Errorf("%w%s\n     %s is incomplete: it is marked so, and holds %d pages that can be read", first, advice(err), strings.Join(w.names, ", "), o.readable)}
 	}
 	gone := ""
 	if len(w.files) > 0 {
 		gone = fmt.Sprintf("\n     nothing was left under the name %s", strings.Join(w.names, ", "))
 	}
-	return o, &statusError{failure(err), fmt.Errorf("%w%s%s", err, advice(err), gone)}
+	return o, &statusError{failure(err), fmt.Errorf("%w%s%s", first, advice(err), gone)}
 }
+
+// firstError says only the first of several errors: those behind it are of attempts to save what could be saved, and what came
+// of these is told.
+type firstError struct{ err error }
+
+func (e firstError) Error() string {
+	line, _, _ := strings.Cut(e.err.Error(), "\n")
+	return line
+}
+
+func (e firstError) Unwrap() error { return e.err }
 
 // readable reports whether the outputs, which were not finished, can be opened and say themselves that they are not whole.
 func (w *written) readable(o *outcome) bool {
@@ -386,7 +397,7 @@ func full(err error) bool {
 }
 
 func failure(err error) repl.Status {
-	if full(err) || errors.Is(err, proof.ErrFailed) {
+	if full(err) {
 		return repl.Incomplete
 	}
 	return repl.Failed
