@@ -17,7 +17,7 @@ func makedumpfileDoc() string {
 		o := &makedumpfileOptions[i]
 		what := o.help
 		if o.why != "" {
-			what += ". " + strings.ToUpper(o.why[:1]) + o.why[1:]
+			what += " (" + o.why + ")"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", o.names(), o.fate, strings.ReplaceAll(what, "|", "\\|"))
 	}

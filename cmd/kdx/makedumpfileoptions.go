@@ -106,7 +106,7 @@ func refused(why string) func(*makedumpfileLine, string) error {
 const noXen = "memory of Xen's hypervisor is not looked into; a dump of one guest (xl dump-core) is read as it is"
 
 var makedumpfileOptions = []makedumpfileOption{
-	{'c', "", "", "compress pages with zlib", better, "on all cores, several times faster; pages are some 15 % larger than C zlib's", compressWith("zlib")},
+	{'c', "", "", "compress pages with zlib", better, "on all cores, several times faster; the dump is some percent larger than with C zlib", compressWith("zlib")},
 	{'l', "", "", "compress pages with lzo", better, "on all cores", compressWith("lzo")},
 	{'p', "", "", "compress pages with snappy", better, "always there: it is no matter of how kdx was built", compressWith("snappy")},
 	{'z', "", "", "compress pages with zstd", better, "always there, and on all cores", compressWith("zstd")},
@@ -118,7 +118,7 @@ var makedumpfileOptions = []makedumpfileOption{
 	{'x', "", "VMLINUX", "the kernel's file with debug information", better, "hardly ever needed: types and symbols are in the dump", text(func(m *makedumpfileLine) *string { return &m.vmlinux })},
 	{'i', "", "VMCOREINFO", "what the kernel says of itself, if the dump does not", asThere, "", text(func(m *makedumpfileLine) *string { return &m.vmcoreinfo })},
 	{'g', "", "VMCOREINFO", "write such a file, of -x VMLINUX", better, "BTF serves, debug information is not needed", text(func(m *makedumpfileLine) *string { return &m.generate })},
-	{'e', "", "", "leave out descriptors of pages that are left out", better, "needs neither --work-dir nor memory that the kernel places at fixed addresses; refused without --work-dir, as there", toggle(func(m *makedumpfileLine) { m.vmemmap = true })},
+	{'e', "", "", "leave out descriptors of pages that are left out", better, "needs no scratch files; refused without --work-dir all the same, as there", toggle(func(m *makedumpfileLine) { m.vmemmap = true })},
 	{'L', "", "SIZE", "write no more than SIZE bytes (K, M, G)", asThere, "", (*makedumpfileLine).setLimit},
 	{'f', "", "", "replace the output", better, "the old file stays until the new one is whole", toggle(func(m *makedumpfileLine) { m.force = true })},
 	{'D', "", "", "say what is tried", better, "kdx's own messages, not makedumpfile's", toggle(func(m *makedumpfileLine) { m.debug = true; m.messages |= msgDebug })},
