@@ -26,12 +26,14 @@ type headers struct {
 	beyond  int64 // an offset that no byte of the file has
 	// data is where the pages begin, and where segments without bytes are said to lie. At 0, gdb would find this file again in
 	// each of them; in front of the notes' end, crash would take that for the end of the headers.
-	data int64
+	data   int64
+	sparse bool // the output is a file
 }
 
 const headBuffer = 256 << 10
 
-// newHeaders writes zeros for the program headers, so that the disk space is there when they are known, and the notes.
+// newHeaders writes the notes, and takes disk space for the program headers. Nothing is written twice: in flattened form, crash
+// does not know which of two records counts.
 func newHeaders(out dumpfmt.Output, info *dumpfmt.Info, c class, machine uint16, loads uint64) (*headers, error) {
 	if loads >= maxSegments {
 		return nil, fmt.Errorf("the pages that stay are in up to %d pieces, which is more than an ELF dump can have segments: "+
@@ -40,11 +42,8 @@ func newHeaders(out dumpfmt.Output, info *dumpfmt.Info, c class, machine uint16,
 	h := &headers{out: out, class: c, order: info.ByteOrder, machine: machine, room: loads + 1, count: 1}
 	h.at = int64(c.ehdr + c.phdr)
 	h.notes = int64(uint64(c.ehdr)+h.room*uint64(c.phdr)) + int64(c.shdr)
-	zero := make([]byte, min(h.notes, headBuffer))
-	for at := int64(0); at < h.notes; at += int64(len(zero)) {
-		if _, err := out.WriteAt(zero[:min(int64(len(zero)), h.notes-at)], at); err != nil {
-			return nil, err
-		}
+	if err := dumpfmt.Reserve(out, 0, h.notes); err != nil {
+		return nil, err
 	}
 	return h, h.writeNotes(info)
 }
@@ -165,7 +164,7 @@ func (c *class) putWord(order binary.ByteOrder, b []byte, v uint64) {
 
 // finish writes the rest of the table and the ELF header: the file is one from then on.
 func (h *headers) finish(incomplete bool) error {
-	if err := h.flush(); err != nil {
+	if err := errors.Join(h.flush(), h.fill()); err != nil {
 		return err
 	}
 	b := h.elfHeader(incomplete)
@@ -181,6 +180,20 @@ func (h *headers) finish(incomplete bool) error {
 	h.put(ptNote, 0, programHeader{offset: uint64(h.notes), filesz: size, memsz: size})
 	_, err := h.out.WriteAt(append(b, h.buf...), 0)
 	return err
+}
+
+// fill writes zeros into the room that was not needed, but for files, where it stays a hole.
+func (h *headers) fill() error {
+	if h.sparse {
+		return nil
+	}
+	end := h.notes - int64(h.class.shdr)
+	for ; h.at < end; h.at += int64(len(zeroes)) {
+		if _, err := h.out.WriteAt(zeroes[:min(int64(len(zeroes)), end-h.at)], h.at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *headers) elfHeader(incomplete bool) []byte {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"kdx/dumpfmt"
 	"kdx/internal/codec"
@@ -49,6 +50,7 @@ type PageWriter struct {
 	damage bool   // pages were missing
 	open   bool   // the file's last pages are zeros that were not written
 	failed bool   // a write did
+	sparse bool   // the output is a file; crash takes a stream with holes in it for cut short
 }
 
 // NewPageWriter writes what stands in front of the pages. The error is out's, or says what in cfg can't be written.
@@ -57,6 +59,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 		return nil, fmt.Errorf("an ELF dump can't be written of pages of %d bytes", cfg.Info.PageSize)
 	}
 	w := &PageWriter{out: out, cfg: cfg, page: cfg.Info.PageSize}
+	_, w.sparse = out.(syscall.Conn)
 	segments := cfg.Segments
 	if segments == nil {
 		segments = segmentsOf(cfg.Info)
@@ -75,7 +78,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	if w.at%int64(w.page) == 0 {
 		w.at += dataAlign
 	}
-	w.heads.data = w.at
+	w.heads.data, w.heads.sparse = w.at, w.sparse
 	w.heads.beyond = beyond64
 	if class.word == 4 {
 		w.heads.beyond = beyond32
@@ -170,7 +173,8 @@ func (w *PageWriter) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 // Put stores the next page. Its error is the output's, or says that the page is no part of the dump.
 func (w *PageWriter) Put(p dumpfmt.Stored) error { return w.PutBatch([]dumpfmt.Stored{p}, p.Data) }
 
-// PutBatch stores the next pages. Their bytes go to the output as they lie there; pages of zeros stay holes of the file.
+// PutBatch stores the next pages. Their bytes go to the output as they lie there; pages of zeros stay holes
+// of a file.
 func (w *PageWriter) PutBatch(pages []dumpfmt.Stored, data []byte) error {
 	var pending []byte
 	at, left := w.at, data
@@ -272,9 +276,20 @@ func (w *PageWriter) settle() error {
 	}
 	z.kind, z.offset = backed, w.at
 	w.at += int64((z.end - z.start) * w.page)
-	w.open = true
+	if w.sparse {
+		w.open = true
+		return w.maps.add(z)
+	}
+	for at := z.offset; at < w.at; at += int64(len(zeroes)) {
+		if err := w.write(zeroes[:min(int64(len(zeroes)), w.at-at)], at); err != nil {
+			return err
+		}
+	}
 	return w.maps.add(z)
 }
+
+// zeroes is what is written where holes of a file do not help.
+var zeroes [64 << 10]byte
 
 // Close writes the program headers. Pages that did not come are an error; pages that came as missing mark the dump as
 // incomplete.
@@ -294,7 +309,7 @@ func (w *PageWriter) endData() error {
 	if !w.open || w.failed {
 		return nil
 	}
-	_, err := w.out.WriteAt(zero[:], w.at-1)
+	_, err := w.out.WriteAt(zeroes[:1], w.at-1)
 	return err
 }
 
@@ -320,7 +335,5 @@ func (w *PageWriter) Abort() error {
 
 // allZero looks at the ends first: pages that hold something mostly show it there.
 func allZero(page []byte) bool {
-	return page[0] == 0 && page[len(page)-1] == 0 && bytes.Count(page, zero[:1]) == len(page)
+	return page[0] == 0 && page[len(page)-1] == 0 && bytes.Count(page, zeroes[:1]) == len(page)
 }
-
-var zero [1]byte

@@ -51,7 +51,7 @@ func (p *partWriter) begin() error {
 	// Parts leave room for the descriptors of all pages: this is where readers look for the page of zeros.
 	p.descs = buffered{out: p.out, at: w.head.descAt, buf: make([]byte, 0, descBuffer)}
 	p.data = buffered{out: p.out, at: w.head.descAt + int64(w.planned.n*descSize)}
-	if err := reserve(p.out, p.descs.at, p.data.at-p.descs.at); err != nil {
+	if err := dumpfmt.Reserve(p.out, p.descs.at, p.data.at-p.descs.at); err != nil {
 		return fmt.Errorf("making room for the descriptors of %d pages: %w", w.planned.n, err)
 	}
 	if w.cfg.DumpLevel&1 == 0 {

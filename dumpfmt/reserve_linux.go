@@ -1,17 +1,15 @@
-package kdump
+package dumpfmt
 
 import (
 	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"kdx/dumpfmt"
 )
 
-// reserve takes the disk's blocks for bytes that are written later than those behind them, so that a disk that gets full
+// Reserve takes the disk's blocks for bytes that are written later than those behind them, so that a disk that gets full
 // does not lose them. Only no space is an error; file systems that can't reserve do without.
-func reserve(out dumpfmt.Output, off, size int64) error {
+func Reserve(out Output, off, size int64) error {
 	f, ok := out.(syscall.Conn)
 	if !ok || size == 0 {
 		return nil
