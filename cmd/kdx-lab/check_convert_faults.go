@@ -19,7 +19,7 @@ import (
 )
 
 // rounds is how often each fault that is placed at random happens. The places are the same in each run.
-const rounds = 6
+const rounds = 4
 
 // faults is one leg's work.
 type faults struct {
