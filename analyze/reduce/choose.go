@@ -28,14 +28,18 @@ func (r *run) choose(ctx context.Context) error {
 	}
 	if r.Kernel == nil {
 		r.report.Gaps = append(r.report.Gaps, kernel.Gap{What: "the kernel can't be opened, so that only pages of zeros can be left out", Err: r.WhyNot})
-		r.report.Recorded &^= r.Level & filters &^ max(0, r.Image.Info().DumpLevel)
+		r.recordUnfiltered()
 		return r.each(ctx, r.all)
 	}
 	f, err := exclude.Open(r.Kernel.View(ctx))
 	if err != nil {
 		return fmt.Errorf("finding out how the kernel describes its pages: %w", err)
 	}
-	defer func() { r.report.Gaps = f.Gaps() }()
+	defer func() {
+		if r.report.Gaps = f.Gaps(); r.report.Kept() && r.filtered() == 0 {
+			r.recordUnfiltered()
+		}
+	}()
 	err = r.each(ctx, func(ctx context.Context, from, to uint64, keep *dumpfmt.PageSet, stats *exclude.Stats) error {
 		return f.Select(ctx, r.Level, from, to, keep, stats)
 	})
@@ -43,6 +47,21 @@ func (r *run) choose(ctx context.Context) error {
 		return err
 	}
 	return r.dropVmemmap(ctx, f)
+}
+
+// recordUnfiltered has the output state only what the input was filtered of, and whether pages of zeros go.
+func (r *run) recordUnfiltered() {
+	if in := r.Image.Info(); in.DumpLevel >= 0 || !in.Filtered {
+		r.report.Recorded &^= r.Level & filters &^ max(0, in.DumpLevel)
+	}
+}
+
+// filtered is how many pages were left out by their class.
+func (r *run) filtered() (n uint64) {
+	for _, c := range []exclude.Class{exclude.Free, exclude.Unaccepted, exclude.Cache, exclude.PrivateCache, exclude.User} {
+		n += r.report.Stats.Left[c]
+	}
+	return n
 }
 
 func (r *run) dropVmemmap(ctx context.Context, f *exclude.Filter) error {
