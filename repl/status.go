@@ -21,6 +21,8 @@ const (
 	Incomplete  Status = 9
 	CheckFailed Status = 10
 	KeptMore    Status = 11
+	NotUsable   Status = 12
+	NotReserved Status = 13
 	Interrupted Status = 130
 	Terminated  Status = 143
 )
@@ -46,6 +48,8 @@ var statusTable = []statusRow{
 	{Incomplete, "kdx convert: no space, or the size limit was reached; what could be written is kept if its format can say that it is not all", 2},
 	{CheckFailed, "kdx convert: the output was written, but fails its self-check: do not delete the input", 2},
 	{KeptMore, "kdx convert: written, but pages stayed that --level asked to leave out, because the kernel is not understood well enough", 1},
+	{NotUsable, "kdx capture config: the configuration has errors; import: a setting that counts could not be carried over", 2},
+	{NotReserved, "kdx capture size: nothing is reserved for a capture kernel, or not what crashkernel= asks for", 2},
 	{Interrupted, "Ctrl-C ended a script, or the writing of a dump", 4},
 	{Terminated, "SIGTERM or SIGHUP ended the writing of a dump", 4},
 }

@@ -55,7 +55,9 @@ type Result struct {
 	Size uint64 `json:"size"`
 	Why  string `json:"why"`
 	// Offset is where the main part must lie, 0 for anywhere.
-	Offset uint64 `json:"offset"`
+	Offset uint64 `json:"-"`
+	// At is the offset as JSON has addresses; nil for anywhere.
+	At *string `json:"offset"`
 	// Prefers is where it is tried first: "low", "high" or "fixed". FallsBack is where it is tried then.
 	Prefers   string `json:"prefers"`
 	FallsBack string `json:"falls_back"`
@@ -103,6 +105,10 @@ func olderRules(arch string) []rules {
 // ram bytes of memory, and tells where other kernels differ.
 func Explain(cmdline string, ram uint64, arch Arch) Result {
 	r := explain(cmdline, ram, arch, newest)
+	if r.Offset != 0 {
+		at := fmt.Sprintf("%#x", r.Offset)
+		r.At = &at
+	}
 	for _, old := range olderRules(arch.Name) {
 		o := explain(cmdline, ram, arch, old)
 		if o.outcome() != r.outcome() {

@@ -29,24 +29,29 @@ type Host struct {
 	Cmdline string `json:"cmdline"`
 	// Regions are the "Crash kernel" entries of /proc/iomem; HiddenWhy says why they are not known.
 	Regions   []Region `json:"-"`
-	HiddenWhy string   `json:"hidden_why"`
+	HiddenWhy string   `json:"-"`
 	// RAM is the sum of what /proc/iomem calls System RAM, 0 if not known.
-	RAM uint64 `json:"ram"`
+	RAM uint64 `json:"-"`
 	// CrashSize is the kernel's crash_size in bytes; HasCrashSize is false if it has no such file.
 	CrashSize    uint64 `json:"-"`
 	HasCrashSize bool   `json:"-"`
-	// CMA are ranges of crashkernel=…,cma; nil if there are none or the kernel does not say.
-	CMA []Region `json:"-"`
+	// CMA are ranges of crashkernel=…,cma; HasCMA is false if the kernel does not say (before 2025).
+	CMA    []Region `json:"-"`
+	HasCMA bool     `json:"-"`
 }
 
 // ReadHost reads /proc and /sys under root ("" or "/" for this host; a directory that holds another host's files, as sosreport makes).
 // Only the command line must be there.
 func ReadHost(root string) (*Host, error) {
+	base := root
+	if base == "" {
+		base = "/"
+	}
 	read := func(names ...string) ([]byte, error) {
 		var err error
 		for _, n := range names {
 			var b []byte
-			if b, err = os.ReadFile(filepath.Join("/", root, n)); err == nil {
+			if b, err = os.ReadFile(filepath.Join(base, n)); err == nil {
 				return b, nil
 			}
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -75,6 +80,7 @@ func ReadHost(root string) (*Host, error) {
 		return nil, err
 	}
 	if b, err = read("sys/kernel/kexec/crash_cma_ranges", "sys/kernel/kexec_crash_cma_ranges"); err == nil {
+		h.HasCMA = true
 		for line := range strings.Lines(string(b)) {
 			if r, ok := parseRegion(strings.TrimSpace(line)); ok {
 				h.CMA = append(h.CMA, r)
@@ -138,17 +144,20 @@ const (
 	Reserved  State = "reserved as asked"
 	Differs   State = "reserved, but not what the words ask for"
 	Unchecked State = "reserved; whether as asked is not known"
+	Hidden    State = "not known"
 )
 
 // Report compares what a host reserved with what its words ask for.
 type Report struct {
 	*Host
 	State State `json:"state"`
-	// Bytes are reserved in Places; 0 if nothing is.
-	Bytes  uint64  `json:"reserved"`
+	// Bytes are reserved in Places; nil if that is not known.
+	Bytes  *uint64 `json:"reserved"`
 	Places []Place `json:"regions"`
-	// CMABytes are what CMA holds for the capture kernel, in addition.
-	CMABytes uint64 `json:"cma"`
+	// Memory is what the kernel counts as RAM; nil if that is not known.
+	Memory *uint64 `json:"ram"`
+	// CMABytes are what CMA holds for the capture kernel, in addition; nil if that is not known.
+	CMABytes *uint64 `json:"cma"`
 	// Asked is what the words ask for by the rules of the newest kernels; nil if RAM is not known or the architecture is not.
 	Asked *Result `json:"asked"`
 	// Notes say what the numbers mean.
@@ -164,20 +173,31 @@ type Place struct {
 
 // Compare makes the report of a host of an architecture by its Go name.
 func (h *Host) Compare(arch string) *Report {
-	r := &Report{Host: h, Bytes: h.CrashSize, Places: []Place{}, Notes: []string{}}
+	r := &Report{Host: h, Places: []Place{}, Notes: []string{}}
+	if h.RAM > 0 {
+		r.Memory = &h.RAM
+	}
 	var sum uint64
 	for _, g := range h.Regions {
 		sum += g.Bytes()
 		r.Places = append(r.Places, Place{fmt.Sprintf("%#x", g.Start), fmt.Sprintf("%#x", g.End), g.Bytes()})
 	}
-	for _, g := range h.CMA {
-		r.CMABytes += g.Bytes()
+	if h.HasCMA {
+		r.CMABytes = new(uint64)
+		for _, g := range h.CMA {
+			*r.CMABytes += g.Bytes()
+		}
 	}
 	switch {
 	case sum > 0:
 		// Kernels before 6.6 leave the low part out of crash_size.
-		r.Bytes = sum
-	case h.HiddenWhy != "":
+		r.Bytes = &sum
+	case h.HasCrashSize:
+		r.Bytes = &h.CrashSize
+	case h.HiddenWhy == "":
+		r.Bytes = new(uint64)
+	}
+	if h.HiddenWhy != "" {
 		r.note("where it lies is not known: %s", h.HiddenWhy)
 	}
 	if !h.HasCrashSize {
@@ -203,11 +223,16 @@ func (r *Report) note(format string, args ...any) {
 }
 
 func (r *Report) judge(words, places bool) {
+	if r.Bytes == nil {
+		r.State = Hidden
+		return
+	}
+	reserved := *r.Bytes
 	switch {
-	case !words && r.Bytes == 0:
+	case !words && reserved == 0:
 		r.State = NotAsked
 		r.note("add crashkernel= to the kernel's command line in the boot loader's configuration and boot again")
-	case r.Bytes == 0:
+	case reserved == 0:
 		r.State = Refused
 		if r.Asked != nil && r.Asked.Size == 0 {
 			r.note("%s", r.Asked.Why)
@@ -220,12 +245,12 @@ func (r *Report) judge(words, places bool) {
 	case r.Asked == nil:
 		r.State = Unchecked
 	default:
-		r.hold(places)
+		r.hold(reserved, places)
 	}
 }
 
 // hold compares sizes. The low part is there only if the main part lies high.
-func (r *Report) hold(places bool) {
+func (r *Report) hold(reserved uint64, places bool) {
 	want := []uint64{r.Asked.Size, r.Asked.Size + r.Asked.Low}
 	if places {
 		want = want[:1]
@@ -235,7 +260,7 @@ func (r *Report) hold(places bool) {
 	}
 	r.State = Reserved
 	for _, w := range want {
-		if r.Bytes == w {
+		if reserved == w {
 			return
 		}
 	}
@@ -243,9 +268,9 @@ func (r *Report) hold(places bool) {
 	switch {
 	case r.Asked.Size == 0:
 		r.note("by the rules of the newest kernels the words give nothing; this kernel has others")
-	case r.Bytes < want[0]:
-		r.note("%s less than asked for: the reservation was made smaller since boot (crash_size can be written to)", Size(want[0]-r.Bytes))
+	case reserved < want[0]:
+		r.note("%s less than asked for: the reservation was made smaller since boot (crash_size can be written to)", Size(want[0]-reserved))
 	default:
-		r.note("%s more than asked for: this kernel reads the words by other rules, or takes another size for the low part", Size(r.Bytes-want[0]))
+		r.note("%s more than asked for: this kernel reads the words by other rules, or takes another size for the low part", Size(reserved-want[0]))
 	}
 }

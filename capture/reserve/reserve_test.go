@@ -154,6 +154,7 @@ func TestHost(t *testing.T) {
 		{"refused", map[string]string{"proc/cmdline": "crashkernel=192MB\n", "proc/iomem": ram, "sys/kernel/kexec_crash_size": "0\n"}, Refused, 0, "one letter"},
 		{"no place", map[string]string{"proc/cmdline": "crashkernel=192M\n", "proc/iomem": ram, "sys/kernel/kexec_crash_size": "0\n"}, Refused, 0, "dmesg"},
 		{"not root", map[string]string{"proc/cmdline": "crashkernel=192M\n", "proc/iomem": "00000000-00000000 : System RAM\n", "sys/kernel/kexec_crash_size": "201326592\n"}, Unchecked, 192 << 20, "root only"},
+		{"nothing known", map[string]string{"proc/cmdline": "crashkernel=1M"}, Hidden, 0, "no map of memory"},
 		{"no kexec", map[string]string{"proc/cmdline": "quiet", "proc/iomem": ram}, NotAsked, 0, "without kexec"},
 		{"unasked", map[string]string{"proc/cmdline": "quiet", "proc/iomem": ram + crash, "sys/kernel/kexec_crash_size": "201326592"}, Differs, 192 << 20, "built in"},
 	} {
@@ -163,12 +164,19 @@ func TestHost(t *testing.T) {
 			continue
 		}
 		r := h.Compare("amd64")
-		if r.State != tt.state || r.Bytes != tt.bytes || !strings.Contains(strings.Join(r.Notes, "\n"), tt.note) {
-			t.Errorf("%s: %s, %d bytes, %q; want %s, %d, %q", tt.name, r.State, r.Bytes, r.Notes, tt.state, tt.bytes, tt.note)
+		if r.State != tt.state || (r.Bytes == nil) != (tt.state == Hidden) || r.Bytes != nil && *r.Bytes != tt.bytes || !strings.Contains(strings.Join(r.Notes, "\n"), tt.note) {
+			t.Errorf("%s: %s, %v bytes, %q; want %s, %d, %q", tt.name, r.State, r.Bytes, r.Notes, tt.state, tt.bytes, tt.note)
 		}
 		if err := r.Text(&bytes.Buffer{}); err != nil {
 			t.Error(err)
 		}
+	}
+	h, err := ReadHost(hostDir(t, map[string]string{"proc/cmdline": "crashkernel=192M", "proc/iomem": ram + crash, "sys/kernel/kexec/crash_cma_ranges": "40000000-43ffffff\n48000000-4bffffff\n"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := h.Compare("amd64"); r.CMABytes == nil || *r.CMABytes != 128<<20 {
+		t.Errorf("CMA: %v", r.CMABytes)
 	}
 	if _, err := ReadHost(t.TempDir()); err == nil {
 		t.Error("a host without /proc/cmdline must be an error")

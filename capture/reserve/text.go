@@ -10,7 +10,11 @@ import (
 // Text writes what is reserved, and why, step by step.
 func (r *Result) Text(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "crashkernel= on a machine of %s with %s of RAM\n", r.Arch, Size(r.RAM))
+	arch := r.Arch
+	if arch == "amd64" {
+		arch = "x86_64"
+	}
+	fmt.Fprintf(b, "crashkernel= on %s with %s of RAM\n", arch, Size(r.RAM))
 	for _, word := range r.Words {
 		mark := "used"
 		if !word.Used {
@@ -50,18 +54,14 @@ func (r *Report) Text(w io.Writer) error {
 	if r.Asked != nil {
 		fmt.Fprintf(b, "     MEANS: %s\n", r.Asked.Outcome())
 	}
-	fmt.Fprintf(b, "  RESERVED: %s\n", human(r.Bytes))
+	fmt.Fprintf(b, "  RESERVED: %s\n", humanOrDash(r.Bytes))
 	for _, p := range r.Places {
 		fmt.Fprintf(b, "            %s-%s %s\n", p.Start, p.End, human(p.Bytes))
 	}
-	if r.CMABytes > 0 {
-		fmt.Fprintf(b, "       CMA: %s\n", human(r.CMABytes))
+	if r.CMABytes != nil && *r.CMABytes > 0 {
+		fmt.Fprintf(b, "       CMA: %s\n", human(*r.CMABytes))
 	}
-	ram := "-"
-	if r.RAM > 0 {
-		ram = human(r.RAM)
-	}
-	fmt.Fprintf(b, "       RAM: %s\n", ram)
+	fmt.Fprintf(b, "       RAM: %s\n", humanOrDash(r.Memory))
 	for _, n := range r.Notes {
 		fmt.Fprintf(b, "      NOTE: %s\n", n)
 	}
@@ -86,4 +86,11 @@ func human(n uint64) string {
 		return fmt.Sprintf("%d MiB", n/mib)
 	}
 	return fmt.Sprintf("%.1f MiB", float64(n)/mib)
+}
+
+func humanOrDash(n *uint64) string {
+	if n == nil {
+		return "-"
+	}
+	return human(*n)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kdx/capture/config"
 	"kdx/repl"
 	"kdx/repl/commands"
 )
@@ -15,9 +16,10 @@ import (
 // generated are the pages that are made from tables, by file name.
 func generated() map[string]string {
 	return map[string]string{
-		"commands.md":     repl.CommandsDoc(commands.All()),
-		"exit-codes.md":   repl.StatusDoc(),
-		"makedumpfile.md": makedumpfileDoc(),
+		"capture-config.md": config.Doc(),
+		"commands.md":       repl.CommandsDoc(commands.All()),
+		"exit-codes.md":     repl.StatusDoc(),
+		"makedumpfile.md":   makedumpfileDoc(),
 	}
 }
 

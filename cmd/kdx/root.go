@@ -42,12 +42,14 @@ func newRoot(std stdio) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &statusError{repl.Usage, fmt.Errorf("%w (%s --help shows its flags)", err, c.CommandPath())}
 	})
-	root.AddGroup(&cobra.Group{ID: "dump", Title: "Dumps:"}, &cobra.Group{ID: "command", Title: "Commands of the prompt, as kdx COMMAND DUMP:"})
+	root.AddGroup(&cobra.Group{ID: "dump", Title: "Dumps:"}, &cobra.Group{ID: "host", Title: "This host:"}, &cobra.Group{ID: "command", Title: "Commands of the prompt, as kdx COMMAND DUMP:"})
 	for _, c := range []*cobra.Command{openCommand(std), infoCommand(std), debuginfoCommand(std), convertCommand(std), makedumpfileCommand(std), distillCommand(std), verifyCommand(std), diffCommand(std)} {
 		c.GroupID = "dump"
 		root.AddCommand(c)
 	}
-	root.AddCommand(versionCommand(std), docsCommand())
+	capture := captureCommand(std)
+	capture.GroupID = "host"
+	root.AddCommand(capture, versionCommand(std), docsCommand())
 	addOneShots(root, std)
 	return root
 }

@@ -35,6 +35,10 @@ func TestJSONShapes(t *testing.T) {
 	// Subcommands of whole dumps: a damaged one, and two that differ in everything.
 	const dump, other = "../../testdata/dumps/6.12/vmcore", "../../testdata/dumps/6.1/vmcore"
 	fmt.Fprintf(&b, "\n## `kdx verify`\n\n%s", shapeOfAnswer(t, repl.Damaged, "verify", "--json", damagedCopy(t, dump)))
+	fmt.Fprintf(&b, "\n## `kdx capture size --explain`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "size", "--json", "--arch", "x86_64", "--explain", "crashkernel=512M,high crashkernel=256M crashkernel=64M,cma", "--ram", "2000M"))
+	fmt.Fprintf(&b, "\n## `kdx capture size`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "size", "--json", "--arch", "x86_64", "--root", "testdata/capture"))
+	fmt.Fprintf(&b, "\n## `kdx capture config show`, `check`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "show", "--json", "--root", "testdata/capture"))
+	fmt.Fprintf(&b, "\n## `kdx capture config import`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "import", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx diff`\n\n%s", shapeOfAnswer(t, repl.Failed, "diff", "--json", dump, other))
 	fmt.Fprintf(&b, "\n## `kdx convert`\n\n%s", shapeOfAnswer(t, repl.KeptMore, "convert", "--json", "--level", "31", "--redact", "symbol:init_uts_ns.name.nodename", dump,
 		filepath.Join(t.TempDir(), "out")))
