@@ -50,15 +50,15 @@ func Parse(name string, text []byte) *Parsed {
 		k := findKey(key)
 		switch {
 		case !ok:
-			fail(n, column, "", "a line is KEY = VALUE, or a comment behind #", "%q is no setting", strings.TrimSpace(body))
+			fail(n, column, "", "a line is KEY = VALUE, or a comment behind #", "%q is no setting", withoutPassword(strings.TrimSpace(body)))
 		case k == nil:
 			fail(n, column, key, unknownKey(key), "unknown key %q", key)
 		case value == "":
 			fail(n, at, key, "it wants "+k.Form+"; without the line it has its default", "%s has no value", key)
 		case runsCommands(value):
-			fail(n, at, key, "values are taken as they stand; nothing is run and no variable is filled in", "%s holds a shell expression: %s", key, value)
+			fail(n, at, key, "values are taken as they stand; nothing is run and no variable is filled in", "%s holds a shell expression: %s", key, withoutPassword(value))
 		case quoted(value):
-			fail(n, at, key, "write "+key+" = "+value[1:len(value)-1], "%s stands in quotes, and values take none", value)
+			fail(n, at, key, "write "+key+" = "+withoutPassword(value[1:len(value)-1]), "%s stands in quotes, and values take none", withoutPassword(value))
 		case !k.List && len(p.Origins[key]) > 0:
 			fail(n, column, key, "it can stand once", "%s stands here again; first in line %d", key, p.Origins[key][0].Line)
 		default:

@@ -103,36 +103,6 @@ func suseSavedir(im *importer, o *Outcome) {
 	}
 }
 
-// withoutPassword hides what stands between user: and @.
-func withoutPassword(w string) string {
-	scheme, rest, ok := strings.Cut(w, "://")
-	if !ok {
-		scheme, rest = "", w
-	}
-	host, dir, slash := strings.Cut(rest, "/")
-	i := strings.LastIndex(host, "@")
-	if i < 0 {
-		// A password may hold a slash: then the @ comes behind it.
-		if j := strings.LastIndex(rest, "@"); j >= 0 && strings.Contains(host, ":") {
-			host, dir, slash = rest[:j+1], rest[j+1:], false
-			host, i = host+dir, j
-			dir = ""
-		}
-	}
-	if i >= 0 {
-		if user, _, pw := strings.Cut(host[:i], ":"); pw {
-			host = user + ":…" + host[i:]
-		}
-	}
-	if slash {
-		host += "/" + dir
-	}
-	if ok {
-		return scheme + "://" + host
-	}
-	return host
-}
-
 func suseFormat(im *importer, o *Outcome) {
 	switch v := strings.ToLower(strings.TrimSpace(im.values[o.Key])); v {
 	case "":

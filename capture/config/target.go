@@ -105,15 +105,15 @@ func parseURL(scheme, rest string) (Target, error) {
 	if t.Kind != SFTP && t.Kind != SSH {
 		return t, fmt.Errorf("kdx does not save over %s; a target is %s", scheme, targetForms)
 	}
+	if _, _, found := splitPassword(rest); found {
+		return t, fmt.Errorf("a password stands before the @: kdx logs in with a key only (ssh-key)")
+	}
 	host, dir, ok := strings.Cut(rest, "/")
 	if !ok {
 		return t, fmt.Errorf("the directory is missing: %s://USER@HOST/DIRECTORY", scheme)
 	}
 	if i := strings.LastIndex(host, "@"); i >= 0 {
-		user, _, password := strings.Cut(host[:i], ":")
-		if password {
-			return t, fmt.Errorf("a password stands before the @: kdx logs in with a key only (kdx takes it from ssh-key)")
-		}
+		user := host[:i]
 		if user == "" || strings.ContainsAny(user, " \t") || strings.HasPrefix(user, "-") {
 			return t, fmt.Errorf("%q is no user", user)
 		}
@@ -140,6 +140,38 @@ func parseURL(scheme, rest string) (Target, error) {
 	var err error
 	t.Path, err = cleanPath("/" + dir)
 	return t, err
+}
+
+// withoutPassword hides what stands between user: and @, with or without a scheme before them.
+func withoutPassword(w string) string {
+	scheme, rest, ok := strings.Cut(w, "://")
+	if !ok {
+		scheme, rest = "", w
+	} else {
+		scheme += "://"
+	}
+	if user, tail, found := splitPassword(rest); found {
+		return scheme + user + ":…@" + tail
+	}
+	return w
+}
+
+// splitPassword finds user:password@tail. A password may hold a slash, which a port does not.
+func splitPassword(rest string) (user, tail string, found bool) {
+	host, _, _ := strings.Cut(rest, "/")
+	i := strings.LastIndex(host, "@")
+	if i < 0 {
+		i = strings.LastIndex(rest, "@")
+		_, port, _ := strings.Cut(host, ":")
+		if _, err := strconv.Atoi(port); err == nil {
+			return "", "", false
+		}
+	}
+	if i < 0 {
+		return "", "", false
+	}
+	user, _, found = strings.Cut(rest[:i], ":")
+	return user, rest[i+1:], found && !strings.Contains(user, "/")
 }
 
 // hostName says whether a text can be the name of a host.

@@ -93,12 +93,12 @@ type rules struct {
 
 var newest = rules{kernels: "6.17 and later", cma: true, round: true}
 
-// olderRules: rounding came with 6.0 (kdump: round up the total memory size to 128M), the generic reservation with 6.7, ,cma with 6.17.
+// olderRules: the code of 5.10 does not round, that of 6.1 does; the generic reservation came with 6.7, ,cma with 6.17.
 func olderRules(arch string) []rules {
 	if arch != "amd64" {
 		return []rules{{kernels: "6.7 to 6.16", round: true}}
 	}
-	return []rules{{kernels: "6.7 to 6.16", round: true}, {kernels: "6.0 to 6.6", round: true, own: true}, {kernels: "5.19 and before", own: true}}
+	return []rules{{kernels: "6.7 to 6.16", round: true}, {kernels: "6.1 to 6.6", round: true, own: true}, {kernels: "5.10 and before", own: true}}
 }
 
 // Explain applies the rules of the newest kernels to a command line (or its crashkernel= words) on a machine where the kernel counts
