@@ -15,7 +15,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("defaults: %+v", c)
 	}
 	seen := map[string]bool{}
-	for _, k := range Keys() {
+	for _, k := range keys {
 		if seen[k.Name] {
 			t.Errorf("%s stands in the table twice", k.Name)
 		}
@@ -51,7 +51,7 @@ func TestDefaultFile(t *testing.T) {
 	if len(p.Problems) > 0 {
 		t.Fatalf("the default file with all keys in force: %v\n%s", p.Problems[0], active.String())
 	}
-	for _, k := range Keys() {
+	for _, k := range keys {
 		if len(p.Origins[k.Name]) == 0 {
 			t.Errorf("%s does not stand in the default file", k.Name)
 		}

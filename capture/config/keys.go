@@ -13,8 +13,8 @@ import (
 	"kdx/internal/nearest"
 )
 
-// Key is a row of the table of keys, from which the parser, the default file and docs/capture-config.md are made.
-type Key struct {
+// key is a row of the table of keys, from which the parser, the default file and docs/capture-config.md are made.
+type key struct {
 	Name    string
 	Section string
 	// Form is what may stand behind the =.
@@ -31,10 +31,7 @@ type Key struct {
 	get func(*Config) []string
 }
 
-// Keys are all keys, in the order of the default file.
-func Keys() []Key { return slices.Clone(keys) }
-
-func findKey(name string) *Key {
+func findKey(name string) *key {
 	for i := range keys {
 		if keys[i].Name == name {
 			return &keys[i]
@@ -52,7 +49,7 @@ var (
 )
 
 // keys is the table.
-var keys = []Key{
+var keys = []key{
 	{Name: "target", Section: "What is saved, and where", List: true, Default: []string{"/var/crash"}, Form: targetForms,
 		Help: "Where the dump goes. Several lines are tried in this order, the next one when one fails. A directory alone\n" +
 			"is one of the running host, wherever it is mounted from. DEVICE is /dev/NAME, UUID=…, LABEL=…, PARTUUID=… or\n" +

@@ -71,7 +71,7 @@ func Parse(name string, text []byte) *Parsed {
 }
 
 // apply sets a value. The first one of a list takes the place of its default.
-func (p *Parsed) apply(k *Key, value string, o Origin) error {
+func (p *Parsed) apply(k *key, value string, o Origin) error {
 	if k.List && len(p.Origins[k.Name]) == 0 {
 		old := *p.Config
 		clearList(p.Config, k.Name)

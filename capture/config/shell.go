@@ -20,13 +20,33 @@ type setting struct {
 // maxValue bounds what references to other values may add up to.
 const maxValue = 16 << 10
 
+// maxShell bounds what the shell's parser gets to see. It recurses: a byte of arithmetic may cost some 4 KB of stack, and Go's
+// stack ends at 1 GB (250 MB on 32 bits) without a way back.
+const maxShell = 16 << 10
+
+// withoutCommentLines empties lines that are comments; in quotes too, where a value of several lines has no place anyway.
+func withoutCommentLines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(strings.TrimLeft(line, " \t"), "#") {
+			line = line[len(strings.TrimRight(line, "\n")):]
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // readShell reads a file that its owners source into a shell: assignments with quotes and references to earlier values.
 // Everything else is returned as settings without a value. Nothing is run.
 func readShell(name string, text []byte) ([]setting, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("%s: the file has %d bytes; a configuration has no more than %d", name, len(text), maxFile)
 	}
-	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(string(text)), name)
+	code := withoutCommentLines(string(text))
+	if n := len(strings.ReplaceAll(code, "\n", "")); n > maxShell {
+		return nil, fmt.Errorf("%s: %d bytes beside comments; a configuration has no more than %d", name, n, maxShell)
+	}
+	f, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(code), name)
 	if err != nil {
 		var pe syntax.ParseError
 		if errors.As(err, &pe) {

@@ -194,9 +194,6 @@ func cleanPath(p string) (string, error) {
 	return path.Clean(p), nil
 }
 
-// Remote says whether the target is reached over the network.
-func (t Target) Remote() bool { return t.Kind == SFTP || t.Kind == SSH }
-
 // String is the target as ParseTarget reads it.
 func (t Target) String() string {
 	switch t.Kind {
