@@ -44,6 +44,7 @@ var redhat = distribution{name: "redhat", title: "Red Hat's kdump-utils", files:
 	{"fence_kdump_args", "no place: " + notFence, noPlace(notFence), false},
 	{"fence_kdump_nodes", "no place: " + notFence, noPlace(notFence), false},
 	{"auto_reset_crashkernel", "not needed: " + notLoader, unneeded(notLoader), false},
+	{"override_resettable", "not needed: gone from kdump-utils, too", unneeded("kdump-utils has it no more, either"), false},
 	{"net", "no place: gone from kdump-utils, too", noPlace("kdump-utils refuses it, too: use ssh or nfs"), false},
 	{"options", "no place: gone from kdump-utils, too", noPlace("kdump-utils refuses it, too"), false},
 	{"link_delay", "`network-timeout`", redhatDelay("network-timeout"), false},

@@ -77,6 +77,8 @@ type Result struct {
 type Other struct {
 	Kernels string `json:"kernels"`
 	Outcome string `json:"outcome"`
+
+	size, low uint64
 }
 
 // rules are what differs between kernels.
@@ -112,7 +114,7 @@ func Explain(cmdline string, ram uint64, arch Arch) Result {
 	for _, old := range olderRules(arch.Name) {
 		o := explain(cmdline, ram, arch, old)
 		if o.outcome() != r.outcome() {
-			r.Others = append(r.Others, Other{old.kernels, o.Outcome()})
+			r.Others = append(r.Others, Other{old.kernels, o.Outcome(), o.Size, o.Low})
 		}
 	}
 	return r

@@ -238,6 +238,9 @@ func (r *Report) judge(words, places bool) {
 			r.note("%s", r.Asked.Why)
 		} else {
 			r.note("the kernel found no free place, or the reservation was given back; its log says which: dmesg | grep -i crashkernel")
+			for _, o := range r.otherwise(func(o Other) bool { return o.size == 0 }) {
+				r.note("or it is one of %s: %s", o.Kernels, o.Outcome)
+			}
 		}
 	case !words:
 		r.State = Differs
@@ -249,28 +252,45 @@ func (r *Report) judge(words, places bool) {
 	}
 }
 
-// hold compares sizes. The low part is there only if the main part lies high.
+// hold compares sizes, by the rules of the newest kernels and by those of others.
 func (r *Report) hold(reserved uint64, places bool) {
-	want := []uint64{r.Asked.Size, r.Asked.Size + r.Asked.Low}
-	if places {
-		want = want[:1]
-		if len(r.Places) > 1 {
-			want[0] += r.Asked.Low
+	fits := func(size, low uint64) bool {
+		if places {
+			// The low part is there only if the main part lies high.
+			return reserved == size && len(r.Places) == 1 || reserved == size+low && len(r.Places) > 1
 		}
+		return reserved == size || reserved == size+low
 	}
+	a := r.Asked
 	r.State = Reserved
-	for _, w := range want {
-		if reserved == w {
-			return
-		}
+	if a.Size > 0 && fits(a.Size, a.Low) {
+		return
+	}
+	if same := r.otherwise(func(o Other) bool { return o.size > 0 && fits(o.size, o.low) }); len(same) > 0 {
+		r.note("as kernels %s read the words; newer ones would not", same[0].Kernels)
+		return
 	}
 	r.State = Differs
-	switch {
-	case r.Asked.Size == 0:
-		r.note("by the rules of the newest kernels the words give nothing; this kernel has others")
-	case reserved < want[0]:
-		r.note("%s less than asked for: the reservation was made smaller since boot (crash_size can be written to)", Size(want[0]-reserved))
+	switch want := a.Size; {
+	case want == 0:
+		r.note("the words give nothing: %s", a.Why)
+	case reserved < want:
+		r.note("%s less than asked for: the reservation was made smaller since boot (crash_size can be written to)", Size(want-reserved))
 	default:
-		r.note("%s more than asked for: this kernel reads the words by other rules, or takes another size for the low part", Size(reserved-want[0]))
+		r.note("%s more than the main part that is asked for: this kernel takes another size for the low part", Size(reserved-want))
 	}
+}
+
+// otherwise lists outcomes on older kernels.
+func (r *Report) otherwise(match func(Other) bool) []Other {
+	if r.Asked == nil {
+		return nil
+	}
+	var out []Other
+	for _, o := range r.Asked.Others {
+		if match(o) {
+			out = append(out, o)
+		}
+	}
+	return out
 }

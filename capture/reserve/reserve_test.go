@@ -150,11 +150,16 @@ func TestHost(t *testing.T) {
 		{"two parts", map[string]string{"proc/cmdline": "crashkernel=192M,high crashkernel=16M,low\n", "sys/kernel/kexec_crash_size": "201326592\n",
 			"proc/iomem": ram + "  6f000000-6fffffff : Crash kernel\n100000000-1ffffffff : System RAM\n  170000000-17bffffff : Crash kernel\n"}, Reserved, 208 << 20, ""},
 		{"shrunk", map[string]string{"proc/cmdline": "crashkernel=256M\n", "proc/iomem": ram + crash, "sys/kernel/kexec_crash_size": "201326592\n"}, Differs, 192 << 20, "64M less than asked for"},
+		{"older rules", map[string]string{"proc/cmdline": "crashkernel=256MB crashkernel=192M,high", "proc/iomem": ram + crash, "sys/kernel/kexec_crash_size": "201326592\n"}, Reserved, 192 << 20, "as kernels 6.1 to 6.6 read the words"},
+		{"cma on older", map[string]string{"proc/cmdline": "crashkernel=192M crashkernel=64M,cma", "proc/iomem": ram, "sys/kernel/kexec_crash_size": "0\n"}, Refused, 0, "or it is one of 6.7 to 6.16: nothing is reserved"},
+		{"other low part", map[string]string{"proc/cmdline": "crashkernel=192M,high", "sys/kernel/kexec_crash_size": "201326592\n",
+			"proc/iomem": ram + "  6f000000-6fffffff : Crash kernel\n100000000-1ffffffff : System RAM\n  170000000-17bffffff : Crash kernel\n"}, Differs, 208 << 20, "another size for the low part"},
 		{"not asked", map[string]string{"proc/cmdline": "quiet\n", "proc/iomem": ram, "sys/kernel/kexec_crash_size": "0\n"}, NotAsked, 0, "boot loader"},
 		{"refused", map[string]string{"proc/cmdline": "crashkernel=192MB\n", "proc/iomem": ram, "sys/kernel/kexec_crash_size": "0\n"}, Refused, 0, "one letter"},
 		{"no place", map[string]string{"proc/cmdline": "crashkernel=192M\n", "proc/iomem": ram, "sys/kernel/kexec_crash_size": "0\n"}, Refused, 0, "dmesg"},
 		{"not root", map[string]string{"proc/cmdline": "crashkernel=192M\n", "proc/iomem": "00000000-00000000 : System RAM\n", "sys/kernel/kexec_crash_size": "201326592\n"}, Unchecked, 192 << 20, "root only"},
 		{"nothing known", map[string]string{"proc/cmdline": "crashkernel=1M"}, Hidden, 0, "no map of memory"},
+		{"not root, nothing there", map[string]string{"proc/cmdline": "crashkernel=1M", "proc/iomem": "00000000-00000000 : System RAM\n", "sys/kernel/kexec_crash_size": "0"}, Refused, 0, "dmesg"},
 		{"no kexec", map[string]string{"proc/cmdline": "quiet", "proc/iomem": ram}, NotAsked, 0, "without kexec"},
 		{"unasked", map[string]string{"proc/cmdline": "quiet", "proc/iomem": ram + crash, "sys/kernel/kexec_crash_size": "201326592"}, Differs, 192 << 20, "built in"},
 	} {
@@ -214,6 +219,7 @@ func FuzzExplain(f *testing.F) {
 // FuzzIomem: a map of memory is text from elsewhere when a sosreport is read.
 func FuzzIomem(f *testing.F) {
 	f.Add([]byte("00001000-0009ffff : System RAM\n  70000000-7bffffff : Crash kernel\n"))
+	f.Add([]byte("no map"))
 	f.Add([]byte("0-ffffffffffffffff : System RAM\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := &Host{Cmdline: "crashkernel=192M"}
