@@ -21,7 +21,7 @@ type Tracer struct {
 	size   uint64 // THREAD_SIZE in bytes
 	text   []textRange
 	entry  textRange // stubs of interrupts, exceptions and system calls
-	stacks sync.Map // CPU → cpuStacks
+	stacks sync.Map  // CPU → cpuStacks
 	regs   func() (map[int]CPURegs, error)
 	traced tracerSymbols
 	tramps func() (trampolines, error)

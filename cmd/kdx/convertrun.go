@@ -107,7 +107,7 @@ func (c *conversion) checkOutputs(std stdio) error {
 			return &statusError{repl.Failed, err}
 		}
 		for _, in := range c.inputs {
-			if other, err := os.Stat(in); err == nil && os.SameFile(st, other) {
+			if other, err := statFile(in); err == nil && os.SameFile(st, other) {
 				return usagef("%s is the input, too: it would be overwritten while it is read", out)
 			}
 		}
