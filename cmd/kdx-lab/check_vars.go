@@ -44,10 +44,6 @@ type drgnVariable struct {
 	Address  string `json:"address"`
 }
 
-// gdbErrs are parameters of inlined functions that gdb takes from a register which the call destroyed. What they were passed on from has
-// kdx's value in the same frame: vfs_read's count, do_epoll_wait's timeout.
-var gdbErrs = map[string]bool{"new_sync_read len": true, "new_sync_write len": true, "ep_poll timeout": true}
-
 type variableKey struct {
 	pid, cpu, inline   int
 	pc, function, name string
@@ -106,12 +102,12 @@ func (l *lab) checkVars(ctx context.Context, s *subject) (string, error) {
 							atEntry++
 						}
 					}
-					if value := gdbs[k]; value != "" && v.Param {
+					if value := gdbs[k]; value != "" && value[0] != '@' && v.Param {
 						inGdb++
 						// gdb looks for variables of inlined functions behind the call, so that of those who disagree drgn is heard, too.
 						switch how := v.differsFromGdb(value); {
 						case how == "":
-						case has && v.equal(peer), gdbErrs[scope.Function+" "+v.Name]:
+						case has && v.equal(peer), passedOn(gdbs, k, v):
 							gdbWrong++
 						case v.Lost != "":
 							gdbAlone++
@@ -137,7 +133,7 @@ func (l *lab) checkVars(ctx context.Context, s *subject) (string, error) {
 		d.add("kdx shows no parameters at all: %s", tail(errs, 5))
 	}
 	return fmt.Sprintf("%d parameters: kdx knows %d (%d as at entry), of these drgn %s %d, all equal, and not %d; idle tasks aside gdb knows %d and kdx %d: of %d compared "+
-		"kdx contradicts gdb, with drgn or the frame itself, in %d, gdb alone has %d", params, known, atEntry, version, both, more, len(gdbs), busy, inGdb, gdbWrong, gdbAlone), d.err()
+		"kdx contradicts gdb, with drgn or with gdb itself, in %d, gdb alone has %d", params, known, atEntry, version, both, more, len(gdbs), busy, inGdb, gdbWrong, gdbAlone), d.err()
 }
 
 // equal compares as far as both say: scalars by value, others by where they lie. Enumerators that kdx names are not compared.
@@ -148,6 +144,26 @@ func (v *kdxVariable) equal(peer drgnVariable) bool {
 	mine, ok := number(strings.Trim(string(v.Value), `"`))
 	want, _ := number(peer.Value)
 	return !ok || mine == want
+}
+
+// passedOn reports whether what kdx says of a parameter is what gdb has for another one of the same name or meaning in the same
+// frame: inlined functions are passed what the function around them has. gdb takes some of them from registers that the call
+// destroyed.
+func passedOn(gdbs map[variableKey]string, k variableKey, v kdxVariable) bool {
+	mine, ok := number(strings.Trim(string(v.Value), `"`))
+	if !ok {
+		return false
+	}
+	for other, value := range gdbs {
+		if other.pid != k.pid || other.pc != k.pc || other == k {
+			continue
+		}
+		word, _, _ := strings.Cut(strings.TrimPrefix(value, "@"), " ")
+		if u, ok := number(word); ok && u == mine {
+			return true
+		}
+	}
+	return false
 }
 
 // differsFromGdb says how v differs from what gdb prints; "" if it does not, as far as both show a number.

@@ -70,7 +70,7 @@ func (l *lab) gdbParameters(ctx context.Context, s *subject, pids []int) (known 
 	return known, nil
 }
 
-// gdbArguments takes "a=1, b=b@entry=0x2 <x>, c@entry=3, d=<optimized out>" apart: what is known, by name. "" is a value that gdb has
+// gdbArguments takes "a=1, b=b@entry=0x2 <x>, c@entry=3, d=<optimized out>" apart: what is known, by name. @VALUE is one that gdb has
 // from what the caller passed: through a caller that hands on its own parameters it takes the wrong frame's.
 func gdbArguments(text string) map[string]string {
 	known := map[string]string{}
@@ -86,8 +86,8 @@ func gdbArguments(text string) map[string]string {
 		if _, has := known[name]; has && entry {
 			continue
 		}
-		if entry || strings.HasPrefix(value, name+"@entry=") {
-			known[name] = ""
+		if passed, ok := strings.CutPrefix(value, name+"@entry="); ok || entry {
+			known[name] = "@" + passed
 			continue
 		}
 		if strings.Contains(value, "<optimized out>") || strings.HasPrefix(value, "<error") || strings.Contains(value, "<synthetic") {
