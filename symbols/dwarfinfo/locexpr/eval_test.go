@@ -19,7 +19,7 @@ type frame struct {
 
 func (f *frame) ReadMemory(p []byte, addr uint64) (int, error) {
 	for at, b := range f.mem {
-		if addr >= at && addr+uint64(len(p)) <= at+uint64(len(b)) {
+		if off := addr - at; addr >= at && off <= uint64(len(b)) && uint64(len(p)) <= uint64(len(b))-off {
 			return copy(p, b[addr-at:]), nil
 		}
 	}
