@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"kdx/internal/filecache"
 )
@@ -59,13 +60,16 @@ type Source struct {
 
 type counter struct {
 	io.ReaderAt
-	n int64 // end of what was read
+	n atomic.Int64 // end of what was read; decompressors read ahead on goroutines of theirs
 }
 
 func (c *counter) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.ReaderAt.ReadAt(p, off)
-	c.n = max(c.n, off+int64(n))
-	return n, err
+	for end := off + int64(n); ; {
+		if now := c.n.Load(); now >= end || c.n.CompareAndSwap(now, end) {
+			return n, err
+		}
+	}
 }
 
 // packing is how a file is packed.

@@ -158,7 +158,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	}
 	n, err := w.src.Read(p)
 	if w.u.opt.Progress != nil {
-		w.u.opt.Progress(w.u.path, w.src.in.n, w.u.info.Size())
+		w.u.opt.Progress(w.u.path, w.src.in.n.Load(), w.u.info.Size())
 	}
 	return n, err
 }
