@@ -106,6 +106,9 @@ func (r Report) Err() error {
 // Summary is one line for a person.
 func (r Report) Summary() string {
 	s := fmt.Sprintf("self-check: %d pages that the kernel needs are there, %d of them compared, in %.2f s", r.Pages, r.Compared, r.Took.Seconds())
+	if r.Pages == 0 {
+		s = "self-check: nothing of the kernel could be read in the input, so that nothing was checked"
+	}
 	if !r.OK() {
 		s = fmt.Sprintf("self-check FAILED: %d pages or headers are wrong", r.Failed)
 	}
