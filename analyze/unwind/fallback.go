@@ -1,9 +1,10 @@
 package unwind
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"kdx/symbols"
 )
@@ -251,14 +252,18 @@ func (u *unwinder) atTop(sp uint64) bool {
 // and what keeps the stack aligned.
 const maxRoom = 512
 
-// outermost reports whether nothing lies above sp but zeros: room for registers that no entry ever filled.
+// fill is what linkers put where nothing is: zeros, and where data are linked executable (7.2, for init's stack) the bytes of
+// x86's long no-operations.
+const fill = "\x00\x66\x2e\x0f\x1f\x84\x80\x40\x44\x90"
+
+// outermost reports whether nothing lies above sp: room for registers that no entry ever filled.
 func (u *unwinder) outermost(sp uint64) bool {
 	if sp%8 != 0 || sp >= u.cur.Hi || u.cur.Hi-sp > maxRoom {
 		return false
 	}
 	b := make([]byte, u.cur.Hi-sp)
 	_, err := u.c.Mem.ReadMemory(b, sp)
-	return err == nil && len(bytes.Trim(b, "\x00")) == 0
+	return err == nil && !slices.ContainsFunc(b, func(c byte) bool { return strings.IndexByte(fill, c) < 0 })
 }
 
 // entered reports whether registers lie at sp that an entry stub saved before it called its handler.

@@ -136,6 +136,23 @@ func TestInterruptedEntry(t *testing.T) {
 	}
 }
 
+// TestOutermost: the stack that the kernel is linked with holds no-operations where no registers were ever put.
+func TestOutermost(t *testing.T) {
+	for _, tc := range []struct {
+		word uint64
+		want bool
+	}{{0, true}, {0x1f0f2e6600000000, true}, {0x0000000000841f0f, true}, {0xffffffff81000000, false}, {6, false}} {
+		m := &memory{words: map[uint64]uint64{}, code: map[uint64][]byte{fnNone: opaque()}}
+		for at := uint64(stackLo); at < stackHi; at += 8 {
+			m.words[at] = tc.word
+		}
+		got := testConfig(m, rows{}).Run(start(fnNone+4, stackHi-PtRegsSize), true, 0)
+		if (got.End == nil) != tc.want {
+			t.Errorf("words of %#x above: the trace ends with %v; want that it is whole: %v", tc.word, got.End, tc.want)
+		}
+	}
+}
+
 // TestRegisters: what calls keep is known above a frame only through a row that knows all registers and agrees about the caller.
 func TestRegisters(t *testing.T) {
 	m := &memory{words: map[uint64]uint64{stackLo + 0x108: fnB + 5, stackLo + 0x100: 0xb0b}, code: map[uint64][]byte{}}
