@@ -30,17 +30,17 @@ const (
 func (s *stream) cpus() []x86cpu.State {
 	var out []x86cpu.State
 	name := []byte("\x03cpu")
-	end := min(s.c.f.Size, s.c.pos+tailLimit)
-	for s.c.pos < end && len(out) < maxCPUs {
+	end := min(s.c.File.Size, s.c.Pos+tailLimit)
+	for s.c.Pos < end && len(out) < maxCPUs {
 		// The name is found behind what stands before it.
-		if err := s.c.search(name, end-s.c.pos, func() bool { return true }); err != nil {
+		if err := s.c.search(name, end-s.c.Pos, func() bool { return true }); err != nil {
 			break
 		}
-		at := s.c.pos
+		at := s.c.Pos
 		if state, ok := s.cpuAt(at, uint32(len(out))); ok {
 			out = append(out, state)
 		} else {
-			s.c.pos = at
+			s.c.Pos = at
 		}
 	}
 	return out
@@ -52,8 +52,8 @@ func (s *stream) cpuAt(at int64, n uint32) (x86cpu.State, bool) {
 	if at < head {
 		return x86cpu.State{}, false
 	}
-	s.c.pos = at - head
-	b, err := s.c.take(head + 8 + cpuWhole)
+	s.c.Pos = at - head
+	b, err := s.c.Take(head + 8 + cpuWhole)
 	if err != nil || b[0] != markFull {
 		return x86cpu.State{}, false
 	}

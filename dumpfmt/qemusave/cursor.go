@@ -6,47 +6,16 @@ import (
 	"fmt"
 	"io"
 
-	"kdx/dumpfmt"
+	"kdx/dumpfmt/internal/window"
 )
 
-// cursor reads a file forward through a window. The stream is big endian.
-type cursor struct {
-	f     *dumpfmt.File
-	pos   int64
-	buf   []byte
-	start int64 // of buf in the file
-}
+// cursor reads a stream, which is big endian.
+type cursor struct{ window.Reader }
 
 const cursorWindow = 256 << 10
 
-func (c *cursor) peek(n int) ([]byte, error) {
-	if c.pos < c.start || c.pos+int64(n) > c.start+int64(len(c.buf)) {
-		if c.buf == nil {
-			c.buf = make([]byte, cursorWindow)
-		}
-		c.buf = c.buf[:cap(c.buf)]
-		got, err := c.f.ReadFull(c.buf, c.pos)
-		c.start, c.buf = c.pos, c.buf[:got]
-		if got < n {
-			if err == nil {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-	}
-	return c.buf[c.pos-c.start:][:n], nil
-}
-
-func (c *cursor) take(n int) ([]byte, error) {
-	b, err := c.peek(n)
-	if err == nil {
-		c.pos += int64(n)
-	}
-	return b, err
-}
-
 func (c *cursor) u8() (byte, error) {
-	b, err := c.take(1)
+	b, err := c.Take(1)
 	if err != nil {
 		return 0, err
 	}
@@ -54,7 +23,7 @@ func (c *cursor) u8() (byte, error) {
 }
 
 func (c *cursor) u16() (uint16, error) {
-	b, err := c.take(2)
+	b, err := c.Take(2)
 	if err != nil {
 		return 0, err
 	}
@@ -62,7 +31,7 @@ func (c *cursor) u16() (uint16, error) {
 }
 
 func (c *cursor) u32() (uint32, error) {
-	b, err := c.take(4)
+	b, err := c.Take(4)
 	if err != nil {
 		return 0, err
 	}
@@ -70,7 +39,7 @@ func (c *cursor) u32() (uint32, error) {
 }
 
 func (c *cursor) u64() (uint64, error) {
-	b, err := c.take(8)
+	b, err := c.Take(8)
 	if err != nil {
 		return 0, err
 	}
@@ -83,38 +52,38 @@ func (c *cursor) name() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b, err := c.take(int(n))
+	b, err := c.Take(int(n))
 	return string(b), err
 }
 
 // skip goes n bytes forward. What lies behind the end of the file is an error.
 func (c *cursor) skip(n uint64) error {
-	if n > uint64(c.f.Size) || c.pos+int64(n) > c.f.Size {
+	if n > uint64(c.File.Size) || c.Pos+int64(n) > c.File.Size {
 		return io.ErrUnexpectedEOF
 	}
-	c.pos += int64(n)
+	c.Pos += int64(n)
 	return nil
 }
 
 // search goes behind the next place of the bytes that ok takes. It looks at most limit bytes ahead.
 func (c *cursor) search(what []byte, limit int64, ok func() bool) error {
-	end := min(c.f.Size, c.pos+limit)
-	for c.pos+int64(len(what)) <= end {
-		n := min(int64(cursorWindow), end-c.pos)
-		b, err := c.peek(int(n))
+	end := min(c.File.Size, c.Pos+limit)
+	for c.Pos+int64(len(what)) <= end {
+		n := min(int64(cursorWindow), end-c.Pos)
+		b, err := c.Peek(int(n))
 		if err != nil {
 			return err
 		}
 		i := bytes.Index(b, what)
 		if i < 0 {
-			c.pos += n - int64(len(what)) + 1
+			c.Pos += n - int64(len(what)) + 1
 			continue
 		}
-		at := c.pos + int64(i)
-		if c.pos = at + int64(len(what)); ok() {
+		at := c.Pos + int64(i)
+		if c.Pos = at + int64(len(what)); ok() {
 			return nil
 		}
-		c.pos = at + 1
+		c.Pos = at + 1
 	}
 	return fmt.Errorf("what should end it was not found in %d bytes", limit)
 }

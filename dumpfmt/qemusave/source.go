@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/internal/window"
 	"kdx/dumpfmt/internal/x86cpu"
 	"kdx/internal/codec"
 )
@@ -43,7 +44,7 @@ type Source struct {
 
 // open reads the stream that begins at start of in, which holds what f does.
 func open(ctx context.Context, f, in *dumpfmt.File, start int64, machine string, info *dumpfmt.Info, progress func(what string, done, total int64)) (dumpfmt.Source, error) {
-	s := &stream{ctx: ctx, c: cursor{f: in, pos: start}, info: info, pageSize: info.PageSize, machine: machine}
+	s := &stream{ctx: ctx, c: cursor{window.New(in, start, cursorWindow)}, info: info, pageSize: info.PageSize, machine: machine}
 	s.index.pageSize = s.pageSize
 	if in != f {
 		info.Warnings = append(info.Warnings, in.Warnings[len(f.Warnings):]...)

@@ -96,13 +96,13 @@ type stream struct {
 var errCut = errors.New("the stream ends early")
 
 func (s *stream) fail(off int64, err error, format string, args ...any) error {
-	return &dumpfmt.FormatError{File: s.c.f.Name, Offset: off, Msg: fmt.Sprintf(format, args...), Err: err}
+	return &dumpfmt.FormatError{File: s.c.File.Name, Offset: off, Msg: fmt.Sprintf(format, args...), Err: err}
 }
 
 // read reads everything up to the end of RAM. If the file ends early the error wraps errCut.
 func (s *stream) read() error {
-	at := s.c.pos
-	head, err := s.c.take(8)
+	at := s.c.Pos
+	head, err := s.c.Take(8)
 	if err != nil {
 		return s.fail(at, err, "reading the header of QEMU's migration stream")
 	}
@@ -113,10 +113,10 @@ func (s *stream) read() error {
 		return s.fail(at, nil, "a migration stream of version %d; only %d is known", v, streamVersion)
 	}
 	for !s.done {
-		at = s.c.pos
+		at = s.c.Pos
 		end, err := s.part()
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("%w at byte %#x of %s", errCut, at, s.c.f.Name)
+			return fmt.Errorf("%w at byte %#x of %s", errCut, at, s.c.File.Name)
 		}
 		var fe *dumpfmt.FormatError
 		if err != nil && s.ctx.Err() == nil && !errors.As(err, &fe) {
@@ -160,7 +160,7 @@ func (s *stream) part() (end bool, err error) {
 		}
 		return false, s.c.skip(uint64(n))
 	}
-	return false, s.fail(s.c.pos-1, nil, "a part of the migration stream should begin here, but no part begins with %#x", mark)
+	return false, s.fail(s.c.Pos-1, nil, "a part of the migration stream should begin here, but no part begins with %#x", mark)
 }
 
 // configuration names the machine and what the stream needs to be read.
@@ -172,13 +172,13 @@ func (s *stream) configuration() error {
 	if n > maxConfig {
 		return fmt.Errorf("a machine's name of %d bytes can't be", n)
 	}
-	b, err := s.c.take(int(n))
+	b, err := s.c.Take(int(n))
 	if err != nil {
 		return err
 	}
 	s.machine = string(b)
 	for {
-		next, err := s.c.peek(1)
+		next, err := s.c.Peek(1)
 		if err != nil || next[0] != markSubsection {
 			return err
 		}
@@ -288,7 +288,7 @@ func (s *stream) more(end bool) error {
 func (s *stream) unknown(id uint32, name string) error {
 	footer := binary.BigEndian.AppendUint32([]byte{markFooter}, id)
 	err := s.c.search(footer, searchLimit, func() bool {
-		b, err := s.c.peek(1)
+		b, err := s.c.Peek(1)
 		return err != nil || b[0] <= markCommand && b[0] != markSubsection
 	})
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -300,12 +300,12 @@ func (s *stream) unknown(id uint32, name string) error {
 // ram reads headers of pages up to the end of the part.
 func (s *stream) ram() error {
 	for {
-		at := s.c.pos
+		at := s.c.Pos
 		if at >= s.report {
 			if err := s.ctx.Err(); err != nil {
 				return err
 			}
-			s.progress(at, s.c.f.Size)
+			s.progress(at, s.c.File.Size)
 			s.report = at + 16<<20
 		}
 		header, err := s.c.u64()
@@ -349,7 +349,7 @@ func (s *stream) ram() error {
 // page takes one page.
 func (s *stream) page(b *block, addr, flags uint64) error {
 	if addr%s.pageSize != 0 || addr >= b.size {
-		return s.fail(s.c.pos, nil, "a page at %#x of RAM block %q, which has %#x bytes", addr, b.name, b.size)
+		return s.fail(s.c.Pos, nil, "a page at %#x of RAM block %q, which has %#x bytes", addr, b.name, b.size)
 	}
 	r := run{page: b.base + addr/s.pageSize, n: 1}
 	switch {
@@ -362,7 +362,7 @@ func (s *stream) page(b *block, addr, flags uint64) error {
 			r.form = filled | form(fill)<<kindBits
 		}
 	case flags&flagPage != 0:
-		r.form, r.off = streamed, s.c.pos
+		r.form, r.off = streamed, s.c.Pos
 		if err := s.c.skip(s.pageSize); err != nil {
 			return err
 		}
@@ -372,9 +372,9 @@ func (s *stream) page(b *block, addr, flags uint64) error {
 			return err
 		}
 		if uint64(n) > 2*s.pageSize {
-			return s.fail(s.c.pos-4, nil, "a compressed page of %d bytes", n)
+			return s.fail(s.c.Pos-4, nil, "a compressed page of %d bytes", n)
 		}
-		r.form, r.off = packed|form(n)<<kindBits, s.c.pos
+		r.form, r.off = packed|form(n)<<kindBits, s.c.Pos
 		if err := s.c.skip(uint64(n)); err != nil {
 			return err
 		}
@@ -424,8 +424,8 @@ func (s *stream) readBlocks(total uint64) error {
 
 // readMapped reads where a block's pages are, and goes on behind them.
 func (s *stream) readMapped(b *block) error {
-	at := s.c.pos
-	head, err := s.c.take(mappedHeader)
+	at := s.c.Pos
+	head, err := s.c.Take(mappedHeader)
 	if err != nil {
 		return err
 	}
@@ -437,11 +437,11 @@ func (s *stream) readMapped(b *block) error {
 	if bitmap == 0 && pages == 0 {
 		return nil // ignored, as it is shared with other programs
 	}
-	if size != s.pageSize || bitmap > uint64(s.c.f.Size) || pages > uint64(s.c.f.Size) || int64(pages) < s.c.pos || b.size > maxMemory {
+	if size != s.pageSize || bitmap > uint64(s.c.File.Size) || pages > uint64(s.c.File.Size) || int64(pages) < s.c.Pos || b.size > maxMemory {
 		return s.fail(at, nil, "RAM block %q: pages of %d bytes at byte %#x, their bitmap at %#x, can't be", b.name, size, pages, bitmap)
 	}
 	b.bitmap, b.pages = int64(bitmap), int64(pages)
-	if s.c.pos = b.pages + int64(b.size); s.c.pos > s.c.f.Size {
+	if s.c.Pos = b.pages + int64(b.size); s.c.Pos > s.c.File.Size {
 		return io.ErrUnexpectedEOF
 	}
 	return nil
@@ -493,7 +493,7 @@ func (s *stream) readBitmap(b *block) error {
 			return err
 		}
 		part := buf[:min(int64(len(buf)), end-off)]
-		if _, err := s.c.f.ReadFull(part, off); err != nil {
+		if _, err := s.c.File.ReadFull(part, off); err != nil {
 			return err
 		}
 		off += int64(len(part))

@@ -3,10 +3,10 @@ package vmware
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/internal/window"
 )
 
 // A group is a list of items, each of which begins with a tag of 16 bits: in its low 6 bits the size of the value, then in
@@ -47,46 +47,15 @@ func (it *item) uint() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// cursor reads a file forward through a window.
-type cursor struct {
-	f     *dumpfmt.File
-	pos   int64
-	buf   []byte
-	start int64 // of buf in the file
-}
-
-func (c *cursor) peek(n int) ([]byte, error) {
-	if c.pos < c.start || c.pos+int64(n) > c.start+int64(len(c.buf)) {
-		if c.buf == nil {
-			c.buf = make([]byte, cursorWindow)
-		}
-		c.buf = c.buf[:cap(c.buf)]
-		got, err := c.f.ReadFull(c.buf, c.pos)
-		c.start, c.buf = c.pos, c.buf[:got]
-		if got < n {
-			if err == nil {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-	}
-	return c.buf[c.pos-c.start:][:n], nil
-}
-
-func (c *cursor) take(n int) ([]byte, error) {
-	b, err := c.peek(n)
-	if err == nil {
-		c.pos += int64(n)
-	}
-	return b, err
-}
+// cursor reads the items of a group.
+type cursor struct{ window.Reader }
 
 // items calls yield for each item of the group at off. The error says where the group stops making sense; what was yielded
 // before it is good.
 func items(f *dumpfmt.File, off int64, yield func(*item)) error {
-	c := &cursor{f: f, pos: off}
+	c := &cursor{window.New(f, off, cursorWindow)}
 	for range maxItems {
-		at := c.pos
+		at := c.Pos
 		it, err := c.item()
 		if err != nil {
 			return fmt.Errorf("an item at byte %#x: %w", at, err)
@@ -102,7 +71,7 @@ func items(f *dumpfmt.File, off int64, yield func(*item)) error {
 // item reads one item; nil at the end of the group.
 func (c *cursor) item() (*item, error) {
 	le := binary.LittleEndian
-	b, err := c.take(2)
+	b, err := c.Take(2)
 	if err != nil {
 		return nil, err
 	}
@@ -111,19 +80,19 @@ func (c *cursor) item() (*item, error) {
 		return nil, nil
 	}
 	it := &item{index: [3]uint32{noIndex, noIndex, noIndex}}
-	if b, err = c.take(int(tag >> nameShift)); err != nil {
+	if b, err = c.Take(int(tag >> nameShift)); err != nil {
 		return nil, err
 	}
 	it.name = string(b)
 	for i := range int(tag >> indexShift & indexMask) {
-		if b, err = c.take(4); err != nil {
+		if b, err = c.Take(4); err != nil {
 			return nil, err
 		}
 		it.index[i] = le.Uint32(b)
 	}
 	size := tag & sizeMask
 	if size != sizeBlock && size != sizeCompressed {
-		b, err = c.take(int(size))
+		b, err = c.Take(int(size))
 		it.value = append([]byte(nil), b...)
 		return it, err
 	}
@@ -133,24 +102,24 @@ func (c *cursor) item() (*item, error) {
 // block reads a block's sizes and, if it is small, its bytes.
 func (c *cursor) block(it *item, compressed bool) error {
 	le := binary.LittleEndian
-	b, err := c.take(blockHeader)
+	b, err := c.Take(blockHeader)
 	if err != nil {
 		return err
 	}
 	it.block, it.compressed = true, compressed
 	it.size, it.memory = le.Uint64(b), le.Uint64(b[8:])
-	it.offset = c.pos + int64(le.Uint16(b[16:]))
+	it.offset = c.Pos + int64(le.Uint16(b[16:]))
 	if it.size > uint64(math.MaxInt64-it.offset) {
 		return fmt.Errorf("block %q has %#x bytes, which can't be", it.name, it.size)
 	}
-	c.pos = it.offset
+	c.Pos = it.offset
 	if it.size <= maxSmallBlock && !compressed {
-		if b, err = c.take(int(it.size)); err != nil {
+		if b, err = c.Take(int(it.size)); err != nil {
 			return err
 		}
 		it.value = append([]byte(nil), b...)
 		return nil
 	}
-	c.pos = it.offset + int64(it.size)
+	c.Pos = it.offset + int64(it.size)
 	return nil
 }
