@@ -164,15 +164,3 @@ func (b *buf) cstring() []byte {
 	b.off += uint64(n) + 1
 	return p
 }
-
-// stringAt is the NUL-terminated string at off of a string section.
-func stringAt(section []byte, off uint64) ([]byte, error) {
-	if off >= uint64(len(section)) {
-		return nil, fmt.Errorf("a string at %#x lies outside its section of %#x bytes", off, len(section))
-	}
-	n := bytes.IndexByte(section[off:], 0)
-	if n < 0 {
-		return nil, errEnd
-	}
-	return section[off : off+uint64(n)], nil
-}

@@ -4,6 +4,8 @@ import (
 	"debug/dwarf"
 	"fmt"
 	"iter"
+
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // Entry is one DIE. It belongs to its Reader and is overwritten by the Reader's next step; Clone keeps it.
@@ -103,14 +105,14 @@ func (u *Unit) stringOf(f *Field, r *root) ([]byte, error) {
 	case FormString:
 		return f.Block, nil
 	case FormStrp:
-		return stringAt(d.Str, f.Val)
+		return numbers.StringAt(d.Str, f.Val)
 	case FormLineStrp:
-		return stringAt(d.LineStr, f.Val)
+		return numbers.StringAt(d.LineStr, f.Val)
 	case FormStrpSup, FormGNUStrpAlt:
 		if d.Alt == nil {
 			return nil, errNoAlt
 		}
-		return stringAt(d.Alt.Str, f.Val)
+		return numbers.StringAt(d.Alt.Str, f.Val)
 	case FormStrx, FormStrx1, FormStrx2, FormStrx3, FormStrx4, FormGNUStrIndex:
 		if r == nil {
 			r = u.root()
@@ -128,7 +130,7 @@ func (u *Unit) stringOf(f *Field, r *root) ([]byte, error) {
 		if b.err != nil {
 			return nil, b.err
 		}
-		return stringAt(d.Str, off)
+		return numbers.StringAt(d.Str, off)
 	}
 	return nil, fmt.Errorf("form %#x is no string", uint16(f.Form))
 }

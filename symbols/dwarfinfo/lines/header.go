@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // header is what precedes a line program: how it is encoded, and its tables of directories and files. Names are bytes of
@@ -42,49 +43,49 @@ func readHeader(u *dwarfinfo.Unit) (*header, error) {
 	if off >= uint64(len(d.Line)) {
 		return nil, fmt.Errorf("it would begin at %#x of .debug_line, which has %#x bytes", off, len(d.Line))
 	}
-	c := cursor{order: d.Order, data: d.Line[off:]}
-	length := c.uint(4)
+	c := cursor{numbers.Reader{Order: d.Order, Data: d.Line[off:]}}
+	length := c.Uint(4)
 	if length == 0xffffffff {
-		c.dwarf64, length = true, c.uint(8)
+		c.DWARF64, length = true, c.Uint(8)
 	}
-	if c.err != nil || length > uint64(len(c.data)-c.off) {
+	if c.Err != nil || length > uint64(len(c.Data)-c.Off) {
 		return nil, fmt.Errorf("at %#x of .debug_line it claims %#x bytes, and the section ends before", off, length)
 	}
-	c.data = c.data[:c.off+int(length)]
-	h := &header{version: int(c.uint(2)), maxOps: 1}
+	c.Data = c.Data[:c.Off+int(length)]
+	h := &header{version: int(c.Uint(2)), maxOps: 1}
 	if h.version < 2 || h.version > 5 {
 		return nil, fmt.Errorf("at %#x of .debug_line: version %d; kdx reads 2 to 5", off, h.version)
 	}
 	if h.version >= 5 {
-		c.take(2) // sizes of addresses, which the opcodes repeat, and of segment selectors
+		c.Take(2) // sizes of addresses, which the opcodes repeat, and of segment selectors
 	}
-	headerLength := c.offset()
-	if c.err == nil && headerLength > uint64(len(c.data)-c.off) {
-		c.err = fmt.Errorf("a header of %#x bytes", headerLength)
+	headerLength := c.Offset()
+	if c.Err == nil && headerLength > uint64(len(c.Data)-c.Off) {
+		c.Err = fmt.Errorf("a header of %#x bytes", headerLength)
 	}
 	h.program = c
-	h.program.off += int(min(headerLength, uint64(len(c.data)-c.off)))
-	h.minInst = uint64(c.u8())
+	h.program.Off += int(min(headerLength, uint64(len(c.Data)-c.Off)))
+	h.minInst = uint64(c.U8())
 	if h.version >= 4 {
-		h.maxOps = max(1, uint64(c.u8()))
+		h.maxOps = max(1, uint64(c.U8()))
 	}
-	c.u8() // whether lines begin as statements, which only breakpoints ask
-	h.lineBase = int64(int8(c.u8()))
-	h.lineRange = uint64(c.u8())
-	h.opcodeBase = c.u8()
+	c.U8() // whether lines begin as statements, which only breakpoints ask
+	h.lineBase = int64(int8(c.U8()))
+	h.lineRange = uint64(c.U8())
+	h.opcodeBase = c.U8()
 	if h.opcodeBase > 0 {
-		h.operands = c.take(uint64(h.opcodeBase) - 1)
+		h.operands = c.Take(uint64(h.opcodeBase) - 1)
 	}
-	if c.err == nil && (h.lineRange == 0 || h.opcodeBase == 0) {
-		c.err = fmt.Errorf("a line range of %d and %d opcodes", h.lineRange, h.opcodeBase)
+	if c.Err == nil && (h.lineRange == 0 || h.opcodeBase == 0) {
+		c.Err = fmt.Errorf("a line range of %d and %d opcodes", h.lineRange, h.opcodeBase)
 	}
 	if h.version >= 5 {
 		h.tables5(&c, d)
 	} else {
 		h.tables4(&c)
 	}
-	if c.err != nil {
-		return nil, fmt.Errorf("its header at %#x of .debug_line: %w", off, c.err)
+	if c.Err != nil {
+		return nil, fmt.Errorf("its header at %#x of .debug_line: %w", off, c.Err)
 	}
 	return h, nil
 }
@@ -92,16 +93,16 @@ func readHeader(u *dwarfinfo.Unit) (*header, error) {
 // tables4 reads the tables of versions 2 to 4. Entry 0 stands for the unit's own directory and file.
 func (h *header) tables4(c *cursor) {
 	h.dirs = append(h.dirs, nil)
-	for c.err == nil && len(h.dirs) <= maxFiles {
-		name := c.cstring()
+	for c.Err == nil && len(h.dirs) <= maxFiles {
+		name := c.CString()
 		if len(name) == 0 {
 			break
 		}
 		h.dirs = append(h.dirs, name)
 	}
 	h.files = append(h.files, file{})
-	for c.err == nil {
-		name := c.cstring()
+	for c.Err == nil {
+		name := c.CString()
 		if len(name) == 0 {
 			return
 		}
@@ -111,11 +112,11 @@ func (h *header) tables4(c *cursor) {
 
 // addFile reads the rest of an entry of the older tables.
 func (h *header) addFile(c *cursor, name []byte) {
-	f := file{dir: c.uleb(), name: name}
-	c.uleb() // time
-	c.uleb() // size
-	if h.files = append(h.files, f); len(h.files) > maxFiles && c.err == nil {
-		c.err = fmt.Errorf("more than %d files", maxFiles)
+	f := file{dir: c.ULEB(), name: name}
+	c.ULEB() // time
+	c.ULEB() // size
+	if h.files = append(h.files, f); len(h.files) > maxFiles && c.Err == nil {
+		c.Err = fmt.Errorf("more than %d files", maxFiles)
 	}
 }
 
@@ -135,21 +136,21 @@ func (h *header) tables5(c *cursor, d *dwarfinfo.Data) {
 }
 
 func table5(c *cursor, d *dwarfinfo.Data) []file {
-	columns := make([]column, c.u8())
+	columns := make([]column, c.U8())
 	if len(columns) > maxForms {
-		c.err = fmt.Errorf("entries with %d columns", len(columns))
+		c.Err = fmt.Errorf("entries with %d columns", len(columns))
 	}
 	for i := range columns {
-		columns[i] = column{c.uleb(), c.uleb()}
+		columns[i] = column{c.ULEB(), c.ULEB()}
 	}
-	n := c.uleb()
-	if c.err == nil && (n > maxFiles || n > 0 && len(columns) == 0) {
-		c.err = fmt.Errorf("%d entries with %d columns", n, len(columns))
+	n := c.ULEB()
+	if c.Err == nil && (n > maxFiles || n > 0 && len(columns) == 0) {
+		c.Err = fmt.Errorf("%d entries with %d columns", n, len(columns))
 	}
-	if c.err != nil {
+	if c.Err != nil {
 		return nil
 	}
-	out := make([]file, 0, min(n, uint64(len(c.data)-c.off)))
+	out := make([]file, 0, min(n, uint64(len(c.Data)-c.Off)))
 	for range n {
 		var f file
 		for _, col := range columns {
@@ -161,7 +162,7 @@ func table5(c *cursor, d *dwarfinfo.Data) []file {
 				f.dir = v
 			}
 		}
-		if c.err != nil {
+		if c.Err != nil {
 			return nil
 		}
 		out = append(out, f)
@@ -173,51 +174,51 @@ func table5(c *cursor, d *dwarfinfo.Data) []file {
 func (c *cursor) field(form uint64, d *dwarfinfo.Data) (v uint64, s []byte) {
 	switch dwarfinfo.Form(form) {
 	case dwarfinfo.FormString:
-		return 0, c.cstring()
+		return 0, c.CString()
 	case dwarfinfo.FormLineStrp:
 		s = c.stringOf(d.LineStr)
 	case dwarfinfo.FormStrp:
 		s = c.stringOf(d.Str)
 	case dwarfinfo.FormStrpSup, dwarfinfo.FormGNUStrpAlt:
 		if d.Alt == nil {
-			c.offset()
+			c.Offset()
 			return 0, nil
 		}
 		s = c.stringOf(d.Alt.Str)
 	case dwarfinfo.FormData1:
-		v = c.uint(1)
+		v = c.Uint(1)
 	case dwarfinfo.FormData2:
-		v = c.uint(2)
+		v = c.Uint(2)
 	case dwarfinfo.FormData4:
-		v = c.uint(4)
+		v = c.Uint(4)
 	case dwarfinfo.FormData8:
-		v = c.uint(8)
+		v = c.Uint(8)
 	case dwarfinfo.FormUdata:
-		v = c.uleb()
+		v = c.ULEB()
 	case dwarfinfo.FormData16: // an MD5 of the file
-		c.take(16)
+		c.Take(16)
 	case dwarfinfo.FormBlock:
-		c.take(c.uleb())
+		c.Take(c.ULEB())
 	case dwarfinfo.FormBlock1:
-		c.take(c.uint(1))
+		c.Take(c.Uint(1))
 	case dwarfinfo.FormBlock2:
-		c.take(c.uint(2))
+		c.Take(c.Uint(2))
 	case dwarfinfo.FormBlock4:
-		c.take(c.uint(4))
+		c.Take(c.Uint(4))
 	default:
-		if c.err == nil {
-			c.err = fmt.Errorf("form %#x in a table of files", form)
+		if c.Err == nil {
+			c.Err = fmt.Errorf("form %#x in a table of files", form)
 		}
 	}
 	return v, s
 }
 
 func (c *cursor) stringOf(section []byte) []byte {
-	off := c.offset()
-	if c.err != nil {
+	off := c.Offset()
+	if c.Err != nil {
 		return nil
 	}
-	s, err := stringAt(section, off)
-	c.err = err
+	s, err := numbers.StringAt(section, off)
+	c.Err = err
 	return s
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"sort"
+
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 var errNoProgram = errors.New("the unit has no line program")
@@ -41,8 +43,8 @@ func (h *header) run(emit func(s *state, end bool) error) error {
 	c := h.program
 	fresh := state{file: 1, line: 1}
 	s := fresh
-	for c.err == nil && c.off < len(c.data) {
-		op := c.u8()
+	for c.Err == nil && c.Off < len(c.Data) {
+		op := c.U8()
 		end := false
 		switch {
 		case op >= h.opcodeBase:
@@ -59,7 +61,7 @@ func (h *header) run(emit func(s *state, end bool) error) error {
 			h.standard(&c, &s, op)
 			continue
 		}
-		if c.err != nil {
+		if c.Err != nil {
 			break
 		}
 		if err := emit(&s, end); err != nil {
@@ -70,11 +72,11 @@ func (h *header) run(emit func(s *state, end bool) error) error {
 			s = fresh
 		}
 	}
-	if c.err == nil && s.started {
-		c.err = errors.New("its last sequence has no end")
+	if c.Err == nil && s.started {
+		c.Err = errors.New("its last sequence has no end")
 	}
-	if c.err != nil {
-		return fmt.Errorf("%#x bytes behind its header's begin: %w", c.off, c.err)
+	if c.Err != nil {
+		return fmt.Errorf("%#x bytes behind its header's begin: %w", c.Off, c.Err)
 	}
 	return nil
 }
@@ -91,42 +93,42 @@ func (h *header) advance(s *state, n uint64) {
 func (h *header) standard(c *cursor, s *state, op uint8) {
 	switch op {
 	case opAdvancePC:
-		h.advance(s, c.uleb())
+		h.advance(s, c.ULEB())
 	case opAdvanceLine:
-		s.line += uint64(c.sleb())
+		s.line += uint64(c.SLEB())
 	case opSetFile:
-		s.file = c.uleb()
+		s.file = c.ULEB()
 	case opSetColumn:
-		s.column = c.uleb()
+		s.column = c.ULEB()
 	case opConstAddPC:
 		h.advance(s, uint64(255-h.opcodeBase)/h.lineRange)
 	case opFixedAdvancePC:
-		s.addr += c.uint(2)
+		s.addr += c.Uint(2)
 		s.op = 0
 	default: // one that does not matter here, or that a later version brought
 		for range h.operands[op-1] {
-			c.uleb()
+			c.ULEB()
 		}
 	}
 }
 
 // extended executes an extended opcode; row is true for the one that ends a sequence.
 func (h *header) extended(c *cursor, s *state) (row, end bool) {
-	body := c.take(c.uleb())
+	body := c.Take(c.ULEB())
 	if len(body) == 0 {
 		return false, false
 	}
-	x := cursor{order: c.order, data: body[1:]}
+	x := cursor{numbers.Reader{Order: c.Order, Data: body[1:]}}
 	switch body[0] {
 	case extEndSequence:
 		return true, true
 	case extSetAddress:
-		s.addr, s.op = x.uint(uint64(len(x.data))), 0
+		s.addr, s.op = x.Uint(len(x.Data)), 0
 	case extDefineFile:
-		h.addFile(&x, x.cstring())
+		h.addFile(&x, x.CString())
 	}
-	if c.err == nil {
-		c.err = x.err
+	if c.Err == nil {
+		c.Err = x.Err
 	}
 	return false, false
 }

@@ -6,6 +6,7 @@ import (
 
 	"kdx/symbols"
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // Context answers what an expression asks beyond registers and memory. Errors that are *symbols.LostError say that a value
@@ -308,6 +309,6 @@ func (m *machine) read(addr, size uint64) (uint64, error) {
 	if _, err := m.Frame.ReadMemory(b[:size], addr); err != nil {
 		return 0, fmt.Errorf("memory at %#x: %w", addr, err)
 	}
-	r := reader{order: m.Unit.Data.Order, data: b[:size]}
-	return r.uint(int(size)), nil
+	r := numbers.Reader{Order: m.Unit.Data.Order, Data: b[:size]}
+	return r.Uint(int(size)), nil
 }

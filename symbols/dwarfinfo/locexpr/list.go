@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // At is the expression that an attribute gives for an instruction at pc, an address as linked: the attribute itself if it is
@@ -67,63 +68,63 @@ func list5(u *dwarfinfo.Unit, f *dwarfinfo.Field) (uint64, error) {
 	base := u.LocBase()
 	section := u.Data.LocLists
 	if f.Val > uint64(len(section)) || base > uint64(len(section)) || base+f.Val*size > uint64(len(section)) {
-		return 0, errEnd
+		return 0, numbers.ErrEnd
 	}
-	r := reader{order: u.Data.Order, data: section, off: int(base + f.Val*size)}
-	off := base + r.uint(int(size))
-	return off, r.err
+	r := numbers.Reader{Order: u.Data.Order, Data: section, Off: int(base + f.Val*size)}
+	off := base + r.Uint(int(size))
+	return off, r.Err
 }
 
 func find5(u *dwarfinfo.Unit, off, pc uint64) ([]byte, error) {
 	section := u.Data.LocLists
 	if off > uint64(len(section)) {
-		return nil, errEnd
+		return nil, numbers.ErrEnd
 	}
-	r := reader{order: u.Data.Order, data: section, off: int(off)}
+	r := numbers.Reader{Order: u.Data.Order, Data: section, Off: int(off)}
 	base := u.LowPC()
 	var standard []byte // of the default location, which holds where no other entry does
 	indexed := func() uint64 {
-		a, ok := u.IndexedAddr(r.uleb())
-		if !ok && r.err == nil {
-			r.err = errEnd
+		a, ok := u.IndexedAddr(r.ULEB())
+		if !ok && r.Err == nil {
+			r.Err = numbers.ErrEnd
 		}
 		return a
 	}
 	for range maxEntries {
 		var lo, hi uint64
-		kind := r.u8()
+		kind := r.U8()
 		switch kind {
 		case lleEnd:
-			return standard, r.err
+			return standard, r.Err
 		case lleBaseAddrx:
 			base = indexed()
 			continue
 		case lleBaseAddr:
-			base = r.uint(u.AddrSize)
+			base = r.Uint(u.AddrSize)
 			continue
 		case lleViewPair:
-			r.uleb()
-			r.uleb()
+			r.ULEB()
+			r.ULEB()
 			continue
 		case lleStartxEndx:
 			lo, hi = indexed(), indexed()
 		case lleStartxLength:
 			lo = indexed()
-			hi = lo + r.uleb()
+			hi = lo + r.ULEB()
 		case lleOffsetPair:
-			lo, hi = base+r.uleb(), base+r.uleb()
+			lo, hi = base+r.ULEB(), base+r.ULEB()
 		case lleDefault:
 		case lleStartEnd:
-			lo, hi = r.uint(u.AddrSize), r.uint(u.AddrSize)
+			lo, hi = r.Uint(u.AddrSize), r.Uint(u.AddrSize)
 		case lleStartLength:
-			lo = r.uint(u.AddrSize)
-			hi = lo + r.uleb()
+			lo = r.Uint(u.AddrSize)
+			hi = lo + r.ULEB()
 		default:
 			return nil, fmt.Errorf("an entry of kind %d, which is not known", kind)
 		}
-		expr := r.take(r.uleb())
-		if r.err != nil {
-			return nil, r.err
+		expr := r.Take(r.ULEB())
+		if r.Err != nil {
+			return nil, r.Err
 		}
 		if kind == lleDefault {
 			standard = expr
@@ -138,25 +139,25 @@ func find5(u *dwarfinfo.Unit, off, pc uint64) ([]byte, error) {
 func find4(u *dwarfinfo.Unit, off, pc uint64) ([]byte, error) {
 	section := u.Data.Loc
 	if off > uint64(len(section)) {
-		return nil, errEnd
+		return nil, numbers.ErrEnd
 	}
-	r := reader{order: u.Data.Order, data: section, off: int(off)}
+	r := numbers.Reader{Order: u.Data.Order, Data: section, Off: int(off)}
 	base := u.LowPC()
 	highest := ^uint64(0) >> (64 - 8*u.AddrSize)
 	for range maxEntries {
-		lo, hi := r.uint(u.AddrSize), r.uint(u.AddrSize)
+		lo, hi := r.Uint(u.AddrSize), r.Uint(u.AddrSize)
 		switch {
-		case r.err != nil:
-			return nil, r.err
+		case r.Err != nil:
+			return nil, r.Err
 		case lo == 0 && hi == 0:
 			return nil, nil
 		case lo == highest:
 			base = hi
 			continue
 		}
-		expr := r.take(r.uint(2))
-		if r.err != nil {
-			return nil, r.err
+		expr := r.Take(r.Uint(2))
+		if r.Err != nil {
+			return nil, r.Err
 		}
 		if base+lo <= pc && pc < base+hi {
 			return expr, nil

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // Operations, DW_OP_*. Those from 0xe0 on are GNU's; they became standard in DWARF 5 under other numbers.
@@ -126,32 +127,32 @@ func decode(expr []byte, s sizes) ([]instr, error) {
 		return nil, fmt.Errorf("an expression of %d bytes can't be right", len(expr))
 	}
 	var out []instr
-	r := reader{order: s.order, data: expr}
-	for r.off < len(expr) {
-		in := instr{at: r.off}
-		in.op = r.u8()
+	r := numbers.Reader{Order: s.order, Data: expr}
+	for r.Off < len(expr) {
+		in := instr{at: r.Off}
+		in.op = r.U8()
 		if std, ok := standard[in.op]; ok {
 			in.op = std
 		}
 		if err := in.operands(&r, s); err != nil {
 			return nil, err
 		}
-		if r.err != nil {
-			return nil, fmt.Errorf("operation %#x at byte %d of an expression: %w", in.op, in.at, r.err)
+		if r.Err != nil {
+			return nil, fmt.Errorf("operation %#x at byte %d of an expression: %w", in.op, in.at, r.Err)
 		}
 		out = append(out, in)
 	}
 	return out, nil
 }
 
-func (in *instr) operands(r *reader, s sizes) error {
+func (in *instr) operands(r *numbers.Reader, s sizes) error {
 	switch op := in.op; {
 	case op >= opLit0 && op < opLit0+32:
 		in.a, in.op = uint64(op-opLit0), opConstu
 	case op >= opReg0 && op < opReg0+32:
 		in.a, in.op = uint64(op-opReg0), opRegx
 	case op >= opBreg0 && op < opBreg0+32:
-		in.a, in.b, in.op = uint64(op-opBreg0), uint64(r.sleb()), opBregx
+		in.a, in.b, in.op = uint64(op-opBreg0), uint64(r.SLEB()), opBregx
 	case op >= opDup && op <= opRot && op != opPick, op >= opXderef && op <= opPlus, op >= opShl && op <= opXor, op >= opEq && op <= opNe:
 	default:
 		return in.other(r, s)
@@ -159,51 +160,51 @@ func (in *instr) operands(r *reader, s sizes) error {
 	return nil
 }
 
-func (in *instr) other(r *reader, s sizes) error {
+func (in *instr) other(r *numbers.Reader, s sizes) error {
 	switch in.op {
 	case opAddr:
-		in.a = r.uint(s.addr)
+		in.a = r.Uint(s.addr)
 	case opDeref, opNop, opPushObject, opFormTLS, opCallFrameCFA, opStackValue, opGNUUninit:
 	case opConst1u, opConst2u, opConst4u, opConst8u:
-		in.a, in.op = r.uint(1<<((in.op-opConst1u)/2)), opConstu
+		in.a, in.op = r.Uint(1<<((in.op-opConst1u)/2)), opConstu
 	case opConst1s, opConst2s, opConst4s, opConst8s:
-		in.a, in.op = uint64(r.sint(1<<((in.op-opConst1s)/2))), opConstu
+		in.a, in.op = uint64(r.Sint(1<<((in.op-opConst1s)/2))), opConstu
 	case opConsts:
-		in.a, in.op = uint64(r.sleb()), opConstu
+		in.a, in.op = uint64(r.SLEB()), opConstu
 	case opConstu, opPlusUconst, opRegx, opPiece, opAddrx, opConstx, opConvert, opReinterpret:
-		in.a = r.uleb()
+		in.a = r.ULEB()
 	case opPick, opDerefSize, opXderefSize:
-		in.a = uint64(r.u8())
+		in.a = uint64(r.U8())
 	case opBra, opSkip:
-		in.a = uint64(r.sint(2))
-		in.a += uint64(r.off) // the target's offset
+		in.a = uint64(r.Sint(2))
+		in.a += uint64(r.Off) // the target's offset
 	case opFbreg:
-		in.a = uint64(r.sleb())
+		in.a = uint64(r.SLEB())
 	case opBregx:
-		in.a, in.b = r.uleb(), uint64(r.sleb())
+		in.a, in.b = r.ULEB(), uint64(r.SLEB())
 	case opCall2:
-		in.a = r.uint(2)
+		in.a = r.Uint(2)
 	case opCall4, opGNUParameterRef:
-		in.a = r.uint(4)
+		in.a = r.Uint(4)
 	case opCallRef, opGNUVariableValue:
-		in.a = r.uint(s.offset)
+		in.a = r.Uint(s.offset)
 	case opBitPiece:
-		in.a, in.b = r.uleb(), r.uleb()
+		in.a, in.b = r.ULEB(), r.ULEB()
 	case opImplicitValue, opEntryValue:
-		in.block = r.take(r.uleb())
+		in.block = r.Take(r.ULEB())
 	case opImplicitPointer:
 		size := s.offset
 		if s.version == 2 {
 			size = s.addr
 		}
-		in.a, in.b = r.uint(size), uint64(r.sleb())
+		in.a, in.b = r.Uint(size), uint64(r.SLEB())
 	case opConstType:
-		in.a = r.uleb()
-		in.block = r.take(uint64(r.u8()))
+		in.a = r.ULEB()
+		in.block = r.Take(uint64(r.U8()))
 	case opRegvalType:
-		in.a, in.b = r.uleb(), r.uleb()
+		in.a, in.b = r.ULEB(), r.ULEB()
 	case opDerefType, opXderefType:
-		in.a, in.b = uint64(r.u8()), r.uleb()
+		in.a, in.b = uint64(r.U8()), r.ULEB()
 	default:
 		return fmt.Errorf("operation %#x at byte %d of an expression is not known", in.op, in.at)
 	}

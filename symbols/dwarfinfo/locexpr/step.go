@@ -2,6 +2,7 @@ package locexpr
 
 import (
 	"kdx/symbols/dwarfinfo"
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // step does one operation, other than branches and pieces.
@@ -138,7 +139,7 @@ func (m *machine) place(in *instr) error {
 	case opAddrx, opConstx:
 		u, ok := m.Unit.IndexedAddr(in.a)
 		if !ok {
-			return errEnd
+			return numbers.ErrEnd
 		}
 		if in.op == opAddrx {
 			u = m.Context.Relocate(u)
@@ -212,8 +213,8 @@ func (m *machine) typed(in *instr) error {
 		default:
 			return errSize
 		}
-		r := reader{order: m.Unit.Data.Order, data: in.block}
-		return m.pushValue(value{r.uint(int(t.Size)), t})
+		r := numbers.Reader{Order: m.Unit.Data.Order, Data: in.block}
+		return m.pushValue(value{r.Uint(int(t.Size)), t})
 	case opRegvalType:
 		u, err := m.Frame.Reg(int(min(in.a, 1<<16)))
 		if err != nil {
