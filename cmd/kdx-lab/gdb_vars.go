@@ -13,8 +13,8 @@ import (
 // gdbFrame is a line of gdb's bt: number, pc (which inlined functions leave to the innermost), function, parameters.
 var gdbFrame = regexp.MustCompile(`^#\d+ +(?:0x([0-9a-f]+) in )?(\S+) \((.*)\)(?: (?:at|from) .*)?$`)
 
-// gdbParameters are the parameters in the frames of these tasks that gdb knows, by crash's own gdb, and how many frames it
-// showed. Idle tasks, which share a pid, are left out.
+// gdbParameters are the parameters in the frames of these tasks that gdb knows, by crash's own gdb.
+// Idle tasks, which share a pid, are left out.
 func (l *lab) gdbParameters(ctx context.Context, s *subject, pids []int) (known map[variableKey]string, err error) {
 	p, err := l.peers(ctx)
 	if err != nil {

@@ -11,10 +11,13 @@ import (
 	"kdx/symbols/dwarfinfo/index"
 )
 
-// Index knows where the definitions of a name are. It is an *index.Index.
+// Index knows names, where their definitions are, and which types hold which. It is an *index.Index.
 type Index interface {
 	Find(kind index.Kind, name string) []index.Hit
 	Names(kind index.Kind) iter.Seq[string]
+	NamesWithPrefix(prefix string, kinds ...index.Kind) []string
+	Types(lo, hi uint64) []index.Type
+	Holding(word string) []index.Type
 }
 
 // Builder makes the neutral types of entries of one file and its Alt. It is safe for many goroutines.

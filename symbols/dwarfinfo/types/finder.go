@@ -145,8 +145,8 @@ func (f *Finder) EnumeratorNames(prefix string) iter.Seq[string] {
 		if err != nil {
 			return // said by the first question for a name
 		}
-		for name := range ix.Names(index.Enumerator) {
-			if strings.HasPrefix(name, prefix) && !yield(name) {
+		for _, name := range ix.NamesWithPrefix(prefix, index.Enumerator) {
+			if !yield(name) {
 				return
 			}
 		}
