@@ -51,6 +51,17 @@ type PageWriter interface {
 	Abort() error
 }
 
+// RawPages is what a PageWriter embeds whose format has no compression.
+type RawPages struct{}
+
+// Takes reports whether pages can come in this form.
+func (RawPages) Takes(c codec.Codec) bool { return c == codec.Raw }
+
+// Encode appends the page as it is.
+func (RawPages) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
+	return append(dst, page...), codec.Raw, nil
+}
+
 // EncodedSource is implemented by formats whose pages can be handed on without being decoded.
 type EncodedSource interface {
 	// EncodedPage reads the page's stored bytes, appended to dst. ok is false if the page is not Present, or is not

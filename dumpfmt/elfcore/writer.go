@@ -36,6 +36,7 @@ const (
 // PageWriter writes an ELF core: headers, notes, pages, in this order in the file, as readers expect it. What the program
 // headers will say is only known with the last page, so the room for them is reserved by an upper bound.
 type PageWriter struct {
+	dumpfmt.RawPages
 	out   dumpfmt.Output
 	cfg   WriterConfig
 	page  uint64
@@ -160,14 +161,6 @@ func (w *PageWriter) target(segments []dumpfmt.Segment) (uint16, class, error) {
 		return machine, class64, nil
 	}
 	return machine, class32, nil
-}
-
-// Takes reports whether pages can come in this form: ELF has no compression.
-func (w *PageWriter) Takes(c codec.Codec) bool { return c == codec.Raw }
-
-// Encode appends the page as it is.
-func (w *PageWriter) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
-	return append(dst, page...), codec.Raw, nil
 }
 
 // Put stores the next page. Its error is the output's, or says that the page is no part of the dump.

@@ -19,6 +19,7 @@ type WriterConfig struct {
 
 // PageWriter writes an image of LiME, version 1.
 type PageWriter struct {
+	dumpfmt.RawPages
 	out  dumpfmt.Output
 	cfg  WriterConfig
 	page uint64
@@ -40,14 +41,6 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	}
 	return &PageWriter{out: out, cfg: cfg, page: cfg.Info.PageSize, buf: make([]byte, 0, writeSize+cfg.Info.PageSize),
 		head: -1, zero: make([]byte, cfg.Info.PageSize)}, nil
-}
-
-// Takes reports whether pages can come in this form: there is no compression.
-func (w *PageWriter) Takes(c codec.Codec) bool { return c == codec.Raw }
-
-// Encode appends the page as it is.
-func (w *PageWriter) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
-	return append(dst, page...), codec.Raw, nil
 }
 
 // Put stores the next page. A page that is missing ends a range, as if there had been no memory.

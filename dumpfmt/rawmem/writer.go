@@ -24,6 +24,7 @@ type WriterConfig struct {
 // PageWriter writes each page at its physical address, so that other tools can read the image without the map. Pages of zeros
 // and those that are left out are holes of the file.
 type PageWriter struct {
+	dumpfmt.RawPages
 	out    dumpfmt.Output
 	cfg    WriterConfig
 	page   uint64
@@ -54,14 +55,6 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	}
 	fmt.Fprintf(w.text, "# kdx memory map: START-END OFFSET, hexadecimal, END excluded\nmachine %s\npagesize %d\nbyteorder %s\n", info.Machine, w.page, order)
 	return w, w.text.Flush()
-}
-
-// Takes reports whether pages can come in this form: there is no compression.
-func (w *PageWriter) Takes(c codec.Codec) bool { return c == codec.Raw }
-
-// Encode appends the page as it is.
-func (w *PageWriter) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
-	return append(dst, page...), codec.Raw, nil
 }
 
 // Put stores the next page.
