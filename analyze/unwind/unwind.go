@@ -312,6 +312,10 @@ func (u *unwinder) step(f *Frame, sp uint64) bool {
 	}
 	switch row.Frame {
 	case symbols.FrameEnd:
+		// A cloned thread that has not run yet: the way out to user mode is marked as an end, and its registers lie above.
+		if at, ok := u.userRegs(sp); ok {
+			return u.exception(f, at, false)
+		}
 		return false
 	case symbols.FrameUndefined:
 		return u.withoutRow(f, sp, errUndefined)

@@ -127,6 +127,10 @@ func TestRun(t *testing.T) {
 			m.words[stackLo+0x100] = fnC + 4
 			putRegs(m, stackLo+0x108, PtRegs{RIP: 0x401000, CS: 0x33, SS: 0x2b, RSP: 0x7ffe0000, RFLAGS: 2})
 		}, start(fnA+1, stackLo+0x100), "101/task! 304/task", "", true},
+		{"a thread that was cloned and never ran", func(m *memory, r rows) {
+			r[fnStart] = end
+			putRegs(m, stackHi-PtRegsSize-16, PtRegs{RIP: 0x401000, CS: 0x33, SS: 0x2b, RSP: 0x7ffe0000, RFLAGS: 0x206})
+		}, start(fnStart+1, stackHi-PtRegsSize-24), "501/task!", "", true},
 		{"a call through NULL", func(m *memory, r rows) {
 			r[fnStart] = end
 			m.words[stackLo+0x100] = fnStart + 4
