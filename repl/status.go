@@ -23,6 +23,8 @@ const (
 	KeptMore    Status = 11
 	NotUsable   Status = 12
 	NotReserved Status = 13
+	NotArmed    Status = 14
+	Doubtful    Status = 15
 	Interrupted Status = 130
 	Terminated  Status = 143
 )
@@ -50,6 +52,8 @@ var statusTable = []statusRow{
 	{KeptMore, "kdx convert: written, but pages stayed that --level asked to leave out, because the kernel is not understood well enough", 1},
 	{NotUsable, "kdx capture config: the configuration has errors; import: a setting that counts could not be carried over", 2},
 	{NotReserved, "kdx capture size: nothing is reserved for a capture kernel, or not what crashkernel= asks for", 2},
+	{NotArmed, "kdx capture doctor: a crash now would leave no dump; kdx capture test: refused, or the dump did not arrive whole", 2},
+	{Doubtful, "kdx capture doctor: a crash now should leave a dump, but something should be put right", 1},
 	{Interrupted, "Ctrl-C ended a script, or the writing of a dump", 4},
 	{Terminated, "SIGTERM or SIGHUP ended the writing of a dump", 4},
 }
