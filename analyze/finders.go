@@ -115,6 +115,9 @@ func (f *finders) addTypes(own, all, debug *symbols.Chain, kd *kernelDebug, opt 
 		}
 		return kd.typeFinder(), nil
 	})
+	if f.fits(opt.Types) {
+		types = carried{opt.Types.Finder(), types}
+	}
 	for _, chain := range []*symbols.Chain{own, all} {
 		chain.AddTypes(types)
 		chain.AddTypes(declared)

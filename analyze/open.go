@@ -8,7 +8,9 @@ import (
 
 	"kdx/analyze/arch"
 	"kdx/analyze/bootstrap"
+	"kdx/analyze/distill"
 	"kdx/analyze/kernel"
+	"kdx/analyze/resolved"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/vmcoreinfo"
 	"kdx/symbols/elfsym"
@@ -23,6 +25,8 @@ type Options struct {
 	NoKallsyms, NoBTF, NoORC bool
 	// Tables, if known from FindTables, spare a search of the kernel's memory.
 	Tables Tables
+	// Types were taken from the kernel while it ran; they are asked before the dump's own if they are of the dump's kernel. nil: none.
+	Types *resolved.Types
 	Bootstrap
 	Debug DebugOptions
 }
@@ -71,8 +75,17 @@ func Open(ctx context.Context, img *dumpfmt.Image, opt Options) (*kernel.Kernel,
 	return kernel.New(c), nil
 }
 
+// says reports whether a person said which kernel it is.
+func (o *Options) says() bool {
+	return o.VMCoreInfo != nil || o.KASLR != nil || o.PhysBase != nil || o.CaptureKernel
+}
+
 // FindVMCoreInfo finds what Open starts from: the dump's note, or what stands for it.
 func FindVMCoreInfo(ctx context.Context, img *dumpfmt.Image, opt Options) (bootstrap.Result, error) {
+	// A distilled dump does not hold what tells other kernels: it recorded what was said of them.
+	if rec, ok := distill.ReadRecord(img.Info()); ok && img.Info().VMCoreInfo != nil && !opt.says() {
+		return bootstrap.Result{VMCoreInfo: img.Info().VMCoreInfo, Warnings: rec.Warnings}, nil
+	}
 	l := &linked{path: opt.Vmlinux}
 	defer l.close()
 	o := bootstrap.Options{Supplied: opt.VMCoreInfo, SuppliedBy: opt.VMCoreInfoFrom, KASLR: opt.KASLR, PhysBase: opt.PhysBase,
