@@ -29,6 +29,8 @@ type Options struct {
 	Origin string
 	// Tables are recorded for the next open, see Record.
 	Tables map[string]uint64
+	// Warnings of opening the whole dump, recorded for whoever opens the small one.
+	Warnings []string
 	// VMCoreInfo is written into the small dump; nil means the dump's own. One that had to be found in memory must be given: the
 	// small dump does not hold what led to it.
 	VMCoreInfo *vmcoreinfo.Info
@@ -44,6 +46,8 @@ type Record struct {
 	Pages    uint64   `json:"pages"`
 	// Tables are addresses that had to be searched for in memory that the small dump does not hold.
 	Tables map[string]vmem.Addr `json:"tables,omitempty"`
+	// Warnings are what a person must know of the whole dump to understand which kernel this is.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ReadRecord is what a distilled dump says of itself; ok is false for other dumps.
@@ -81,19 +85,26 @@ func Distill(ctx context.Context, src dumpfmt.Source, out dumpfmt.Output, opt Op
 	if opt.VMCoreInfo != nil {
 		info.VMCoreInfo = opt.VMCoreInfo
 	}
-	rec := &recorder{Source: src, info: &info}
+	self := Record{Kdx: 1, Commands: opt.Commands, Origin: opt.Origin, Tables: make(map[string]vmem.Addr)}
+	for name, addr := range opt.Tables {
+		self.Tables[name] = vmem.Addr(addr)
+	}
+	// Whoever asks takes it for the small dump already, and searches for nothing that is recorded. The warnings were said.
+	note, err := json.Marshal(self)
+	if err != nil {
+		return Report{}, err
+	}
+	asked, before := info, string(note)
+	asked.Distilled = &before
+	rec := &recorder{Source: src, info: &asked}
 	if err := opt.Ask(ctx, dumpfmt.NewImage(rec, dumpfmt.Options{})); err != nil {
 		return Report{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return Report{}, err
 	}
-	self := Record{Kdx: 1, Commands: opt.Commands, Origin: opt.Origin, Pages: rec.pages.Len(), Tables: make(map[string]vmem.Addr)}
-	for name, addr := range opt.Tables {
-		self.Tables[name] = vmem.Addr(addr)
-	}
-	note, err := json.Marshal(self)
-	if err != nil {
+	self.Pages, self.Warnings = rec.pages.Len(), opt.Warnings
+	if note, err = json.Marshal(self); err != nil {
 		return Report{}, err
 	}
 	if opt.Compression == "" {

@@ -56,7 +56,11 @@ func TestDistill(t *testing.T) {
 		t.Fatal(err)
 	}
 	rep, err := Distill(context.Background(), source(), out, Options{Commands: []string{"ask"}, Origin: "a test", Tables: map[string]uint64{"kallsyms_names": 0xffffffff82000000},
+		Warnings: []string{"two kernels"},
 		Ask: func(_ context.Context, img *dumpfmt.Image) error {
+			if rec, ok := ReadRecord(img.Info()); !ok || rec.Tables["kallsyms_names"] != 0xffffffff82000000 || len(rec.Warnings) > 0 {
+				t.Errorf("while it is asked, ReadRecord = %+v, %v; want the tables, and no warnings: they were said", rec, ok)
+			}
 			for _, pfn := range []uint64{0, 7, 9, 7, 61} {
 				img.Page(pfn)
 			}
@@ -83,7 +87,7 @@ func TestDistill(t *testing.T) {
 		t.Errorf("Page(8) = %v; want that it is not in this distilled dump", err)
 	}
 	rec, ok := ReadRecord(img.Info())
-	if !ok || rec.Kdx != 1 || rec.Pages != 3 || rec.Origin != "a test" || len(rec.Commands) != 1 || rec.Tables["kallsyms_names"] != 0xffffffff82000000 {
+	if !ok || rec.Kdx != 1 || rec.Pages != 3 || rec.Origin != "a test" || len(rec.Commands) != 1 || rec.Tables["kallsyms_names"] != 0xffffffff82000000 || len(rec.Warnings) != 1 {
 		t.Errorf("ReadRecord = %+v, %v; want what was distilled", rec, ok)
 	}
 }

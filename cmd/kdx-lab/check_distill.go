@@ -30,12 +30,8 @@ func checkDistill(ctx context.Context, s *subject) (string, error) {
 		return "", err
 	}
 	var d differences
-	most := int64(maxDistilled)
-	if strings.HasSuffix(s.name, "-in-capture") {
-		most *= 2 // it tells of two kernels
-	}
-	if st.Size() > most {
-		d.add("%d bytes; want at most %d", st.Size(), most)
+	if st.Size() > maxDistilled {
+		d.add("%d bytes; want at most %d", st.Size(), maxDistilled)
 	}
 	for _, c := range distillCommands {
 		want, err := s.say(ctx, s.dump, c)

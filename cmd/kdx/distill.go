@@ -74,6 +74,11 @@ func (o *options) distill(ctx context.Context, x *opened, opt distill.Options, o
 	if err != nil {
 		return distill.Report{}, 0, openStatus(err)
 	}
+	found, err := analyze.FindVMCoreInfo(ctx, x.img, how)
+	if err != nil {
+		return distill.Report{}, 0, openStatus(err)
+	}
+	opt.Warnings = found.Warnings
 	whole, err := analyze.Open(ctx, x.img, how)
 	if err != nil {
 		return distill.Report{}, 0, openStatus(err)
