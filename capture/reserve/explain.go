@@ -388,3 +388,6 @@ func (r *Result) others(bad int) {
 		}
 	}
 }
+
+// Align is what the kernel aligns the place of a reservation to, in bytes.
+func (a Arch) Align() uint64 { return a.align }

@@ -1,0 +1,93 @@
+package estimate
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func lab(init float64) Input {
+	packed, unpacked := UsualInitrd(false)
+	return Input{Arch: "amd64", RAM: 512 * mib, RAMLow: 512 * mib, InitSize: uint64(init * mib), InitrdPacked: packed, InitrdUnpacked: unpacked, CPUs: 1, Elfcorehdr: UsualElfcorehdr}
+}
+
+// TestLab: Debian's cloud kernels on a machine of 512 MiB with a local target.
+func TestLab(t *testing.T) {
+	for _, c := range []struct {
+		release string
+		init    float64
+		most    uint64
+	}{{"6.1", 51.5, 112}, {"6.12", 55.9, 112}, {"7.2", 60.2, 112}} {
+		r := Of(lab(c.init))
+		if r.Size > c.most*mib || r.Size < 96*mib {
+			t.Errorf("%s: %d MiB; want 96 to %d: %+v", c.release, r.Size/mib, c.most, r)
+		}
+		if r.High != 0 || r.HighWords != "" {
+			t.Errorf("%s: High = %d, though there is no memory above 4 GiB", c.release, r.High)
+		}
+	}
+}
+
+// TestTerms: each input makes the sum larger.
+func TestTerms(t *testing.T) {
+	base := Of(lab(56))
+	for name, change := range map[string]func(*Input){
+		"kernel":  func(in *Input) { in.InitSize += 40 * mib },
+		"initrd":  func(in *Input) { in.InitrdUnpacked += 20 * mib },
+		"packed":  func(in *Input) { in.InitrdPacked += 60 * mib },
+		"modules": func(in *Input) { in.Modules = 30 * mib },
+		"cpus":    func(in *Input) { in.CPUs = 32 },
+		"network": func(in *Input) { in.Network = true },
+		"luks":    func(in *Input) { in.LUKS, in.LUKSFrom = 1*gib, "Argon2" },
+		"luns":    func(in *Input) { in.LUNs = 100 },
+		"memory":  func(in *Input) { in.Memory = 64 * mib },
+		"bitmap":  func(in *Input) { in.RAM = 1024 * gib },
+		"swiotlb": func(in *Input) { in.Encrypted = true },
+		"elf":     func(in *Input) { in.Elfcorehdr = 40 * mib },
+	} {
+		in := lab(56)
+		change(&in)
+		if r := Of(in); r.Size <= base.Size {
+			t.Errorf("%s: %d MiB; want more than the %d without", name, r.Size/mib, base.Size/mib)
+		}
+	}
+}
+
+// TestSums: the terms of a phase are its sum.
+func TestSums(t *testing.T) {
+	in := lab(56)
+	in.Network, in.LUNs, in.RAM, in.RAMLow = true, 7, 64*gib, 3*gib
+	r := Of(in)
+	var start, save uint64
+	for _, term := range r.Terms {
+		if term.Why == "" || term.Title == "" {
+			t.Errorf("%s says nothing", term.ID)
+		}
+		if term.Phase != Save {
+			start += term.Bytes
+		}
+		if term.Phase != Boot {
+			save += term.Bytes
+		}
+	}
+	if start != r.Boot || save != r.Save || r.Peak != max(start, save) || r.Size < r.Peak || r.Size%(16*mib) != 0 {
+		t.Errorf("terms give %d and %d; got %+v", start, save, r)
+	}
+	if r.High != r.Size || r.Low != 72*mib || r.MaxLow != 3*gib || r.MaxHigh != 61*gib || !strings.Contains(r.HighWords, ",high crashkernel=72M,low") {
+		t.Errorf("above 4 GiB: %+v", r)
+	}
+	var b bytes.Buffer
+	if err := r.Text(&b); err != nil || !strings.Contains(b.String(), "MaxHigh: 62464\n") || !strings.Contains(b.String(), r.Words) {
+		t.Errorf("text: %v\n%s", err, b.String())
+	}
+}
+
+func TestEnough(t *testing.T) {
+	r := Of(lab(56))
+	if ok, _ := r.Enough(r.Size); !ok {
+		t.Error("what it asks for is not enough")
+	}
+	if ok, low := r.Enough(48 * mib); ok || low >= r.Peak {
+		t.Errorf("48 MiB are enough: %v, lowest %d of %d", ok, low, r.Peak)
+	}
+}
