@@ -43,6 +43,8 @@ type Job struct {
 	// flattened form, if the format needs to go back. Neither is a dry run: all is done but the writing.
 	Outputs []dumpfmt.Output
 	Stream  io.Writer
+	// Chosen is told which pages will be written, before the first one is; its error ends the Run. nil if nobody wants to know.
+	Chosen func(ctx context.Context, pages dumpfmt.Pages) error
 	// Map takes the list of ranges of a raw image; nil if nobody wants it.
 	Map io.Writer
 	// Reopen opens what was written, for the self-check. nil leaves only the choice of pages to be checked.
@@ -194,6 +196,11 @@ func (r *run) level() int {
 }
 
 func (r *run) copy(ctx context.Context) error {
+	if r.Chosen != nil {
+		if err := r.Chosen(ctx, r.pages); err != nil {
+			return err
+		}
+	}
 	w, finish, err := r.writer()
 	if err != nil {
 		return err
