@@ -299,6 +299,8 @@ func (w *written) reopen(ctx context.Context) (*dumpfmt.Image, error) {
 	}
 	var paths []string
 	for _, f := range w.files {
+		// All is written; the disk can go on with it while it is checked.
+		f.StartSync()
 		paths = append(paths, f.Name())
 	}
 	const cache = 4 << 20

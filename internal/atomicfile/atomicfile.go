@@ -12,8 +12,9 @@ import (
 // File is a file that is not there yet.
 type File struct {
 	*os.File
-	path string
-	done bool
+	path  string
+	done  bool
+	early early
 }
 
 // Create makes a temporary file beside path. perm is what Commit gives it.
@@ -30,15 +31,32 @@ func Create(path string, perm os.FileMode) (*File, error) {
 		os.Remove(f.Name())
 		return nil, err
 	}
-	return &File{File: f, path: path}, nil
+	return &File{File: f, path: path, early: early{begin: beginWriting, sync: (*os.File).Sync}}, nil
 }
+
+// WriteAt writes to the temporary file. Of large files, the disk begins to write before the end.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p, off)
+	f.early.wrote(f.File, n)
+	return n, err
+}
+
+// Write is WriteAt where the last Write ended.
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	f.early.wrote(f.File, n)
+	return n, err
+}
+
+// StartSync begins to make durable what was written, beside what the caller does before Commit, such as reading it again.
+func (f *File) StartSync() { f.early.start(f.File) }
 
 // Commit makes the file durable and gives it its name, replacing what had it. After an error nothing is left behind.
 func (f *File) Commit() error {
 	if f.done {
 		return errors.New("file was committed or dropped before")
 	}
-	if err := f.Sync(); err != nil {
+	if err := f.early.finish(f.File); err != nil {
 		f.Close()
 		return err
 	}
