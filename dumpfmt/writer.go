@@ -62,6 +62,15 @@ func (RawPages) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 	return append(dst, page...), codec.Raw, nil
 }
 
+// Plain says that Encode only copies.
+func (RawPages) Plain() bool { return true }
+
+// PlainWriter is implemented by outputs that may hold pages as they are.
+type PlainWriter interface {
+	// Plain reports whether all pages are stored as they are: Encode need not be asked, a copy will do.
+	Plain() bool
+}
+
 // EncodedSource is implemented by formats whose pages can be handed on without being decoded.
 type EncodedSource interface {
 	// EncodedPage reads the page's stored bytes, appended to dst. ok is false if the page is not Present, or is not

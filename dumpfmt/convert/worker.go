@@ -3,8 +3,8 @@ package convert
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"kdx/dumpfmt"
 	"kdx/internal/codec"
@@ -19,6 +19,7 @@ type worker struct {
 	b       *batch
 	page    []byte // of the worker, for pages that have to be decoded or changed
 	window  []byte
+	zeros   []byte // a page of them
 	next    uint64 // the first pfn of the range that was not handled yet
 	// zero is a page of zeros as it is encoded: of a machine that was up for long few pages are such, of others half.
 	zero      []byte
@@ -29,7 +30,7 @@ type worker struct {
 const runWindow = 256 << 10
 
 func newWorker(r *runner) *worker {
-	w := &worker{runner: r, src: r.job.Source, page: make([]byte, r.pageSize)}
+	w := &worker{runner: r, src: r.job.Source, page: make([]byte, r.pageSize), zeros: make([]byte, r.pageSize)}
 	switch src := w.src.(type) {
 	case dumpfmt.EncodedRangeReader:
 		w.decoder = codec.NewDecoder()
@@ -40,6 +41,10 @@ func newWorker(r *runner) *worker {
 		w.decoder = codec.NewDecoder()
 		w.read = func(ctx context.Context, from, to uint64) error { return w.readEncoded(ctx, src, from, to) }
 	case dumpfmt.RunReader:
+		if p, ok := r.job.Writer.(dumpfmt.PlainWriter); ok && p.Plain() && r.job.Change == nil {
+			w.read = func(ctx context.Context, from, to uint64) error { return w.readPlain(ctx, src, from, to) }
+			break
+		}
 		w.window = make([]byte, max(runWindow, r.pageSize))
 		w.read = func(ctx context.Context, from, to uint64) error { return w.readRuns(ctx, src, from, to) }
 	case dumpfmt.RangeReader:
@@ -53,6 +58,10 @@ func newWorker(r *runner) *worker {
 // fill reads and encodes the pages of a batch.
 func (w *worker) fill(ctx context.Context, b *batch) error {
 	w.b = b
+	if b.buf == nil {
+		// Codecs want more room than they need in the end.
+		b.buf = make([]byte, 0, (uint64(cap(b.pfns))+2)*w.pageSize)
+	}
 	b.stored, b.ends, b.buf, b.counts = b.stored[:0], b.ends[:0], b.buf[:0], Report{}
 	for i := 0; i < len(b.pfns); {
 		j := i + 1
@@ -138,6 +147,48 @@ func (w *worker) readRuns(ctx context.Context, src dumpfmt.RunReader, from, to u
 	return nil
 }
 
+// readPlain reads pages to where they are stored from, if they need neither a change nor compression.
+func (w *worker) readPlain(ctx context.Context, src dumpfmt.RunReader, from, to uint64) error {
+	for pfn := from; pfn < to; {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		at := len(w.b.buf)
+		room := min(max(runWindow, w.pageSize), (to-pfn)*w.pageSize)
+		w.b.buf = slices.Grow(w.b.buf, int(room))
+		run := w.b.buf[at : at+int(room)]
+		n := src.ReadRun(run, pfn)
+		if n == 0 {
+			if err := w.readPage(pfn); err != nil {
+				return err
+			}
+			pfn++
+			continue
+		}
+		for i := range uint64(n) {
+			if err := w.plainPage(pfn+i, run[i*w.pageSize:][:w.pageSize]); err != nil {
+				return err
+			}
+		}
+		pfn += uint64(n)
+	}
+	return nil
+}
+
+// plainPage stores a page that lies at the end of the batch's buffer or, if pages in front of it were left out, behind it.
+func (w *worker) plainPage(pfn uint64, page []byte) error {
+	if w.job.ZeroPages && w.allZero(page) {
+		w.b.counts.Zero++
+		return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
+	}
+	end := len(w.b.buf)
+	w.b.buf = w.b.buf[:end+len(page)]
+	if &w.b.buf[end] != &page[0] {
+		copy(w.b.buf[end:], page)
+	}
+	return w.store(dumpfmt.Stored{PFN: pfn})
+}
+
 func (w *worker) readEncoded(ctx context.Context, src dumpfmt.EncodedSource, from, to uint64) error {
 	for pfn := from; pfn < to; pfn++ {
 		if ctx.Err() != nil {
@@ -170,7 +221,7 @@ func (w *worker) encodedPage(pfn uint64, st dumpfmt.PageState, data []byte, c co
 		return w.decode(pfn, data, c)
 	}
 	if w.job.ZeroPages && w.mayBeZero(data, c) {
-		if err := w.decoder.Decode(c, w.page, data); err != nil || allZero(w.page) {
+		if err := w.decoder.Decode(c, w.page, data); err != nil || w.allZero(w.page) {
 			return w.readPage(pfn)
 		}
 	}
@@ -223,7 +274,7 @@ func (w *worker) decodedPage(pfn uint64, st dumpfmt.PageState, page []byte) erro
 	if st == dumpfmt.ZeroOrExcluded {
 		w.b.counts.Unsure++
 	}
-	zero := st != dumpfmt.Present || allZero(page)
+	zero := st != dumpfmt.Present || w.allZero(page)
 	if zero && w.job.ZeroPages {
 		w.b.counts.Zero++
 		return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
@@ -260,21 +311,4 @@ func (w *worker) store(s dumpfmt.Stored) error {
 	return nil
 }
 
-// allZero looks at eight words at a time; most pages that hold anything show it early.
-func allZero(page []byte) bool {
-	for ; len(page) >= 64; page = page[64:] {
-		var sum uint64
-		for i := 0; i < 64; i += 8 {
-			sum |= binary.NativeEndian.Uint64(page[i:])
-		}
-		if sum != 0 {
-			return false
-		}
-	}
-	for _, c := range page {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+func (w *worker) allZero(page []byte) bool { return bytes.Equal(page, w.zeros) }

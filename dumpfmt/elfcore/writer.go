@@ -326,7 +326,12 @@ func (w *PageWriter) Abort() error {
 	return errors.Join(err, w.maps.finish(w.next), w.endData(), w.heads.finish(true))
 }
 
-// allZero looks at the ends first: pages that hold something mostly show it there.
 func allZero(page []byte) bool {
-	return page[0] == 0 && page[len(page)-1] == 0 && bytes.Count(page, zeroes[:1]) == len(page)
+	for len(page) > len(zeroes) {
+		if !bytes.Equal(page[:len(zeroes)], zeroes[:]) {
+			return false
+		}
+		page = page[len(zeroes):]
+	}
+	return bytes.Equal(page, zeroes[:len(page)])
 }

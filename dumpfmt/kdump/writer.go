@@ -95,6 +95,9 @@ func (w *Writer) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 	return w.encoder.Encode(dst, page)
 }
 
+// Plain reports whether pages are not compressed.
+func (w *Writer) Plain() bool { return w.cfg.Codec == codec.Raw }
+
 // Put stores the next page.
 func (w *Writer) Put(s dumpfmt.Stored) error {
 	p, err := w.next(s.PFN)
