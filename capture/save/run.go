@@ -68,7 +68,7 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 	for i, p := range r.Places {
 		r.stages, r.notes, r.target = append([]manifest.Stage{}, opened...), append([]string{}, notes...), p.Name
 		begin := time.Now()
-		a, err := r.try(ctx, p, i == len(r.Places)-1)
+		a, err := r.try(ctx, p, i == len(r.Places)-1 && !r.More)
 		t := Try{Target: p.Name, Took: time.Since(begin)}
 		if err != nil {
 			t.Error = oneLine(err)

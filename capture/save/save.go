@@ -20,6 +20,8 @@ type Job struct {
 	VMCore string
 	// Places are tried in this order.
 	Places []target.Place
+	// More targets follow, which another Run is given: the last one here need not make do with less than the whole dump.
+	More bool
 
 	// Host that crashed, its boot's id ("" if it is not known) and the time; they name the directory.
 	Host, BootID string
