@@ -1,0 +1,85 @@
+package load
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"kdx/internal/unpack"
+)
+
+// File is a file that was loaded.
+type File struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	// Copy holds the same bytes whatever becomes of Path; "" if there is none.
+	Copy string `json:"copy,omitempty"`
+}
+
+// opened is a file that is going to be loaded. The kernel gets the descriptor that was read here, so what was looked at is what it
+// takes, whatever is renamed meanwhile.
+type opened struct {
+	file *os.File
+	File
+	// from is the path that was opened: Path, or a copy.
+	from string
+}
+
+func (h *Host) open(ctx context.Context, path string) (*opened, error) {
+	f, fi, err := unpack.OpenRegular(h.path(path))
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{f, File{Path: path, Size: fi.Size()}, path}
+	if o.SHA256, err = hashOf(ctx, f, fi.Size()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return o, nil
+}
+
+// hashOf reads a file of that many bytes whole, its SHA-256 in hexadecimal.
+func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
+	sum := sha256.New()
+	buf := make([]byte, 1<<20)
+	var n int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		k, err := f.Read(buf)
+		sum.Write(buf[:k])
+		n += int64(k)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if n != size {
+		return "", fmt.Errorf("it has %d bytes now and had %d: somebody is writing it", n, size)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// differs says, without reading it, why a file can't be the one that was loaded; "" if it may be.
+func (h *Host) differs(f File, loaded time.Time) string {
+	fi, err := os.Stat(h.path(f.Path))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "is gone"
+	case err != nil:
+		return "can't be looked at: " + err.Error()
+	case fi.Size() != f.Size || fi.ModTime().After(loaded.Add(time.Second)):
+		return "was changed since it was loaded"
+	}
+	return ""
+}
