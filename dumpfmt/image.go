@@ -92,7 +92,7 @@ func (im *Image) Forget() {
 // Page returns the decoded page. The slice is shared: it must not be written to, and stays valid for as long as it is
 // referenced. The error is a *PageError.
 func (im *Image) Page(pfn uint64) ([]byte, error) {
-	sh := &im.shards[(pfn^pfn>>4)%cacheShards]
+	sh := im.shard(pfn)
 	sh.mu.Lock()
 	if i, ok := sh.index[pfn]; ok {
 		s := &sh.slots[i]
@@ -146,11 +146,13 @@ func (sh *cacheShard) insert(pfn uint64, page []byte, limit int) {
 
 // ReadPhys fills p from physical memory. At the first byte that is missing it stops and returns the count of bytes
 // before it and a *PageError whose Addr is that byte's.
+//
+// Pages that are read whole do not go through the cache: who reads many of them, a table of the kernel's, keeps what is wanted of it.
 func (im *Image) ReadPhys(p []byte, addr Phys) (int, error) {
 	n := 0
 	for n < len(p) {
 		a := uint64(addr) + uint64(n)
-		page, err := im.Page(a >> im.pageShift)
+		got, err := im.readIn(p[n:], a>>im.pageShift, a&(im.info.PageSize-1))
 		if err != nil {
 			var pe *PageError
 			if errors.As(err, &pe) {
@@ -160,7 +162,32 @@ func (im *Image) ReadPhys(p []byte, addr Phys) (int, error) {
 			}
 			return n, err
 		}
-		n += copy(p[n:], page[a&(im.info.PageSize-1):])
+		n += got
 	}
 	return n, nil
 }
+
+// readIn copies what p has room for of a page from byte off on.
+func (im *Image) readIn(p []byte, pfn, off uint64) (int, error) {
+	size := int(im.info.PageSize)
+	if off == 0 && len(p) >= size && im.src.State(pfn) == Present && !im.cached(pfn) {
+		if err := im.src.ReadPage(p[:size], pfn); err == nil {
+			return size, nil
+		} // else as all pages, which may be errors that are to be passed over
+	}
+	page, err := im.Page(pfn)
+	if err != nil {
+		return 0, err
+	}
+	return copy(p, page[off:]), nil
+}
+
+func (im *Image) cached(pfn uint64) bool {
+	sh := im.shard(pfn)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	_, ok := sh.index[pfn]
+	return ok
+}
+
+func (im *Image) shard(pfn uint64) *cacheShard { return &im.shards[(pfn^pfn>>4)%cacheShards] }

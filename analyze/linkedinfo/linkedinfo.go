@@ -41,7 +41,7 @@ func Of(ctx context.Context, path string) (string, error) {
 // typesOf takes BTF if the file has it: it is read in a moment.
 func typesOf(ctx context.Context, obj *objfile.File, path string) (symbols.TypeFinder, error) {
 	if b, err := obj.Section(".BTF"); err == nil && len(b) > 0 {
-		// Parse changes what it is given.
+		// A copy: the types are asked outside the guard around what is mapped.
 		return btf.Parse(append([]byte(nil), b...), nil, path, btf.Options{})
 	}
 	data, err := dwarfinfo.Open(obj, nil)

@@ -239,17 +239,11 @@ func TestForwardSize(t *testing.T) {
 // Up to pahole 1.11 a bit-field was an int with an offset and a width of its own.
 func TestLegacyBitfields(t *testing.T) {
 	data := marshal(t, binary.LittleEndian, &btf.Struct{Name: "s", Size: 4, Members: []btf.Member{{Name: "b", Type: &btf.Int{Name: "unsigned int", Size: 4}, Offset: 8}}})
-	r, err := index(slices.Clone(data), 1, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, at := range r.offsets {
-		if r.kind(r.types[at:]) == kindInt {
-			at := 24 + int(at) + recordSize
-			_ = i
-			binary.LittleEndian.PutUint32(data[at:], 3<<16|5) // at bit 3, 5 bits wide
+	eachRecord(t, data, func(_ typeID, at uint32, x record) {
+		if x.kind == kindInt {
+			binary.LittleEndian.PutUint32(data[headerSize+at+recordSize:], 3<<16|5) // at bit 3, 5 bits wide
 		}
-	}
+	})
 	s, err := mustRead(t, data).TypeNamed(symbols.Struct, "s")
 	if err != nil {
 		t.Fatal(err)
@@ -257,6 +251,19 @@ func TestLegacyBitfields(t *testing.T) {
 	if m := s.Members()[0]; m.BitOffset != 11 || m.BitSize != 5 {
 		t.Errorf("b at bit %d of %d bits; want 11 of 5", m.BitOffset, m.BitSize)
 	}
+}
+
+// eachRecord goes through the records of BTF.
+func eachRecord(tb testing.TB, data []byte, yield func(id typeID, at uint32, x record)) *rawTypes {
+	tb.Helper()
+	r, err := newRawTypes(bytesMemory(data), 0, uint64(len(data)), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := r.each(func(id typeID, at uint32, x record) error { yield(id, at, x); return nil }); err != nil {
+		tb.Fatal(err)
+	}
+	return r
 }
 
 // A module's BTF continues the kernel's numbers and strings.
@@ -300,18 +307,15 @@ func TestModule(t *testing.T) {
 
 // splitBTF makes "struct nvme_dev { struct task_struct *task; }" over base.
 func splitBTF(tb testing.TB, base []byte) []byte {
-	r, err := index(slices.Clone(base), 1, 0)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	task := uint32(0)
-	for i, at := range r.offsets {
-		if string(r.str(r.order.Uint32(r.types[at:]))) == "task_struct" {
-			task = uint32(i + 1)
+	task, count := uint32(0), uint32(0)
+	r := eachRecord(tb, base, func(id typeID, _ uint32, x record) {
+		count = uint32(id)
+		if x.kind == kindStruct && x.size == 96 {
+			task = uint32(id)
 		}
-	}
+	})
 	le := binary.LittleEndian
-	first := uint32(len(r.offsets) + 1)
+	first := count + 1
 	strs := []byte("nvme_dev\x00task\x00")
 	var types []byte
 	for _, w := range []uint32{
@@ -384,21 +388,16 @@ func chain(n int, kind uint32, loop bool) []byte {
 	return append(append(out, types...), strs...)
 }
 
-// Types that lead to each other without end would take the library's recursion as far.
+// Types that lead to each other without end.
 func TestDeepTypes(t *testing.T) {
 	f := mustRead(t, chain(1<<20, kindTypedef, false))
 	if _, err := f.typeOfLocked(1 << 20); !errors.Is(err, errDeep) {
 		t.Errorf("a typedef of a million typedefs: %v; want %v", err, errDeep)
 	}
 	f = mustRead(t, chain(4, kindTypedef, true))
-	got, err := f.TypeNamed(symbols.Typedef, "t")
-	if err != nil {
-		t.Fatal(err)
+	if _, err := f.TypeNamed(symbols.Typedef, "t"); !errors.Is(err, errDeep) {
+		t.Errorf("typedefs in a loop: %v; want %v", err, errDeep)
 	}
-	if s := got.Strip(); s.Kind != symbols.Void {
-		t.Errorf("Strip of looping typedefs = %v; want void", s)
-	}
-	_ = got.String()
 	f = mustRead(t, chain(4, kindTypeTag, true)) // found by fuzzing
 	if _, err := f.typeOfLocked(2); !errors.Is(err, errDeep) {
 		t.Errorf("tags in a loop: %v; want %v", err, errDeep)
@@ -409,7 +408,7 @@ func TestDeepTypes(t *testing.T) {
 	}
 }
 
-func (f *Finder) typeOfLocked(id btf.TypeID) (*symbols.Type, error) {
+func (f *Finder) typeOfLocked(id typeID) (*symbols.Type, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.typeOf(id)

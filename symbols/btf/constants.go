@@ -1,52 +1,24 @@
 package btf
 
 import (
-	"bytes"
-	"hash/maphash"
 	"iter"
-	"slices"
-	"sort"
-	"sync"
-
-	"github.com/cilium/ebpf/btf"
+	"strings"
 
 	"kdx/symbols"
 )
 
-// constantIndex finds the enum that has an enumeration constant. It is made when first asked.
-type constantIndex struct {
-	once    sync.Once
-	seed    maphash.Seed
-	entries []uint64 // 32 bits of the name's hash, number of the enum; sorted
-}
-
-func (x *constantIndex) build(r *rawTypes) {
-	x.seed = maphash.MakeSeed()
-	for i, at := range r.offsets {
-		b := r.types[at:]
-		id := uint64(r.first) + uint64(i)
-		for name := range r.constants(b) {
-			x.entries = append(x.entries, maphash.Bytes(x.seed, name)&^0xffffffff|id)
-		}
+// constants yields where the names of an enum's constants are.
+func (r *rawTypes) constants(x record) iter.Seq[uint32] {
+	size := 8
+	if x.kind == kindEnum64 {
+		size = 12
 	}
-	slices.Sort(x.entries)
-}
-
-// constants yields the names of an enum's constants.
-func (r *rawTypes) constants(b []byte) func(func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		size := 0
-		switch r.kind(b) {
-		case kindEnum:
-			size = 8
-		case kindEnum64:
-			size = 12
-		default:
+	return func(yield func(uint32) bool) {
+		if x.kind != kindEnum && x.kind != kindEnum64 {
 			return
 		}
-		n := int(r.order.Uint32(b[4:]) & 0xffff)
-		for k := range n {
-			if !yield(r.str(r.order.Uint32(b[recordSize+size*k:]))) {
+		for k := range x.n {
+			if !yield(r.order.Uint32(x.body[size*k:])) {
 				return
 			}
 		}
@@ -70,31 +42,60 @@ func (f *Finder) Enumerator(name string) (int64, *symbols.Type, error) {
 // EnumeratorNames yields the names of enumeration constants that begin with prefix, in no special order.
 func (f *Finder) EnumeratorNames(prefix string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, at := range f.raw.offsets {
-			for name := range f.raw.constants(f.raw.types[at:]) {
-				if bytes.HasPrefix(name, []byte(prefix)) && !yield(string(name)) {
-					return
-				}
+		for _, name := range f.constantNames() {
+			if strings.HasPrefix(name, prefix) && !yield(name) {
+				return
 			}
 		}
 	}
 }
 
+func (f *Finder) constantNames() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []named
+	_ = f.raw.each(func(id typeID, _ uint32, x record) error {
+		for off := range f.raw.constants(x) {
+			all = append(all, named{off, id})
+		}
+		return nil
+	}) // what can't be read has no names
+	out := make([]string, 0, len(all))
+	_ = f.raw.eachName(all, func(_ named, name []byte) { out = append(out, string(name)) })
+	return out
+}
+
+// enumWith finds the first enum that has the constant.
 func (f *Finder) enumWith(name string) (*symbols.Type, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	x := &f.constants
-	x.once.Do(func() { x.build(f.raw) })
-	hash := maphash.Bytes(x.seed, []byte(name)) &^ 0xffffffff
-	i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i] >= hash })
-	for ; i < len(x.entries) && x.entries[i]&^0xffffffff == hash; i++ {
-		id := btf.TypeID(uint32(x.entries[i]))
-		b, _ := f.raw.at(id)
-		for c := range f.raw.constants(b) {
-			if bytes.Equal(c, []byte(name)) {
-				return f.typeOf(id)
+	err := f.makeIndex(&f.constants, func(id typeID, x record) []named {
+		var out []named
+		for off := range f.raw.constants(x) {
+			out = append(out, named{off, id})
+		}
+		return out
+	})
+	if err != nil {
+		return nil, err
+	}
+	id, ok, err := f.constants.find(name, func(id typeID) (bool, error) {
+		x, ok, err := f.raw.record(id)
+		if err != nil || !ok {
+			return false, err
+		}
+		for off := range f.raw.constants(x) {
+			if s, err := f.raw.str(off); err != nil || s == name {
+				return err == nil, err
 			}
 		}
+		return false, nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, symbols.ErrNotFound
+	if !ok {
+		return nil, symbols.ErrNotFound
+	}
+	return f.typeOf(id)
 }

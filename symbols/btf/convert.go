@@ -3,109 +3,101 @@ package btf
 import (
 	"fmt"
 	"math/bits"
-
-	"github.com/cilium/ebpf/btf"
+	"slices"
 
 	"kdx/symbols"
 )
 
-// byIDType is the neutral type of type id; what can't be decoded is an incomplete type. f.mu is held.
-func (f *Finder) byIDType(id btf.TypeID) *symbols.Type {
+// byID is the neutral type of type id; what can't be decoded is an incomplete type. f.mu is held.
+func (f *Finder) byID(id typeID) *symbols.Type {
 	if id == 0 {
 		return symbols.VoidType
 	}
 	if o := f.owner(id); o != f {
-		return o.byIDType(id)
+		return o.byID(id)
 	}
-	if t, ok := f.types[id]; ok {
-		return t
-	}
-	t, err := f.convert(id)
+	t, err := f.typeOf(id)
 	if err != nil {
 		t = &symbols.Type{Kind: symbols.Struct, Name: "?", Incomplete: true, From: f.name}
+		f.types[id] = t
 	}
-	f.types[id] = t
 	return t
 }
 
-// ref is the neutral type of a type that the library decoded as part of another.
-func (f *Finder) ref(t btf.Type) *symbols.Type { return f.byIDType(f.id(t)) }
-
-func (f *Finder) id(t btf.Type) btf.TypeID {
-	if t == nil {
-		return 0
+// record is that of a type of this BTF, or of the one that it builds on. It is good until the next call.
+func (f *Finder) record(id typeID) (record, error) {
+	x, ok, err := f.owner(id).raw.record(id)
+	if err == nil && !ok {
+		err = fmt.Errorf("there is no type %d", id)
 	}
-	id, err := f.spec.TypeID(t)
-	if err != nil && f.base != nil {
-		id, err = f.base.spec.TypeID(t)
-	}
-	if err != nil {
-		return 0
-	}
-	return id
+	return x, err
 }
 
-// convert makes the neutral type of type id. Its parts are filled in when they are asked for.
-func (f *Finder) convert(id btf.TypeID) (*symbols.Type, error) {
-	raw, err := f.byID(id)
+// convert makes the neutral type of type id. What it leads to is filled in when it is asked for.
+func (f *Finder) convert(id typeID) (*symbols.Type, error) {
+	x, err := f.record(id)
 	if err != nil {
 		return nil, err
 	}
-	switch t := raw.(type) {
-	case *btf.Int:
-		return f.integer(t), nil
-	case *btf.Float:
-		return &symbols.Type{Kind: symbols.Float, Name: t.Name, Size: uint64(t.Size), From: f.name}, nil
-	case *btf.Pointer:
-		return f.lazy(&symbols.Type{Kind: symbols.Pointer, Size: f.ptr}, func(p *symbols.Parts) {
-			to, _ := f.raw.target(id)
-			p.Elem = f.byIDType(to)
-		}), nil
-	case *btf.Array:
-		return f.array(t), nil
-	case *btf.Struct:
-		return f.composite(symbols.Struct, t.Name, t.Size, t.Members), nil
-	case *btf.Union:
-		return f.composite(symbols.Union, t.Name, t.Size, t.Members), nil
-	case *btf.Enum:
-		return f.enum(t), nil
-	case *btf.Fwd:
-		return f.forward(t), nil
-	case *btf.Typedef:
-		return f.wrapper(symbols.Typedef, t.Name, t.Type), nil
-	case *btf.Const:
-		return f.wrapper(symbols.Const, "", t.Type), nil
-	case *btf.Volatile:
-		return f.wrapper(symbols.Volatile, "", t.Type), nil
-	case *btf.Restrict:
-		return f.wrapper(symbols.Restrict, "", t.Type), nil
-	case *btf.FuncProto:
-		return f.prototype(t), nil
-	case *btf.TypeTag, *btf.Func, *btf.Var:
-		to, err := through(t)
+	name, err := f.raw.str(x.name)
+	if err != nil {
+		return nil, err
+	}
+	switch x.kind {
+	case kindInt:
+		return f.integer(x, name), nil
+	case kindFloat:
+		return &symbols.Type{Kind: symbols.Float, Name: name, Size: uint64(x.size), From: f.name}, nil
+	case kindPointer:
+		return f.wrapper(symbols.Pointer, "", f.ptr, x.of()), nil
+	case kindArray:
+		return f.array(x)
+	case kindStruct:
+		return f.composite(symbols.Struct, name, x), nil
+	case kindUnion:
+		return f.composite(symbols.Union, name, x), nil
+	case kindEnum, kindEnum64:
+		return f.enum(name, x), nil
+	case kindForward:
+		return f.forward(x, name), nil
+	case kindTypedef:
+		return f.sized(symbols.Typedef, name, x.of())
+	case kindConst:
+		return f.sized(symbols.Const, "", x.of())
+	case kindVolatile:
+		return f.sized(symbols.Volatile, "", x.of())
+	case kindRestrict:
+		return f.sized(symbols.Restrict, "", x.of())
+	case kindFuncProto:
+		return f.prototype(x)
+	case kindTypeTag, kindFunc, kindVar:
+		to, err := f.through(x.of())
 		if err != nil {
 			return nil, fmt.Errorf("type %d: %w", id, err)
 		}
-		return f.ref(to), nil
+		return f.byID(to), nil
 	}
 	return symbols.VoidType, nil
 }
 
 // through is the type that a tag, function or variable stands for. In damaged data they can lead to each other.
-func through(t btf.Type) (btf.Type, error) {
+func (f *Finder) through(id typeID) (typeID, error) {
 	for range 64 {
-		switch x := t.(type) {
-		case *btf.TypeTag:
-			t = x.Type
-		case *btf.Func:
-			t = x.Type
-		case *btf.Var:
-			t = x.Type
+		if id == 0 {
+			return 0, nil
+		}
+		x, err := f.record(id)
+		if err != nil {
+			return 0, err
+		}
+		switch x.kind {
+		case kindTypeTag, kindFunc, kindVar:
+			id = x.of()
 		default:
-			return t, nil
+			return id, nil
 		}
 	}
-	return nil, errDeep
+	return 0, errDeep
 }
 
 // lazy is NewType with the lock held while the parts are filled in.
@@ -118,15 +110,16 @@ func (f *Finder) lazy(t *symbols.Type, fill func(*symbols.Parts)) *symbols.Type 
 	})
 }
 
-func (f *Finder) integer(t *btf.Int) *symbols.Type {
-	out := &symbols.Type{Kind: symbols.Int, Name: symbols.BaseTypeName(t.Name), Size: uint64(t.Size), From: f.name}
-	switch t.Encoding {
-	case btf.Bool:
+func (f *Finder) integer(x record, name string) *symbols.Type {
+	out := &symbols.Type{Kind: symbols.Int, Name: symbols.BaseTypeName(name), Size: uint64(x.size), From: f.name}
+	encoding := f.raw.order.Uint32(x.body) >> 24 & 0xf
+	switch encoding {
+	case intBool:
 		out.Kind = symbols.Bool
-	case btf.Signed:
+	case intSigned:
 		out.Signed = true
 	}
-	switch t.Name {
+	switch name {
 	case "char":
 		out.Char = true
 		out.Signed = out.Signed || f.signChar
@@ -135,121 +128,176 @@ func (f *Finder) integer(t *btf.Int) *symbols.Type {
 	case "unsigned char":
 		out.Char = true
 	}
-	out.Char = out.Char || t.Encoding == btf.Char
+	out.Char = out.Char || encoding == intChar
 	return out
 }
 
-func (f *Finder) array(t *btf.Array) *symbols.Type {
-	out := &symbols.Type{Kind: symbols.Array, Len: int64(t.Nelems), Size: f.sizeof(t, 0)}
-	if t.Nelems == 0 {
+func (f *Finder) array(x record) (*symbols.Type, error) {
+	elem, n := typeID(f.raw.order.Uint32(x.body)), f.raw.order.Uint32(x.body[8:])
+	size, err := f.sizeof(elem)
+	if err != nil {
+		return nil, err
+	}
+	out := &symbols.Type{Kind: symbols.Array, Len: int64(n)}
+	if hi, lo := bits.Mul64(uint64(n), size); hi == 0 {
+		out.Size = lo
+	}
+	if n == 0 {
 		out.Len = symbols.Flexible // BTF doesn't tell [0] from []
 	}
-	return f.lazy(out, func(p *symbols.Parts) { p.Elem = f.ref(t.Type) })
+	return f.lazy(out, func(p *symbols.Parts) { p.Elem = f.byID(elem) }), nil
 }
 
-func (f *Finder) wrapper(kind symbols.Kind, name string, of btf.Type) *symbols.Type {
-	return f.lazy(&symbols.Type{Kind: kind, Name: name, Size: f.sizeof(of, 0)}, func(p *symbols.Parts) { p.Elem = f.ref(of) })
+// sized is a type that has the size of another.
+func (f *Finder) sized(kind symbols.Kind, name string, of typeID) (*symbols.Type, error) {
+	size, err := f.sizeof(of)
+	if err != nil {
+		return nil, err
+	}
+	return f.wrapper(kind, name, size, of), nil
 }
 
-func (f *Finder) composite(kind symbols.Kind, name string, size uint32, members []btf.Member) *symbols.Type {
-	return f.lazy(&symbols.Type{Kind: kind, Name: name, Size: uint64(size)}, func(p *symbols.Parts) {
-		p.Members = make([]symbols.Member, len(members))
-		for i, m := range members {
-			p.Members[i] = symbols.Member{
-				Name:      m.Name,
-				Type:      f.ref(m.Type),
-				BitOffset: uint64(m.Offset),
-				BitSize:   uint32(m.BitfieldSize),
-			}
+func (f *Finder) wrapper(kind symbols.Kind, name string, size uint64, of typeID) *symbols.Type {
+	return f.lazy(&symbols.Type{Kind: kind, Name: name, Size: size}, func(p *symbols.Parts) { p.Elem = f.byID(of) })
+}
+
+func (f *Finder) composite(kind symbols.Kind, name string, x record) *symbols.Type {
+	body := slices.Clone(x.body)
+	return f.lazy(&symbols.Type{Kind: kind, Name: name, Size: uint64(x.size)}, func(p *symbols.Parts) {
+		p.Members = make([]symbols.Member, x.n)
+		for i := range p.Members {
+			p.Members[i] = f.member(body[12*i:], x.flag)
 		}
 	})
 }
 
-func (f *Finder) enum(t *btf.Enum) *symbols.Type {
-	signed := t.Signed
-	if f.oldEnums && t.Size == 4 {
+// member reads a member's record. flagged says that bit-fields have their width in it.
+func (f *Finder) member(b []byte, flagged bool) symbols.Member {
+	word := f.raw.order.Uint32
+	id, at := typeID(word(b[4:])), word(b[8:])
+	name, _ := f.raw.str(word(b)) // that it is there was seen when the strings were gone through
+	m := symbols.Member{Name: name, Type: f.byID(id), BitOffset: uint64(at)}
+	if flagged {
+		m.BitOffset, m.BitSize = uint64(at&0xffffff), at>>24
+		return m
+	}
+	if field, ok := f.owner(id).raw.bitfields[id]; ok {
+		m.BitOffset += uint64(field[0])
+		m.BitSize = uint32(field[1])
+	}
+	return m
+}
+
+func (f *Finder) enum(name string, x record) *symbols.Type {
+	word, body := f.raw.order.Uint32, slices.Clone(x.body)
+	size := len(body) / max(x.n, 1)
+	signed := x.flag
+	if f.oldEnums && x.size == 4 {
 		// BTF of pahole before 1.24 does not say. Small negative numbers are meant as such, high bits as flags.
-		for _, v := range t.Values {
-			signed = signed || uint32(v.Value) >= 0xffff0000
+		for i := range x.n {
+			signed = signed || word(body[size*i+4:]) >= 0xffff0000
 		}
 	}
-	out := &symbols.Type{Kind: symbols.Enum, Name: t.Name, Size: uint64(t.Size), Signed: signed, Incomplete: len(t.Values) == 0}
+	out := &symbols.Type{Kind: symbols.Enum, Name: name, Size: uint64(x.size), Signed: signed, Incomplete: x.n == 0}
 	return f.lazy(out, func(p *symbols.Parts) {
-		p.Enumerators = make([]symbols.Enumerator, len(t.Values))
-		for i, v := range t.Values {
-			n := int64(v.Value)
-			if signed && t.Size == 4 {
-				n = int64(int32(v.Value))
+		p.Enumerators = make([]symbols.Enumerator, x.n)
+		for i := range p.Enumerators {
+			b := body[size*i:]
+			name, _ := f.raw.str(word(b)) // as in member
+			n := int64(word(b[4:]))
+			switch {
+			case x.kind == kindEnum64:
+				n |= int64(word(b[8:])) << 32
+			case signed:
+				n = int64(int32(n))
 			}
-			p.Enumerators[i] = symbols.Enumerator{Name: v.Name, Value: n}
+			p.Enumerators[i] = symbols.Enumerator{Name: name, Value: n}
 		}
 	})
 }
 
 // forward is a declared type: the defined one of that name if there is one.
-func (f *Finder) forward(t *btf.Fwd) *symbols.Type {
+func (f *Finder) forward(x record, name string) *symbols.Type {
 	kind := symbols.Struct
-	if t.Kind == btf.FwdUnion {
+	if x.flag {
 		kind = symbols.Union
 	}
 	for o := f; o != nil; o = o.base {
-		if def, err := o.named(kind, t.Name); err == nil {
+		if def, err := o.named(kind, name); err == nil {
+			return def
+		}
+		if o.opt.Declared == nil {
+			continue
+		}
+		if def, err := o.opt.Declared(kind, name); err == nil {
 			return def
 		}
 	}
-	return &symbols.Type{Kind: kind, Name: t.Name, Incomplete: true, From: f.name}
+	return &symbols.Type{Kind: kind, Name: name, Incomplete: true, From: f.name}
 }
 
-func (f *Finder) prototype(t *btf.FuncProto) *symbols.Type {
-	params := t.Params
+func (f *Finder) prototype(x record) (*symbols.Type, error) {
+	word, body, n := f.raw.order.Uint32, slices.Clone(x.body), x.n
 	out := &symbols.Type{Kind: symbols.Func}
-	if n := len(params); n > 0 && params[n-1].Name == "" && f.id(params[n-1].Type) == 0 {
-		out.Variadic = true
-		params = params[:n-1]
-	}
-	return f.lazy(out, func(p *symbols.Parts) {
-		p.Elem = f.ref(t.Return)
-		for _, a := range params {
-			p.Params = append(p.Params, symbols.Param{Name: a.Name, Type: f.ref(a.Type)})
+	if n > 0 && word(body[8*(n-1)+4:]) == 0 {
+		name, err := f.raw.str(word(body[8*(n-1):]))
+		if err != nil {
+			return nil, err
 		}
-	})
+		if name == "" {
+			out.Variadic = true
+			n--
+		}
+	}
+	result := x.of()
+	return f.lazy(out, func(p *symbols.Parts) {
+		p.Elem = f.byID(result)
+		for i := range n {
+			name, _ := f.raw.str(word(body[8*i:])) // as in member
+			p.Params = append(p.Params, symbols.Param{Name: name, Type: f.byID(typeID(word(body[8*i+4:])))})
+		}
+	}), nil
 }
 
 // sizeof is a type's size in bytes; 0 where it has none.
-func (f *Finder) sizeof(t btf.Type, depth int) uint64 {
-	if depth > maxDepth {
-		return 0
-	}
-	switch t := t.(type) {
-	case *btf.Int:
-		return uint64(t.Size)
-	case *btf.Float:
-		return uint64(t.Size)
-	case *btf.Struct:
-		return uint64(t.Size)
-	case *btf.Union:
-		return uint64(t.Size)
-	case *btf.Enum:
-		return uint64(t.Size)
-	case *btf.Pointer:
-		return f.ptr
-	case *btf.Array:
-		if hi, lo := bits.Mul64(uint64(t.Nelems), f.sizeof(t.Type, depth+1)); hi == 0 {
-			return lo
+func (f *Finder) sizeof(id typeID) (uint64, error) {
+	times := uint64(1)
+	for range maxDepth {
+		if id == 0 {
+			return 0, nil
 		}
-		return 0
-	case *btf.Typedef:
-		return f.sizeof(t.Type, depth+1)
-	case *btf.Const:
-		return f.sizeof(t.Type, depth+1)
-	case *btf.Volatile:
-		return f.sizeof(t.Type, depth+1)
-	case *btf.Restrict:
-		return f.sizeof(t.Type, depth+1)
-	case *btf.TypeTag:
-		return f.sizeof(t.Type, depth+1)
-	case *btf.Fwd:
-		return f.forward(t).Size
+		x, err := f.record(id)
+		if err != nil {
+			return 0, err
+		}
+		size := uint64(x.size)
+		switch x.kind {
+		case kindInt, kindFloat, kindStruct, kindUnion, kindEnum, kindEnum64:
+		case kindPointer:
+			size = f.ptr
+		case kindForward:
+			name, err := f.raw.str(x.name)
+			if err != nil {
+				return 0, err
+			}
+			size = f.forward(x, name).Size
+		case kindArray:
+			hi, lo := bits.Mul64(times, uint64(f.raw.order.Uint32(x.body[8:])))
+			if hi != 0 {
+				return 0, nil
+			}
+			times, id = lo, typeID(f.raw.order.Uint32(x.body))
+			continue
+		case kindTypedef, kindConst, kindVolatile, kindRestrict, kindTypeTag:
+			id = x.of()
+			continue
+		default:
+			return 0, nil
+		}
+		if hi, lo := bits.Mul64(times, size); hi == 0 {
+			return lo, nil
+		}
+		return 0, nil
 	}
-	return 0
+	return 0, errDeep
 }

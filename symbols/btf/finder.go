@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cilium/ebpf/btf"
-
 	"kdx/symbols"
 )
 
@@ -35,27 +33,28 @@ func (f *Finder) named(kind symbols.Kind, name string) (*symbols.Type, error) {
 	if kinds[0] == kindInt {
 		spellings = symbols.BaseTypeSpellings(name)
 	}
-	id := btf.TypeID(0)
 	for _, s := range spellings {
-		if id, ok = f.lookup(s, kinds...); ok {
-			break
+		id, ok, err := f.lookup(s, kinds...)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", kind, name, err)
 		}
+		if !ok {
+			continue
+		}
+		t, err := f.typeOf(id)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", kind, name, err)
+		}
+		if t.Kind != kind || t.Incomplete {
+			return nil, symbols.ErrNotFound
+		}
+		return t, nil
 	}
-	if !ok {
-		return nil, symbols.ErrNotFound
-	}
-	t, err := f.typeOf(id)
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", kind, name, err)
-	}
-	if t.Kind != kind || t.Incomplete {
-		return nil, symbols.ErrNotFound
-	}
-	return t, nil
+	return nil, symbols.ErrNotFound
 }
 
-// typeOf is like byIDType, but says why a type can't be decoded.
-func (f *Finder) typeOf(id btf.TypeID) (*symbols.Type, error) {
+// typeOf is like byID, but says why a type can't be decoded.
+func (f *Finder) typeOf(id typeID) (*symbols.Type, error) {
 	if t, ok := f.types[id]; ok {
 		return t, nil
 	}
@@ -83,7 +82,10 @@ func (f *Finder) declared(name string, kind uint32) (*symbols.Type, error) {
 	if name == "" {
 		return nil, symbols.ErrNotFound
 	}
-	id, ok := f.lookup(name, kind)
+	id, ok, err := f.lookup(name, kind)
+	if err != nil {
+		return nil, fmt.Errorf("type of %s: %w", name, err)
+	}
 	if !ok {
 		return nil, symbols.ErrNotFound
 	}
@@ -97,31 +99,49 @@ func (f *Finder) declared(name string, kind uint32) (*symbols.Type, error) {
 // TypeNames yields the names of structs, unions, enums, typedefs and base types.
 func (f *Finder) TypeNames() iter.Seq2[symbols.Kind, string] {
 	return func(yield func(symbols.Kind, string) bool) {
-		for _, at := range f.raw.offsets {
-			b := f.raw.types[at:]
-			kind := f.raw.neutralKind(b)
-			if kind == symbols.Void {
-				continue
-			}
-			name := string(f.raw.str(f.raw.order.Uint32(b)))
-			if kind == symbols.Int || kind == symbols.Bool {
-				name = symbols.BaseTypeName(name)
-			}
-			if name != "" && !yield(kind, name) {
+		for _, n := range f.names() {
+			if !yield(n.kind, n.name) {
 				return
 			}
 		}
 	}
 }
 
-// kind is the kind of the record b.
-func (r *rawTypes) kind(b []byte) uint32 { return r.order.Uint32(b[4:]) >> 24 & 0x1f }
+type kindName struct {
+	kind symbols.Kind
+	name string
+}
+
+func (f *Finder) names() []kindName {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kinds := make(map[typeID]symbols.Kind)
+	var all []named
+	_ = f.raw.each(func(id typeID, _ uint32, x record) error {
+		if kind := f.raw.neutralKind(x); kind != symbols.Void && x.name != 0 {
+			kinds[id] = kind
+			all = append(all, named{x.name, id})
+		}
+		return nil
+	}) // what can't be read has no names
+	out := make([]kindName, 0, len(all))
+	_ = f.raw.eachName(all, func(n named, b []byte) {
+		kind, name := kinds[n.id], string(b)
+		if kind == symbols.Int || kind == symbols.Bool {
+			name = symbols.BaseTypeName(name)
+		}
+		if name != "" {
+			out = append(out, kindName{kind, name})
+		}
+	})
+	return out
+}
 
 // neutralKind is Void for records that are no named types.
-func (r *rawTypes) neutralKind(b []byte) symbols.Kind {
-	switch r.kind(b) {
+func (r *rawTypes) neutralKind(x record) symbols.Kind {
+	switch x.kind {
 	case kindInt:
-		if r.order.Uint32(b[recordSize:])>>24&0xf == uint32(btf.Bool) {
+		if r.order.Uint32(x.body)>>24&0xf == intBool {
 			return symbols.Bool
 		}
 		return symbols.Int

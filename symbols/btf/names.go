@@ -1,65 +1,24 @@
 package btf
 
 import (
+	"bytes"
+	"cmp"
 	"hash/maphash"
-	"sync"
-
-	"github.com/cilium/ebpf/btf"
+	"slices"
+	"sort"
 )
 
-// typeIndex finds the number of the first type of a kind and name. The library has such an index, but asking it decodes
-// all that has the name.
-type typeIndex struct {
-	once  sync.Once
-	seed  maphash.Seed
-	slots []uint32 // type numbers; open addressing
+// named is the type with the name at an offset of the strings.
+type named struct {
+	name uint32
+	id   typeID
 }
 
-// build takes in the types of those kinds that are defined here.
-func (x *typeIndex) build(r *rawTypes, kinds uint32) {
-	count := 0
-	for _, at := range r.offsets {
-		if kinds>>r.kind(r.types[at:])&1 != 0 {
-			count++
-		}
-	}
-	size := 16
-	for size < count*2 {
-		size *= 2
-	}
-	x.seed = maphash.MakeSeed()
-	x.slots = make([]uint32, size)
-	for i, at := range r.offsets {
-		b := r.types[at:]
-		kind := r.kind(b)
-		if kinds>>kind&1 == 0 {
-			continue
-		}
-		if kind == kindEnum && r.order.Uint32(b[4:])&0xffff == 0 {
-			continue // only declared
-		}
-		name := r.str(r.order.Uint32(b))
-		if len(name) == 0 {
-			continue
-		}
-		if slot, found := x.slot(r, kind, name); !found {
-			*slot = r.first + uint32(i)
-		}
-	}
-}
-
-// slot is where the type of that kind and name is or would be.
-func (x *typeIndex) slot(r *rawTypes, kind uint32, name []byte) (*uint32, bool) {
-	mask := uint64(len(x.slots) - 1)
-	for k := maphash.Bytes(x.seed, name) & mask; ; k = (k + 1) & mask {
-		s := &x.slots[k]
-		if *s == 0 {
-			return s, false
-		}
-		if b, ok := r.at(btf.TypeID(*s)); ok && r.kind(b) == kind && string(r.str(r.order.Uint32(b))) == string(name) {
-			return s, true
-		}
-	}
+// nameIndex finds types by a name: their own, or for enums those of their constants.
+type nameIndex struct {
+	made    bool
+	seed    maphash.Seed
+	entries []uint64 // 32 bits of the name's hash, number of the type; sorted
 }
 
 const (
@@ -67,17 +26,137 @@ const (
 	funcKinds = 1 << kindFunc
 )
 
-// lookup finds the first type of one of those kinds with that name.
-func (f *Finder) lookup(name string, kinds ...uint32) (btf.TypeID, bool) {
-	x, all := &f.byName, uint32(typeKinds)
-	if kinds[0] == kindFunc {
-		x, all = &f.funcs, funcKinds
+// isNamed reports whether the record is of one of those kinds, has a name and is more than a declaration.
+func (x *record) isNamed(kinds uint32) bool {
+	return kinds>>x.kind&1 != 0 && x.name != 0 && (x.kind != kindEnum || x.n > 0)
+}
+
+// newIndex hashes names.
+func (r *rawTypes) newIndex(names []named) (nameIndex, error) {
+	x := nameIndex{made: true, seed: maphash.MakeSeed(), entries: make([]uint64, 0, len(names))}
+	var hash uint64
+	last := uint32(0)
+	err := r.eachName(names, func(n named, name []byte) {
+		if n.name != last {
+			last = n.name
+			hash = maphash.Bytes(x.seed, name) &^ 0xffffffff
+		}
+		x.entries = append(x.entries, hash|uint64(n.id))
+	})
+	slices.Sort(x.entries)
+	return x, err
+}
+
+// eachName sorts names as they lie in the strings, all of which it goes through: so what is missing of them is known. A name is good until the next.
+func (r *rawTypes) eachName(names []named, yield func(n named, name []byte)) error {
+	slices.SortFunc(names, func(a, b named) int { return cmp.Compare(a.name, b.name) })
+	w := newWindow(&r.strings)
+	next := uint32(0) // the first byte that was not read yet
+	readTo := func(off uint32) error {
+		for next <= off && next < r.strings.size {
+			if _, err := w.at(next, 1); err != nil {
+				return err
+			}
+			next = w.from + uint32(len(w.buf))
+		}
+		return nil
 	}
-	x.once.Do(func() { x.build(f.raw, all) })
-	for _, kind := range kinds {
-		if slot, ok := x.slot(f.raw, kind, []byte(name)); ok {
-			return btf.TypeID(*slot), true
+	for _, n := range names {
+		if n.name >= r.stringBase {
+			if err := readTo(n.name - r.stringBase); err != nil {
+				return err
+			}
+		}
+		name, err := r.nameAt(w, n.name)
+		if err != nil {
+			return err
+		}
+		next = max(next, w.from+uint32(len(w.buf)))
+		yield(n, name)
+	}
+	return readTo(r.strings.size)
+}
+
+// nameAt is the string at offset off, through a window; empty if there is none.
+func (r *rawTypes) nameAt(w *window, off uint32) ([]byte, error) {
+	if off < r.stringBase || off >= r.stringEnd {
+		s, err := r.str(off)
+		return []byte(s), err
+	}
+	off -= r.stringBase
+	b, err := w.at(off, 1)
+	if err != nil {
+		return nil, err
+	}
+	end := bytes.IndexByte(b, 0)
+	if end < 0 {
+		if b, err = w.at(off, maxString); err != nil {
+			return nil, err
+		}
+		end = bytes.IndexByte(b, 0)
+	}
+	return b[:max(end, 0)], nil
+}
+
+// find calls try for the types that may have the name, lowest numbers first, until it says that it is the one.
+func (x *nameIndex) find(name string, try func(typeID) (bool, error)) (typeID, bool, error) {
+	hash := maphash.String(x.seed, name) &^ 0xffffffff
+	i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i] >= hash })
+	for ; i < len(x.entries) && x.entries[i]&^0xffffffff == hash; i++ {
+		id := typeID(x.entries[i])
+		if ok, err := try(id); ok || err != nil {
+			return id, ok, err
 		}
 	}
-	return 0, false
+	return 0, false, nil
+}
+
+// lookup finds the first type of one of those kinds with that name. f.mu is held.
+func (f *Finder) lookup(name string, kinds ...uint32) (typeID, bool, error) {
+	x := &f.byName
+	if kinds[0] == kindFunc {
+		if err := f.makeIndex(&f.funcs, func(id typeID, r record) []named {
+			if r.isNamed(funcKinds) {
+				return []named{{r.name, id}}
+			}
+			return nil
+		}); err != nil {
+			return 0, false, err
+		}
+		x = &f.funcs
+	}
+	for _, kind := range kinds {
+		id, ok, err := x.find(name, func(id typeID) (bool, error) {
+			r, ok, err := f.raw.record(id)
+			if err != nil || !ok || r.kind != kind {
+				return false, err
+			}
+			s, err := f.raw.str(r.name)
+			return s == name, err
+		})
+		if ok || err != nil {
+			return id, ok, err
+		}
+	}
+	return 0, false, nil
+}
+
+// makeIndex makes an index of names when it is first needed. f.mu is held.
+func (f *Finder) makeIndex(x *nameIndex, names func(typeID, record) []named) error {
+	if x.made {
+		return nil
+	}
+	var all []named
+	err := f.raw.each(func(id typeID, _ uint32, r record) error {
+		all = append(all, names(id, r)...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	made, err := f.raw.newIndex(all)
+	if err == nil {
+		*x = made
+	}
+	return err
 }

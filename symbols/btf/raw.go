@@ -3,11 +3,14 @@ package btf
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"sort"
 
-	"github.com/cilium/ebpf/btf"
+	"kdx/symbols"
 )
+
+// typeID is the number of a type; 0 is void.
+type typeID uint32
 
 // Kinds of BTF records, from include/uapi/linux/btf.h.
 const (
@@ -17,6 +20,7 @@ const (
 	kindStruct    = 4
 	kindUnion     = 5
 	kindEnum      = 6
+	kindForward   = 7
 	kindTypedef   = 8
 	kindVolatile  = 9
 	kindConst     = 10
@@ -31,91 +35,95 @@ const (
 	kindEnum64    = 19 // 6.0
 )
 
+// What an integer's record says of it.
+const (
+	intSigned = 1 << 0
+	intChar   = 1 << 1
+	intBool   = 1 << 2
+)
+
 const (
 	headerSize = 24
 	recordSize = 12   // struct btf_type
-	maxDepth   = 2048 // of types held by value; real ones nest some 20 deep
+	maxDepth   = 2048 // of types that are made of each other; real ones nest some 20 deep
+	maxString  = 64 << 10
 )
 
-// rawTypes is where each type's record lies.
+// rawTypes finds records and strings. It has no lock: its Finder's is held.
 type rawTypes struct {
-	order       binary.ByteOrder
-	types       []byte   // records; pointers lead nowhere
-	strings     []byte   // NUL-terminated
-	stringBase  uint32   // offset of the first byte of strings
-	stringEnd   uint32   // offset behind the last
-	first       uint32   // number of the first type
-	offsets     []uint32 // of records, by number - first
-	pointers    []uint32 // numbers of pointer types, rising
-	targets     []uint32 // what they point to
+	order   binary.ByteOrder
+	types   section // records
+	strings section // NUL-terminated
+	base    *rawTypes
+	// stringBase is the offset of the first byte of strings: a module's go on behind the kernel's.
+	stringBase  uint32
+	stringEnd   uint32
+	first       typeID   // number of the first type
+	count       int      // of types
+	starts      []uint32 // where each stride-th record lies
 	signedEnums bool     // an enum says that it is signed
 	plainChars  bool     // "signed char" does not say that it is signed
+	// bitfields are integers with an offset and a width of their own: up to pahole 1.11 a bit-field was a member of such a type.
+	bitfields map[typeID][2]uint8
 
-	seen []uint64 // bits of the types whose depth was checked
+	near []byte // what was read last of the records
+	at   uint32 // its offset
 }
 
-// index finds the records in data and cuts its pointers.
-func index(data []byte, first, stringBase uint32) (*rawTypes, error) {
-	bo, err := order(data)
+// stride is how many records there are to one of rawTypes.starts.
+const stride = 8
+
+func newRawTypes(mem symbols.Memory, addr, size uint64, base *rawTypes) (*rawTypes, error) {
+	head := make([]byte, min(size, headerSize))
+	all := section{mem, addr, uint32(size)}
+	if err := all.read(head, 0); err != nil {
+		return nil, err
+	}
+	bo, err := order(head)
 	if err != nil {
 		return nil, err
 	}
-	hdr := uint64(bo.Uint32(data[4:]))
-	typeOff, typeLen := uint64(bo.Uint32(data[8:])), uint64(bo.Uint32(data[12:]))
-	strOff, strLen := uint64(bo.Uint32(data[16:])), uint64(bo.Uint32(data[20:]))
-	size := uint64(len(data))
+	hdr := uint64(bo.Uint32(head[4:]))
+	typeOff, typeLen := uint64(bo.Uint32(head[8:])), uint64(bo.Uint32(head[12:]))
+	strOff, strLen := uint64(bo.Uint32(head[16:])), uint64(bo.Uint32(head[20:]))
 	if hdr < headerSize || hdr+typeOff+typeLen > size || hdr+strOff+strLen > size {
 		return nil, fmt.Errorf("the header (types at %#x+%#x, strings at %#x+%#x) leads out of its %d bytes", typeOff, typeLen, strOff, strLen, size)
 	}
 	r := &rawTypes{
-		order:      bo,
-		types:      data[hdr+typeOff:][:typeLen],
-		strings:    data[hdr+strOff:][:strLen],
-		stringBase: stringBase,
-		stringEnd:  stringBase + uint32(strLen),
-		first:      first,
+		order:   bo,
+		types:   section{mem, addr + hdr + typeOff, uint32(typeLen)},
+		strings: section{mem, addr + hdr + strOff, uint32(strLen)},
+		base:    base,
+		first:   1,
 	}
-	r.offsets = make([]uint32, 0, typeLen/36)
-	for at := 0; at < len(r.types); {
-		n, err := r.record(at)
-		if err != nil {
-			return nil, fmt.Errorf("type %d: %w", first+uint32(len(r.offsets)), err)
+	if base != nil {
+		if base.order != bo {
+			return nil, errors.New("its byte order is not that of the kernel's")
 		}
-		r.offsets = append(r.offsets, uint32(at))
-		at += n
+		r.first = base.first + typeID(base.count)
+		r.stringBase = base.stringEnd
 	}
-	r.seen = make([]uint64, len(r.offsets)/64+1)
+	r.stringEnd = r.stringBase + uint32(strLen)
 	return r, nil
 }
 
-// record takes in the record at offset at and returns its size.
-func (r *rawTypes) record(at int) (int, error) {
-	if len(r.types)-at < recordSize {
-		return 0, fmt.Errorf("its record at %#x is cut off", at)
-	}
-	info := r.order.Uint32(r.types[at+4:])
-	kind, n := info>>24&0x1f, int(info&0xffff)
-	extra, ok := trailing(kind, n)
-	if !ok {
-		return 0, fmt.Errorf("its kind is %d, which this program does not know", kind)
-	}
-	if len(r.types)-at < recordSize+extra {
-		return 0, fmt.Errorf("its record at %#x is cut off", at)
-	}
-	switch kind {
-	case kindPointer:
-		to := r.types[at+8:]
-		r.pointers = append(r.pointers, r.first+uint32(len(r.offsets)))
-		r.targets = append(r.targets, r.order.Uint32(to))
-		r.order.PutUint32(to, 0)
-	case kindInt:
-		name, encoding := r.str(r.order.Uint32(r.types[at:])), r.order.Uint32(r.types[at+recordSize:])>>24
-		r.plainChars = r.plainChars || encoding&uint32(btf.Signed) == 0 && string(name) == "signed char"
-	case kindEnum, kindEnum64:
-		r.signedEnums = r.signedEnums || info>>31 != 0
-	}
-	return recordSize + extra, nil
+// record is one record of BTF.
+type record struct {
+	kind uint32
+	n    int    // of members, values, parameters
+	flag bool   // kind_flag
+	name uint32 // offset of a string
+	size uint32 // or a type
+	body []byte // what follows
 }
+
+func (r *rawTypes) parse(b []byte) record {
+	info := r.order.Uint32(b[4:])
+	return record{kind: info >> 24 & 0x1f, n: int(info & 0xffff), flag: info>>31 != 0, name: r.order.Uint32(b), size: r.order.Uint32(b[8:]), body: b[recordSize:]}
+}
+
+// of is the type that the record is made of, or leads to.
+func (x *record) of() typeID { return typeID(x.size) }
 
 // trailing is how many bytes follow a record of that kind with n members.
 func trailing(kind uint32, n int) (int, bool) {
@@ -132,98 +140,158 @@ func trailing(kind uint32, n int) (int, bool) {
 	return 0, kind >= kindInt && kind <= kindEnum64
 }
 
-// target is what pointer type id points to.
-func (r *rawTypes) target(id btf.TypeID) (btf.TypeID, bool) {
-	i := sort.Search(len(r.pointers), func(i int) bool { return r.pointers[i] >= uint32(id) })
-	if i == len(r.pointers) || r.pointers[i] != uint32(id) {
-		return 0, false
-	}
-	return btf.TypeID(r.targets[i]), true
-}
-
-// at is the record of type id.
-func (r *rawTypes) at(id btf.TypeID) ([]byte, bool) {
-	i := uint32(id) - r.first
-	if uint32(id) < r.first || i >= uint32(len(r.offsets)) {
-		return nil, false
-	}
-	return r.types[r.offsets[i]:], true
-}
-
-// str is the string at offset off; nil if there is none.
-func (r *rawTypes) str(off uint32) []byte {
-	if off < r.stringBase || off-r.stringBase >= uint32(len(r.strings)) {
-		return nil
-	}
-	s := r.strings[off-r.stringBase:]
-	if end := bytes.IndexByte(s, 0); end >= 0 {
-		return s[:end]
+// each goes through all records, in the order of their numbers. A record is good until the next.
+func (r *rawTypes) each(yield func(id typeID, at uint32, x record) error) error {
+	w := newWindow(&r.types)
+	id := r.first
+	for at := uint32(0); at < r.types.size; id++ {
+		b, err := w.at(at, recordSize)
+		if err != nil {
+			return err
+		}
+		if len(b) < recordSize {
+			return fmt.Errorf("type %d: its record at %#x is cut off", id, at)
+		}
+		info := r.order.Uint32(b[4:])
+		extra, ok := trailing(info>>24&0x1f, int(info&0xffff))
+		if !ok {
+			return fmt.Errorf("type %d: its kind is %d, which this program does not know", id, info>>24&0x1f)
+		}
+		n := recordSize + extra
+		if len(b) < n {
+			if b, err = w.at(at, n); err != nil {
+				return err
+			}
+			if len(b) < n {
+				return fmt.Errorf("type %d: its record at %#x is cut off", id, at)
+			}
+		}
+		if err := yield(id, at, r.parse(b[:n])); err != nil {
+			return err
+		}
+		at += uint32(n)
 	}
 	return nil
 }
 
-// child is the k-th type that the record of b refers to by value.
-func (r *rawTypes) child(b []byte, k int) (btf.TypeID, bool) {
-	info := r.order.Uint32(b[4:])
-	kind, n := info>>24&0x1f, int(info&0xffff)
-	u32 := func(at int) btf.TypeID { return btf.TypeID(r.order.Uint32(b[at:])) }
-	switch kind {
-	case kindTypedef, kindVolatile, kindConst, kindRestrict, kindFunc, kindVar, kindDeclTag, kindTypeTag:
-		return u32(8), k == 0
-	case kindArray:
-		if k < 2 {
-			return u32(recordSize + 4*k), true
+// scan goes through all records once, and makes the index of the types' names.
+func (r *rawTypes) scan() (nameIndex, error) {
+	r.starts = make([]uint32, 0, r.types.size/(36*stride))
+	var names []named
+	var signedChars []named // integers that don't say that they are signed
+	err := r.each(func(id typeID, at uint32, x record) error {
+		if r.count%stride == 0 {
+			r.starts = append(r.starts, at)
 		}
-	case kindStruct, kindUnion:
-		if k < n {
-			return u32(recordSize + 12*k + 4), true
+		r.count++
+		switch x.kind {
+		case kindInt:
+			r.integer(id, x)
+			if r.order.Uint32(x.body)>>24&intSigned == 0 {
+				signedChars = append(signedChars, named{x.name, id})
+			}
+		case kindEnum, kindEnum64:
+			r.signedEnums = r.signedEnums || x.flag
 		}
-	case kindDatasec:
-		if k < n {
-			return u32(recordSize + 12*k), true
+		if x.isNamed(typeKinds) {
+			names = append(names, named{x.name, id})
 		}
-	case kindFuncProto:
-		if k < n {
-			return u32(recordSize + 8*k + 4), true
-		}
-		return u32(8), k == n
+		return nil
+	})
+	if err != nil {
+		return nameIndex{}, err
 	}
-	return 0, false
+	for _, n := range signedChars {
+		name, err := r.str(n.name)
+		if err != nil {
+			return nameIndex{}, err
+		}
+		r.plainChars = r.plainChars || name == "signed char"
+	}
+	return r.newIndex(names)
 }
 
-// shallow walks what type id holds by value, as the library will, and reports whether that is not too deep.
-func (f *Finder) shallow(id btf.TypeID) bool {
-	type step struct {
-		r    *rawTypes
-		b    []byte
-		next int
+func (r *rawTypes) integer(id typeID, x record) {
+	word := r.order.Uint32(x.body)
+	if at, width := uint8(word>>16), uint8(word); at != 0 || uint32(width) != x.size*8 {
+		if r.bitfields == nil {
+			r.bitfields = make(map[typeID][2]uint8)
+		}
+		r.bitfields[id] = [2]uint8{at, width}
 	}
-	var stack []step
-	enter := func(id btf.TypeID) {
-		r := f.owner(id).raw
-		b, ok := r.at(id)
-		if !ok {
-			return // void, or a number that the library will refuse
+}
+
+// errChanged: a running kernel was read.
+var errChanged = errors.New("the records have changed since they were first read")
+
+// nearby is how much is read at once where a record is looked for, bytes.
+const nearby = 512
+
+// chunk is n bytes of the records from off on, or more. The slice is good until the next call.
+func (r *rawTypes) chunk(off uint32, n int) ([]byte, error) {
+	if off < r.at || uint64(off)+uint64(n) > uint64(r.at)+uint64(len(r.near)) {
+		if uint64(off)+uint64(n) > uint64(r.types.size) {
+			return nil, errChanged
 		}
-		i := uint32(id) - r.first
-		if r.seen[i/64]>>(i%64)&1 != 0 {
-			return
+		want := min(int(r.types.size-off), max(n, nearby))
+		if cap(r.near) < want {
+			r.near = make([]byte, want)
 		}
-		r.seen[i/64] |= 1 << (i % 64)
-		stack = append(stack, step{r: r, b: b})
+		r.near, r.at = r.near[:want], off
+		if err := r.types.read(r.near, off); err != nil {
+			r.near = r.near[:0]
+			return nil, err
+		}
 	}
-	for enter(id); len(stack) > 0; {
-		if len(stack) > maxDepth {
-			return false
-		}
-		top := &stack[len(stack)-1]
-		c, ok := top.r.child(top.b, top.next)
-		top.next++
-		if !ok {
-			stack = stack[:len(stack)-1]
-			continue
-		}
-		enter(c)
+	return r.near[off-r.at:], nil
+}
+
+// record is that of type id, which is of this BTF; ok is false if there is none. It is good until the next call.
+func (r *rawTypes) record(id typeID) (x record, ok bool, err error) {
+	i := int(id) - int(r.first)
+	if i < 0 || i >= r.count {
+		return record{}, false, nil
 	}
-	return true
+	off := r.starts[i/stride]
+	for left := i % stride; ; left-- {
+		b, err := r.chunk(off, recordSize)
+		if err != nil {
+			return record{}, false, err
+		}
+		info := r.order.Uint32(b[4:])
+		extra, _ := trailing(info>>24&0x1f, int(info&0xffff))
+		if left == 0 {
+			if b, err = r.chunk(off, recordSize+extra); err != nil {
+				return record{}, false, err
+			}
+			return r.parse(b[:recordSize+extra]), true, nil
+		}
+		off += uint32(recordSize + extra)
+	}
+}
+
+// str is the string at offset off; "" if there is none.
+func (r *rawTypes) str(off uint32) (string, error) {
+	if off < r.stringBase && r.base != nil {
+		return r.base.str(off)
+	}
+	if off < r.stringBase || off >= r.stringEnd {
+		return "", nil
+	}
+	off -= r.stringBase
+	var some [64]byte
+	buf := some[:]
+	for {
+		p := buf[:min(len(buf), int(r.strings.size-off))]
+		if err := r.strings.read(p, off); err != nil {
+			return "", err
+		}
+		if end := bytes.IndexByte(p, 0); end >= 0 {
+			return string(p[:end]), nil
+		}
+		if len(p) < len(buf) || len(buf) >= maxString {
+			return "", nil
+		}
+		buf = make([]byte, len(buf)*8)
+	}
 }
