@@ -19,6 +19,7 @@ type checked struct {
 	problems       []Problem
 	// reserved is the memory of the reservation, placed what the segments take of it. Bytes.
 	reserved, placed uint64
+	ram              uint64 // of the host
 }
 
 func (c *checked) close() {
@@ -185,6 +186,7 @@ func (h *Host) checkRoom(k *Kernel, c *checked, job Job) error {
 	if err != nil {
 		return err
 	}
+	c.ram = r.RAM
 	switch r.State {
 	case reserve.NotAsked, reserve.Refused:
 		c.problems = append(c.problems, Problem{Fatal: true, Reservation: true, What: "no memory is reserved for a capture kernel: crashkernel= was " + string(r.State),

@@ -41,7 +41,10 @@ type Record struct {
 	// Reserved is the reservation in bytes, Placed what of it the segments take.
 	Reserved uint64   `json:"reserved"`
 	Placed   uint64   `json:"placed"`
-	Sysctls  []Sysctl `json:"sysctls"`
+	// RAM is what the kernel counted as memory then, in bytes; 0 if it did not show that. Memory that came or went since is not in
+	// the map that the capture kernel has, unless the kernel keeps that itself.
+	RAM     uint64   `json:"ram"`
+	Sysctls []Sysctl `json:"sysctls"`
 }
 
 // Sysctl is one that was set, with what it was before.
@@ -63,7 +66,7 @@ func (r *Record) Title() string {
 func newRecord(h *Host, k *Kernel, c *checked, job Job) *Record {
 	r := &Record{
 		Version: recordVersion, Kdx: h.Kdx, By: h.By, BootID: k.BootID, Loaded: now(), Armed: true, Release: c.header.Release, Kernel: c.kernel.File, Foreign: job.Foreign,
-		Cmdline: job.Cmdline, Reserved: c.reserved, Placed: c.placed, Sysctls: []Sysctl{},
+		Cmdline: job.Cmdline, Reserved: c.reserved, Placed: c.placed, RAM: c.ram, Sysctls: []Sysctl{},
 	}
 	if c.initrd != nil {
 		r.Initrd = c.initrd.File

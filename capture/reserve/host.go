@@ -32,6 +32,8 @@ type Host struct {
 	HiddenWhy string   `json:"-"`
 	// RAM is the sum of what /proc/iomem calls System RAM, 0 if not known.
 	RAM uint64 `json:"-"`
+	// RAMLow is how much of it lies below 4 GiB.
+	RAMLow uint64 `json:"-"`
 	// CrashSize is the kernel's crash_size in bytes; HasCrashSize is false if it has no such file.
 	CrashSize    uint64 `json:"-"`
 	HasCrashSize bool   `json:"-"`
@@ -112,6 +114,9 @@ func (h *Host) readIomem(b []byte) {
 		switch {
 		case name == "System RAM" && !strings.HasPrefix(span, " ") && r.End > 0:
 			h.RAM += r.Bytes()
+			if r.Start < 4*gib {
+				h.RAMLow += min(r.End, 4*gib-1) - r.Start + 1
+			}
 		case name == "Crash kernel" && r.End > 0:
 			h.Regions = append(h.Regions, r)
 		}
