@@ -39,8 +39,8 @@ type Record struct {
 	Foreign bool   `json:"foreign"`
 	Cmdline string `json:"cmdline"`
 	// Reserved is the reservation in bytes, Placed what of it the segments take.
-	Reserved uint64   `json:"reserved"`
-	Placed   uint64   `json:"placed"`
+	Reserved uint64 `json:"reserved"`
+	Placed   uint64 `json:"placed"`
 	// RAM is what the kernel counted as memory then, in bytes; 0 if it did not show that. Memory that came or went since is not in
 	// the map that the capture kernel has, unless the kernel keeps that itself.
 	RAM     uint64   `json:"ram"`
