@@ -425,3 +425,8 @@ func (c *closure) need(name string) {
 		c.need(d)
 	}
 }
+
+// None is the index of a kernel that has no tree of modules.
+func None(release string) *Index {
+	return &Index{Dir: "/lib/modules/" + release, files: map[string]string{}, builtin: map[string]*Info{}, infos: map[string]*Info{}}
+}

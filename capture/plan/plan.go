@@ -69,8 +69,8 @@ type Target struct {
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-// Needs says whether a target of the plan is reached over the network.
-func (p *Plan) Needs() (network bool) {
+// NeedsNetwork says whether a target of the plan is reached over the network.
+func (p *Plan) NeedsNetwork() bool {
 	for _, t := range p.Targets {
 		if t.Kind == config.SFTP || t.Kind == config.SSH {
 			return true
@@ -119,9 +119,6 @@ func Parse(b []byte) (*Plan, error) {
 	var p Plan
 	if err := d.Decode(&p); err != nil {
 		return nil, fmt.Errorf("it is damaged, or another kdx's: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something stands behind its end")
 	}
 	return &p, p.Check()
 }
