@@ -45,7 +45,6 @@ type runner struct {
 	Job
 	src    *source
 	name   string
-	opened []manifest.Stage // stages before the first target
 	stages []manifest.Stage
 	notes  []string
 	target string

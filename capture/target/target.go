@@ -145,6 +145,12 @@ func Open(ctx context.Context, p Place, log *slog.Logger) (Target, error) {
 	switch p.Kind {
 	case config.Dir, config.FS:
 		return openLocal(p)
+	case config.Raw:
+		return openRaw(p)
+	case config.SFTP:
+		return openSFTP(ctx, p, log)
+	case config.SSH:
+		return openExec(ctx, p, log)
 	}
 	return nil, fmt.Errorf("%s: kdx does not save to a %q", p.Name, p.Kind)
 }
