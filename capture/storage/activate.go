@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"kdx/internal/sysfs"
 )
 
 // activation brings devices up.
@@ -286,7 +288,7 @@ func (a *activation) readable(b blk) error {
 // activateDM makes a device with the recorded table, in which the members have the numbers of today.
 func (a *activation) activateDM(d *Device) (blk, error) {
 	for _, b := range a.all {
-		if a.h.isDM(b) && (attr(b.dir, "dm/name") == d.Map.Name || d.Map.UUID != "" && attr(b.dir, "dm/uuid") == d.Map.UUID) {
+		if a.h.isDM(b) && (sysfs.Text(b.dir, "dm/name") == d.Map.Name || d.Map.UUID != "" && sysfs.Text(b.dir, "dm/uuid") == d.Map.UUID) {
 			return b, nil
 		}
 	}
@@ -376,6 +378,9 @@ func openNode(b blk, flags int) (*os.File, error) {
 	if !isNode(p, want) {
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			return nil, err
+		}
+		if st, err := os.Lstat(p); err == nil && st.Mode().Type() != os.ModeDevice {
+			return nil, fmt.Errorf("%s is no block device (%v)", p, st.Mode())
 		}
 		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err

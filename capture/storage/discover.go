@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"kdx/internal/sysfs"
 )
 
 // Discover finds what a device stands on: /dev/…, UUID=…, LABEL=…, PARTUUID=… or PARTLABEL=… of the machine whose files lie below root ("" and / are this
@@ -125,7 +127,7 @@ func (h *host) findMapped(inDev string) (blk, error) {
 		mapped = double(first) + "-" + double(second)
 	}
 	for _, b := range all {
-		if name := attr(b.dir, "dm/name"); name != "" && name == mapped {
+		if name := sysfs.Text(b.dir, "dm/name"); name != "" && name == mapped {
 			return b, nil
 		}
 	}
@@ -205,7 +207,7 @@ func (h *host) describe(b blk) string {
 			s += ", " + ids[0].By + " " + ids[0].Value
 		}
 	}
-	if name := attr(b.dir, "dm/name"); name != "" {
+	if name := sysfs.Text(b.dir, "dm/name"); name != "" {
 		s += ", " + name
 	}
 	if c, err := h.content(b); err == nil && c != nil {
@@ -307,7 +309,7 @@ func (h *host) buildBelow(d *Device, b blk, depth int, n *int) ([]string, error)
 
 func (h *host) buildMD(d *Device, b blk, depth int, n *int) error {
 	d.Kind = MD
-	version := attr(b.dir, "md/metadata_version")
+	version := sysfs.Text(b.dir, "md/metadata_version")
 	if _, ok := mdVersions[version]; !ok {
 		return fmt.Errorf("%s: its superblocks are of version %q, which only mdadm in user space can start (firmware RAID), not the kernel", b.name, version)
 	}
@@ -320,7 +322,7 @@ func (h *host) buildMD(d *Device, b blk, depth int, n *int) error {
 	}
 	d.Array = array
 	if mdModules[array.Level] == nil {
-		return fmt.Errorf("%s: md level %q, which kdx does not start", b.name, attr(b.dir, "md/level"))
+		return fmt.Errorf("%s: md level %q, which kdx does not start", b.name, sysfs.Text(b.dir, "md/level"))
 	}
 	return nil
 }
@@ -354,13 +356,13 @@ func names(all []blk) []string {
 func (h *host) buildDM(d *Device, b blk, depth int, n *int) error {
 	table, err := h.tables(b.major, b.minor)
 	if err != nil {
-		return fmt.Errorf("%s (%s): %w", b.name, attr(b.dir, "dm/name"), err)
+		return fmt.Errorf("%s (%s): %w", b.name, sysfs.Text(b.dir, "dm/name"), err)
 	}
 	multipath := len(table) == 1 && table[0].Type == "multipath"
 	if !multipath { // refuse before looking further down
 		for _, t := range table {
 			if why, ok := refusals[t.Type]; ok {
-				return fmt.Errorf("%s (%s): %s", b.name, attr(b.dir, "dm/name"), why)
+				return fmt.Errorf("%s (%s): %s", b.name, sysfs.Text(b.dir, "dm/name"), why)
 			}
 		}
 	}
@@ -372,7 +374,7 @@ func (h *host) buildDM(d *Device, b blk, depth int, n *int) error {
 		d.Kind = Multipath
 		return d.checkKind()
 	}
-	d.Kind, d.Map = DM, &Map{Name: attr(b.dir, "dm/name"), UUID: attr(b.dir, "dm/uuid")}
+	d.Kind, d.Map = DM, &Map{Name: sysfs.Text(b.dir, "dm/name"), UUID: sysfs.Text(b.dir, "dm/uuid")}
 	if d.Map.Table, err = abstract(table, numbers); err == nil {
 		err = d.checkKind()
 	}

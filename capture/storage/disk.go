@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"kdx/internal/sysfs"
 )
 
 // ids are what a disk is recognised by.
@@ -22,19 +24,19 @@ func (h *host) ids(b blk) []ID {
 	dir, device := b.dir, filepath.Join(b.dir, "device")
 	switch {
 	case strings.HasPrefix(b.name, "nvme"):
-		add(byWWID, realNVMe(attr(dir, "wwid")))
-		if serial := attr(device, "serial"); serial != "" {
-			add(bySerial, fmt.Sprintf("%s %s ns %s", attr(device, "model"), serial, attr(dir, "nsid")))
+		add(byWWID, realNVMe(sysfs.Text(dir, "wwid")))
+		if serial := sysfs.Text(device, "serial"); serial != "" {
+			add(bySerial, fmt.Sprintf("%s %s ns %s", sysfs.Text(device, "model"), serial, sysfs.Text(dir, "nsid")))
 		}
 	case strings.HasPrefix(b.name, "mmcblk"):
-		add(byWWID, attr(device, "cid"))
+		add(byWWID, sysfs.Text(device, "cid"))
 	case exists(filepath.Join(device, "vendor")) && exists(filepath.Join(device, "model")): // SCSI, and what speaks like it
-		add(byWWID, attr(device, "wwid"))
+		add(byWWID, sysfs.Text(device, "wwid"))
 		if serial := vpdSerial(filepath.Join(device, "vpd_pg80")); serial != "" {
-			add(bySerial, attr(device, "vendor")+" "+attr(device, "model")+" "+serial)
+			add(bySerial, sysfs.Text(device, "vendor")+" "+sysfs.Text(device, "model")+" "+serial)
 		}
 	default:
-		if serial := attr(dir, "serial"); serial != "" { // virtio
+		if serial := sysfs.Text(dir, "serial"); serial != "" { // virtio
 			add(bySerial, serial)
 		}
 	}
@@ -53,7 +55,7 @@ func realNVMe(wwid string) string {
 
 // vpdSerial reads the page of vital product data that holds the serial number: device type, page 0x80, two bytes of length, text.
 func vpdSerial(p string) string {
-	data, err := readSmall(p)
+	data, err := sysfs.Bytes(p)
 	if err != nil || len(data) < 4 || data[1] != 0x80 {
 		return ""
 	}
@@ -76,36 +78,27 @@ var (
 // busPath is where on which bus a disk is, without what the kernel counts.
 func (h *host) busPath(b blk) string {
 	dir := h.hardware(b)
-	rest, ok := strings.CutPrefix(dir, h.sys()+"/devices/")
+	rest, ok := strings.CutPrefix(dir, sysfs.Dir(h.root)+"/devices/")
 	if !ok {
 		return ""
 	}
 	var out []string
-	at := h.sys() + "/devices"
+	at := sysfs.Dir(h.root) + "/devices"
 	for part := range strings.SplitSeq(rest, "/") {
 		at = filepath.Join(at, part)
 		switch {
 		case ataPort.MatchString(part):
-			out = append(out, "port"+attr(at, "ata_port", part, "port_no"))
+			out = append(out, "port"+sysfs.Text(at, "ata_port", part, "port_no"))
 		case scsiLUN.MatchString(part):
 			out = append(out, scsiLUN.FindStringSubmatch(part)[1])
 		case !counted.MatchString(part):
 			out = append(out, part)
 		}
 	}
-	if nsid := attr(b.dir, "nsid"); nsid != "" {
+	if nsid := sysfs.Text(b.dir, "nsid"); nsid != "" {
 		out = append(out, "ns"+nsid)
 	}
 	return strings.Join(out, "/")
-}
-
-// sys is /sys without links on the way to it.
-func (h *host) sys() string {
-	dir, err := filepath.EvalSymlinks(h.path("sys"))
-	if err != nil {
-		return h.path("sys")
-	}
-	return dir
 }
 
 // hardware is the directory of the device that a disk is made by. Heads of NVMe's own multipathing hang below no hardware: one of their controllers is taken.
@@ -152,21 +145,9 @@ func (h *host) drivers(b blk) []string {
 	}
 	var out []string
 	for _, dir := range dirs {
-		for ; strings.HasPrefix(dir, h.sys()+"/devices/"); dir = filepath.Dir(dir) {
-			if m := driver(dir); m != "" && !slices.Contains(out, m) {
-				out = append(out, m)
-			}
-		}
+		out = append(out, sysfs.Drivers(h.root, dir)...)
 	}
 	return out
-}
-
-// driver is the module that drives a device; its modalias, if that is unknown: what is built into this kernel may be a module of another.
-func driver(dir string) string {
-	if module, err := os.Readlink(filepath.Join(dir, "driver/module")); err == nil {
-		return filepath.Base(module)
-	}
-	return attr(dir, "modalias")
 }
 
 // refuse says why a disk can't be brought up in the capture kernel; "" if it can.
@@ -192,7 +173,7 @@ func (h *host) refuse(b blk) string {
 	if strings.Contains(dir, "/session") {
 		return "it is on the network (iSCSI), which kdx does not set up again. A target over SFTP goes over the network"
 	}
-	if t := attr(dir, "transport"); t != "" && t != "pcie" && t != "apple" {
+	if t := sysfs.Text(dir, "transport"); t != "" && t != "pcie" && t != "apple" {
 		return "it is on a fabric (NVMe over " + t + "), which kdx does not connect to again. A target over SFTP goes over the network"
 	}
 	return ""

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"kdx/internal/sysfs"
 )
 
 // mapper is device-mapper's control node. Its requests are a struct dm_ioctl (include/uapi/linux/dm-ioctl.h) with what belongs to it behind it.
@@ -41,7 +43,7 @@ func openMapper(root string) (*mapper, error) {
 
 func makeControl(root, p string) error {
 	var major, minor uint32
-	number := attr(root + "/sys/class/misc/device-mapper/dev")
+	number := sysfs.Text(root + "/sys/class/misc/device-mapper/dev")
 	if _, err := fmt.Sscanf(number, "%d:%d", &major, &minor); err != nil {
 		return fmt.Errorf("%s is missing, and so is its number in /sys/class/misc/device-mapper/dev", p)
 	}

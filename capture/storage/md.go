@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"kdx/internal/sysfs"
 )
 
 // mdVersion is how ioctl SET_ARRAY_INFO names a format of superblocks.
@@ -57,7 +59,7 @@ func (a *activation) assembled(array *Array) (blk, bool, error) {
 		if err != nil || have.UUID != array.UUID {
 			continue
 		}
-		switch state := attr(b.dir, "md/array_state"); state {
+		switch state := sysfs.Text(b.dir, "md/array_state"); state {
 		case "clear", "inactive":
 			return b, false, fmt.Errorf("%s holds members of %s, but is %s: somebody else began to start it", b.name, array.UUID, state)
 		}

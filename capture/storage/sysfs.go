@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kdx/internal/sysfs"
 )
 
 // host is a machine as its files show it: /sys, /proc and /dev below a root, which is / for the one that kdx runs on.
@@ -61,12 +63,12 @@ func (h *host) device(name string) (blk, error) {
 		return blk{}, err
 	}
 	b := blk{name: name, dir: dir}
-	if _, err := fmt.Sscanf(attr(dir, "dev"), "%d:%d", &b.major, &b.minor); err != nil {
-		return b, fmt.Errorf("%s/dev: %q is no device number", dir, attr(dir, "dev"))
+	if _, err := fmt.Sscanf(sysfs.Text(dir, "dev"), "%d:%d", &b.major, &b.minor); err != nil {
+		return b, fmt.Errorf("%s/dev: %q is no device number", dir, sysfs.Text(dir, "dev"))
 	}
-	b.size = number(attr(dir, "size")) * 512
-	b.part = int(number(attr(dir, "partition")))
-	b.start = number(attr(dir, "start")) * 512
+	b.size = number(sysfs.Text(dir, "size")) * 512
+	b.part = int(number(sysfs.Text(dir, "partition")))
+	b.start = number(sysfs.Text(dir, "start")) * 512
 	return b, nil
 }
 
@@ -155,29 +157,6 @@ func (h *host) isDM(b blk) bool { return isDir(filepath.Join(b.dir, "dm")) }
 // isDisk says whether a device is one of hardware, or of a hypervisor.
 func (h *host) isDisk(b blk) bool {
 	return b.part == 0 && !h.isMD(b) && !h.isDM(b) && exists(filepath.Join(b.dir, "device"))
-}
-
-func attr(dir string, name ...string) string {
-	p, err := readSmall(filepath.Join(append([]string{dir}, name...)...))
-	if err != nil {
-		return ""
-	}
-	return text(p)
-}
-
-// readSmall reads a file of sysfs or procfs; none is longer than a page or two.
-func readSmall(p string) ([]byte, error) {
-	f, err := os.Open(p)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	buf := make([]byte, 16<<10)
-	n, err := f.Read(buf)
-	if n == 0 && err != nil {
-		return nil, err
-	}
-	return buf[:n], nil
 }
 
 // number is 0 for what is no number.
