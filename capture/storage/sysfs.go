@@ -21,7 +21,7 @@ type host struct {
 }
 
 func (h *host) path(elem ...string) string {
-	return filepath.Join(append([]string{h.root}, elem...)...)
+	return filepath.Join(append([]string{"/", h.root}, elem...)...)
 }
 
 // blk is a block device as the kernel shows it.
