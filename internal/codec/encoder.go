@@ -12,6 +12,7 @@ import (
 
 	"kdx/internal/deflate"
 	"kdx/internal/lzo"
+	"kdx/internal/zstdpage"
 )
 
 // Encoder encodes pages with one codec. It is safe for many goroutines and keeps their state for reuse: once each of them has
@@ -22,6 +23,7 @@ type Encoder struct {
 	zlib  sync.Pool // of *deflater
 	page  sync.Pool // of *deflate.Compressor, for zlib at its fastest
 	lzo   sync.Pool // of *lzo.Compressor
+	frame sync.Pool // of *zstdpage.Compressor, for zstd at its fastest
 	zstd  sync.Pool // of *zstd.Encoder; one of its own would make states for all cores, of 0.5 MiB and more each
 }
 
@@ -55,6 +57,9 @@ func NewEncoder(c Codec, level int) (*Encoder, error) {
 			return nil, err
 		}
 	case Zstd:
+		if level == 0 {
+			e.level = 1
+		}
 		z, err := e.newZstd()
 		if err != nil {
 			return nil, err
@@ -92,7 +97,9 @@ func (e *Encoder) Encode(dst, page []byte) ([]byte, Codec, error) {
 		out = out[:start+len(s2.EncodeSnappy(out[start:cap(out)], page))]
 	case Zstd:
 		var err error
-		if out, err = e.zstandard(dst, page); err != nil {
+		if e.level == 1 && len(page) <= zstdpage.MaxPage {
+			out = e.fastestZstd(dst, page)
+		} else if out, err = e.zstandard(dst, page); err != nil {
 			return dst, Raw, err
 		}
 	}
@@ -110,6 +117,17 @@ func (e *Encoder) fastest(dst, page []byte) []byte {
 	}
 	dst = z.Compress(dst, page)
 	e.page.Put(z)
+	return dst
+}
+
+// fastestZstd is fastest for zstd.
+func (e *Encoder) fastestZstd(dst, page []byte) []byte {
+	z, _ := e.frame.Get().(*zstdpage.Compressor)
+	if z == nil {
+		z = new(zstdpage.Compressor)
+	}
+	dst = z.Compress(dst, page)
+	e.frame.Put(z)
 	return dst
 }
 
@@ -137,7 +155,7 @@ func (e *Encoder) deflate(dst, page []byte) ([]byte, error) {
 
 func (e *Encoder) newZstd() (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true),
-		zstd.WithWindowSize(maxPage), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(max(1, e.level))))
+		zstd.WithWindowSize(maxPage), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(e.level)))
 }
 
 func (e *Encoder) zstandard(dst, page []byte) ([]byte, error) {
