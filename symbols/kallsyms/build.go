@@ -14,33 +14,44 @@ import (
 // layout is one way to read the table's addresses.
 type layout struct {
 	name string
-	// address of entry i; absolute says that it is not a place in the kernel's image.
-	address func(raw []byte, i int) (addr uint64, absolute bool)
+	// address of entry i, whose bytes are b; absolute says that it is not a place in the kernel's image.
+	address func(b []byte, i int) (addr uint64, absolute bool)
 	words   bool // from kallsyms_addresses
+}
+
+// in is the address of entry i of a table of such.
+func (l layout) in(raw []byte, i int, opt Options) (uint64, bool) {
+	return l.address(raw[l.size(opt)*i:], i)
+}
+
+// size of an entry in bytes.
+func (l layout) size(opt Options) int {
+	if l.words {
+		return opt.wordSize()
+	}
+	return 4
 }
 
 // layouts lists what the known parts allow, the newest first.
 func layouts(loc Location, opt Options) []layout {
 	order := opt.order()
-	word := opt.wordSize()
 	var out []layout
 	if loc.Offsets != 0 {
-		u32 := func(raw []byte, i int) uint32 { return order.Uint32(raw[4*i:]) }
 		// 7.1: each offset counts from its own place.
-		out = append(out, layout{name: "place-relative", address: func(raw []byte, i int) (uint64, bool) {
-			return opt.mask(loc.Offsets + uint64(4*i) + uint64(int64(int32(u32(raw, i))))), false
+		out = append(out, layout{name: "place-relative", address: func(b []byte, i int) (uint64, bool) {
+			return opt.mask(loc.Offsets + uint64(4*i) + uint64(int64(int32(order.Uint32(b))))), false
 		}})
-		if loc.RelativeBase == 0 && word == 4 {
+		if loc.RelativeBase == 0 && opt.wordSize() == 4 {
 			// 7.1 on 32-bit machines that can't be relocated.
-			out = append(out, layout{name: "offsets are addresses", address: func(raw []byte, i int) (uint64, bool) {
-				return uint64(u32(raw, i)), false
+			out = append(out, layout{name: "offsets are addresses", address: func(b []byte, i int) (uint64, bool) {
+				return uint64(order.Uint32(b)), false
 			}})
 		}
 	}
 	if loc.Addresses != 0 {
 		// Up to 4.5, and later without CONFIG_KALLSYMS_BASE_RELATIVE (ia64, or an image beyond 2 GiB).
-		out = append(out, layout{name: "addresses", words: true, address: func(raw []byte, i int) (uint64, bool) {
-			return opt.word(raw[word*i:]), false
+		out = append(out, layout{name: "addresses", words: true, address: func(b []byte, i int) (uint64, bool) {
+			return opt.word(b), false
 		}})
 	}
 	return out
@@ -52,31 +63,35 @@ func relativeLayouts(base uint64, opt Options) []layout {
 	return []layout{
 		// 4.6 to 6.14 on SMP x86-64, where per-CPU variables have small absolute addresses: those that are not negative
 		// are absolute, the others count back from base-1.
-		{name: "absolute-percpu", address: func(raw []byte, i int) (uint64, bool) {
-			off := int32(order.Uint32(raw[4*i:]))
+		{name: "absolute-percpu", address: func(b []byte, i int) (uint64, bool) {
+			off := int32(order.Uint32(b))
 			if off >= 0 {
 				return uint64(off), true
 			}
 			return opt.mask(base - 1 - uint64(int64(off))), false
 		}},
-		{name: "relative", address: func(raw []byte, i int) (uint64, bool) {
-			return opt.mask(base + uint64(order.Uint32(raw[4*i:]))), false
+		{name: "relative", address: func(b []byte, i int) (uint64, bool) {
+			return opt.mask(base + uint64(order.Uint32(b))), false
 		}},
 	}
 }
 
+// candidates are the layouts that are possible. The error says why there are no more.
+func candidates(mem symbols.Memory, loc Location, opt Options) ([]layout, error) {
+	out := layouts(loc, opt)
+	if loc.RelativeBase == 0 || loc.Offsets == 0 {
+		return out, nil
+	}
+	var b [8]byte
+	if _, err := mem.ReadMemory(b[:opt.wordSize()], loc.RelativeBase); err != nil {
+		return out, fmt.Errorf("kallsyms: relative base at %#x: %w", loc.RelativeBase, err)
+	}
+	return append(relativeLayouts(opt.word(b[:]), opt), out...), nil
+}
+
 // build reads the addresses and joins them with the names.
 func build(mem symbols.Memory, loc Location, opt Options, names *nameTable) (*Table, error) {
-	cands := layouts(loc, opt)
-	var baseErr error
-	if loc.RelativeBase != 0 && loc.Offsets != 0 {
-		var b [8]byte
-		if _, err := mem.ReadMemory(b[:opt.wordSize()], loc.RelativeBase); err != nil {
-			baseErr = fmt.Errorf("kallsyms: relative base at %#x: %w", loc.RelativeBase, err)
-		} else {
-			cands = append(relativeLayouts(opt.word(b[:]), opt), cands...)
-		}
-	}
+	cands, baseErr := candidates(mem, loc, opt)
 	n := names.len()
 	var offsets, words []byte
 	var offsetHoles, wordHoles []span
@@ -90,17 +105,17 @@ func build(mem symbols.Memory, loc Location, opt Options, names *nameTable) (*Ta
 	if err != nil {
 		return nil, errors.Join(err, baseErr)
 	}
-	raw, holes, size := offsets, offsetHoles, 4
+	raw, holes := offsets, offsetHoles
 	if best.words {
-		raw, holes, size = words, wordHoles, opt.wordSize()
+		raw, holes = words, wordHoles
 	}
-	t := &Table{names: names, layout: best.name, missing: names.err}
-	t.fill(raw, holes, size, best)
-	t.index = sync.OnceValue(func() *nameindex.Index { return nameindex.New(t.Len(), t.names.name) })
-	if t.Len() == 0 {
+	t := &unpacked{names: names, missing: names.err}
+	absolute := t.fill(raw, holes, best.size(opt), best)
+	t.index = sync.OnceValue(func() *nameindex.Index { return nameindex.New(t.len(), t.names.name) })
+	if t.len() == 0 {
 		return nil, fmt.Errorf("kallsyms: no address is readable: %w", holes[0].err)
 	}
-	return t, nil
+	return &Table{entries: t, absolute: absolute, layout: best.name, long: names.long, missing: t.missing, cuts: t.cuts}, nil
 }
 
 // decide picks the layout that gives _stext its known address or, without one, the one whose addresses rise and lie near
@@ -122,21 +137,21 @@ func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options
 				if i >= n {
 					continue
 				}
-				if a, _ := c.address(raw, i); a == opt.Stext {
+				if a, _ := c.in(raw, i, opt); a == opt.Stext {
 					return c, nil
 				}
 			}
 		}
 		raw, n := size(cands[0])
 		if i := names.marks["_stext"][0]; i < n {
-			a, _ := cands[0].address(raw, i)
+			a, _ := cands[0].in(raw, i, opt)
 			return layout{}, fmt.Errorf("kallsyms: no known layout gives _stext its address %#x (%s gives %#x)", opt.Stext, cands[0].name, a)
 		}
 	}
 	best, fewest := layout{}, -1
 	for _, c := range cands {
 		raw, n := size(c)
-		if odd := countOdd(c, raw, min(n, names.len()), near); n > 0 && (fewest < 0 || odd < fewest) {
+		if odd := countOdd(c, raw, min(n, names.len()), near, opt); n > 0 && (fewest < 0 || odd < fewest) {
 			best, fewest = c, odd
 		}
 	}
@@ -150,11 +165,11 @@ func decide(cands []layout, offsets, words []byte, names *nameTable, opt Options
 const maxAbsolute = 1024
 
 // countOdd counts addresses that fall, are absolute, or are far from the table, which is in the same image.
-func countOdd(c layout, raw []byte, n int, near uint64) int {
+func countOdd(c layout, raw []byte, n int, near uint64, opt Options) int {
 	const reach = 2 << 30
 	odd, prev := 0, uint64(0)
 	for i := range n {
-		a, absolute := c.address(raw, i)
+		a, absolute := c.in(raw, i, opt)
 		if a < prev || absolute || a-near+reach > 2*reach {
 			odd++
 		}
@@ -163,8 +178,9 @@ func countOdd(c layout, raw []byte, n int, near uint64) int {
 	return odd
 }
 
-// fill sets the addresses, drops entries that lack a name or an address, and sorts if the table is not sorted.
-func (t *Table) fill(raw []byte, holes []span, size int, l layout) {
+// fill sets the addresses, drops entries that lack a name or an address, and sorts if the table is not sorted. What it returns lies above all
+// absolute addresses.
+func (t *unpacked) fill(raw []byte, holes []span, size int, l layout) (absolute uint64) {
 	n := t.names.len()
 	t.addrs = make([]uint64, n)
 	dropped, sorted := 0, true
@@ -175,14 +191,14 @@ func (t *Table) fill(raw []byte, holes []span, size int, l layout) {
 			dropped++
 			continue
 		}
-		a, absolute := l.address(raw, i)
+		a, isAbsolute := l.address(raw[size*i:], i)
 		t.addrs[i] = a
 		if t.names.letters[i] == 0 {
 			dropped++
 			continue
 		}
-		if absolute {
-			t.absolute = max(t.absolute, a+1)
+		if isAbsolute {
+			absolute = max(absolute, a+1)
 		}
 		sorted = sorted && a >= prev
 		prev = a
@@ -203,23 +219,31 @@ func (t *Table) fill(raw []byte, holes []span, size int, l layout) {
 	if dropped > 0 || !sorted {
 		t.compact(dropped)
 	}
+	return absolute
 }
 
 // fixLetters calls data data: since 7.2 x86-64 links .data executable, and nm(1) takes its symbols for text.
-func (t *Table) fixLetters() {
+func (t *unpacked) fixLetters() {
 	from, to := t.names.marks["_sdata"], t.names.marks["_edata"]
 	if len(from) != 1 || len(to) != 1 {
 		return
 	}
 	lo, hi := t.addrs[from[0]], t.addrs[to[0]]
 	for i, a := range t.addrs {
-		if l := t.names.letters[i]; l|0x20 == 't' && a >= lo && a < hi {
-			t.names.letters[i] = l - ('t' - 'd')
+		if a >= lo && a < hi {
+			t.names.letters[i] = dataLetter(t.names.letters[i])
 		}
 	}
 }
 
-func (t *Table) compact(dropped int) {
+func dataLetter(l byte) byte {
+	if l|0x20 == 't' {
+		return l - ('t' - 'd')
+	}
+	return l
+}
+
+func (t *unpacked) compact(dropped int) {
 	n := t.names.len()
 	keep := make([]uint32, 0, n-dropped)
 	for i := range n {
@@ -242,7 +266,7 @@ func (t *Table) compact(dropped int) {
 
 // lostBehind reports whether entries with other addresses are lost behind entry i, and the first such address, 0 if it is
 // not known.
-func (t *Table) lostBehind(i int) (uint64, bool) {
+func (t *unpacked) lostBehind(i int) (uint64, bool) {
 	for j := i + 1; j < len(t.addrs) && t.names.letters[j] == 0; j++ {
 		if a := t.addrs[j]; a == 0 || a > t.addrs[i] {
 			return a, true

@@ -85,12 +85,7 @@ func readNames(mem symbols.Memory, loc Location, opt Options, n int, tokens *tok
 
 // nameBytes reads the bytes that hold n names, and some more.
 func nameBytes(mem symbols.Memory, loc Location, n int) ([]byte, error) {
-	bound := uint64(maxNameBytes)
-	for _, other := range []uint64{loc.NumSyms, loc.TokenTable, loc.TokenIndex, loc.Offsets, loc.Addresses, loc.RelativeBase, loc.Markers} {
-		if other > loc.Names {
-			bound = min(bound, other-loc.Names)
-		}
-	}
+	bound := nameBound(loc)
 	var data []byte
 	for want := uint64(n) * 24; ; want *= 2 {
 		want = min(want, bound)
@@ -103,6 +98,17 @@ func nameBytes(mem symbols.Memory, loc Location, n int) ([]byte, error) {
 			return data, nil
 		}
 	}
+}
+
+// nameBound is how many bytes the names have at most: another part of the table begins behind them.
+func nameBound(loc Location) uint64 {
+	bound := uint64(maxNameBytes)
+	for _, other := range []uint64{loc.NumSyms, loc.TokenTable, loc.TokenIndex, loc.Offsets, loc.Addresses, loc.RelativeBase, loc.Markers} {
+		if other > loc.Names {
+			bound = min(bound, other-loc.Names)
+		}
+	}
+	return bound
 }
 
 // record is where a compressed name lies in the table.

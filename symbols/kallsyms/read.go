@@ -19,7 +19,7 @@ const (
 	pageStep     = 4096
 )
 
-// Read decodes the table at loc. A table with holes gives the symbols that are there; Missing then says what is not.
+// Read opens the table at loc, most of which stays there: mem is read for as long as the Table is used. A table with holes gives the symbols that are there; Missing then says what is not.
 // The error is non-nil if nothing useful decodes.
 func Read(mem symbols.Memory, loc Location, opt Options) (*Table, error) {
 	if loc.Names == 0 || loc.NumSyms == 0 || loc.TokenTable == 0 || loc.TokenIndex == 0 {
@@ -35,6 +35,9 @@ func Read(mem symbols.Memory, loc Location, opt Options) (*Table, error) {
 	tokens, err := readTokens(mem, loc, opt)
 	if err != nil {
 		return nil, err
+	}
+	if t := readPacked(mem, loc, opt, n, tokens); t != nil {
+		return t, nil
 	}
 	names, err := readNames(mem, loc, opt, n, tokens)
 	if err != nil {

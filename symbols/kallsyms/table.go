@@ -3,7 +3,6 @@ package kallsyms
 import (
 	"fmt"
 	"iter"
-	"slices"
 	"sort"
 
 	"kdx/symbols"
@@ -22,15 +21,59 @@ const (
 // Of several symbols at one address the first in the table is the one that SymbolAt gives, as the kernel's own messages
 // do: scripts/kallsyms sorts strong before weak and those with fewer leading underscores first.
 type Table struct {
-	names    *nameTable
-	addrs    []uint64 // rising
-	absolute uint64   // below this, addresses are absolute values and offsets into per-CPU areas
+	entries
+	absolute uint64 // below this, addresses are absolute values and offsets into per-CPU areas
 	layout   string
+	long     bool // two-byte lengths
 	missing  error
 	// cuts are symbols behind which others are lost, and the address of the first of these, 0 if that is lost, too.
 	cuts map[int]uint64
+}
 
-	index func() *nameindex.Index // made when first asked: many uses of a dump need addresses only
+// entries of a table, by rising address.
+type entries interface {
+	len() int
+	addr(i int) uint64
+	addresses() []uint64 // of all
+	letter(i int) byte
+	name(i int) string
+	// find yields the entries of that name, rising.
+	find(name string) iter.Seq[int]
+	// above is the first entry whose address is above a.
+	above(a uint64) int
+	// each yields all entries.
+	each(yield func(i int, name string, letter byte) bool)
+	// err says that memory can't be read any more.
+	err() error
+}
+
+// unpacked is a table that is all in memory: one of which parts are missing, or that is not sorted.
+type unpacked struct {
+	names   *nameTable
+	addrs   []uint64
+	missing error
+	cuts    map[int]uint64
+	index   func() *nameindex.Index // made when first asked
+}
+
+func (t *unpacked) len() int                       { return len(t.addrs) }
+func (t *unpacked) addr(i int) uint64              { return t.addrs[i] }
+func (t *unpacked) addresses() []uint64            { return t.addrs }
+func (t *unpacked) err() error                     { return nil }
+func (t *unpacked) letter(i int) byte              { return t.names.letters[i] }
+func (t *unpacked) name(i int) string              { return t.names.name(i) }
+func (t *unpacked) find(name string) iter.Seq[int] { return t.index().Find(name) }
+
+func (t *unpacked) above(a uint64) int {
+	return sort.Search(len(t.addrs), func(i int) bool { return t.addrs[i] > a })
+}
+
+func (t *unpacked) each(yield func(i int, name string, letter byte) bool) {
+	for i := range t.addrs {
+		if !yield(i, t.name(i), t.letter(i)) {
+			return
+		}
+	}
 }
 
 var _ symbols.SymbolFinder = (*Table)(nil)
@@ -39,46 +82,45 @@ var _ symbols.SymbolFinder = (*Table)(nil)
 func (t *Table) Name() string { return "kallsyms" }
 
 // Len is the number of symbols.
-func (t *Table) Len() int { return len(t.addrs) }
+func (t *Table) Len() int { return t.len() }
 
 // Layout says how the table was read, for diagnosis.
 func (t *Table) Layout() string {
-	if t.names.long {
+	if t.long {
 		return t.layout + ", long names"
 	}
 	return t.layout
 }
 
 // Missing says what could not be read of the table; nil if it is whole.
-func (t *Table) Missing() error { return t.missing }
+func (t *Table) Missing() error {
+	if t.missing != nil {
+		return t.missing
+	}
+	return t.err()
+}
 
 func (t *Table) symbol(i, next int) symbols.Symbol {
-	return symbols.Symbol{Name: t.names.name(i), Addr: t.addrs[i], Size: t.size(i, next), Letter: t.names.letters[i]}
-}
-
-// next is the index of the first symbol above i's address.
-func (t *Table) next(i int) int {
-	a := t.addrs[i]
-	for k := i + 1; k < min(i+8, len(t.addrs)); k++ {
-		if t.addrs[k] > a {
-			return k
-		}
+	addr, letter, after := t.addr(i), t.letter(i), uint64(0)
+	if next < t.len() {
+		after = t.addr(next)
 	}
-	return i + sort.Search(len(t.addrs)-i, func(k int) bool { return t.addrs[i+k] > a })
+	return symbols.Symbol{Name: t.name(i), Addr: addr, Size: t.size(addr, letter, next, after), Letter: letter}
 }
 
-func (t *Table) size(i, next int) uint64 {
+// size of a symbol. next is the first above its address, and after the address of that.
+func (t *Table) size(addr uint64, letter byte, next int, after uint64) uint64 {
 	if end, cut := t.cuts[next-1]; cut {
-		return min(max(end, t.addrs[i])-t.addrs[i], maxGap) // unknown, 0, if its end is
+		return min(max(end, addr)-addr, maxGap) // unknown, 0, if its end is
 	}
-	if next >= len(t.addrs) {
+	if next >= t.len() {
 		return maxGap
 	}
-	d := t.addrs[next] - t.addrs[i]
+	d := after - addr
 	if d <= maxGap {
 		return d
 	}
-	if isData(t.names.letters[i]) && t.names.letters[i]|0x20 == t.names.letters[next]|0x20 && d <= maxData {
+	if isData(letter) && letter|0x20 == t.letter(next)|0x20 && d <= maxData {
 		return d
 	}
 	return maxGap
@@ -96,8 +138,8 @@ func isData(letter byte) bool {
 // been in a hole: the error is then Missing's.
 func (t *Table) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 	var out []symbols.Symbol
-	for i := range t.index().Find(name) {
-		out = append(out, t.symbol(i, t.next(i)))
+	for i := range t.find(name) {
+		out = append(out, t.symbol(i, t.above(t.addr(i))))
 	}
 	if out == nil {
 		return nil, t.notFound()
@@ -111,12 +153,19 @@ func (t *Table) SymbolAt(addr uint64) (symbols.Symbol, error) {
 	if addr < t.absolute {
 		return symbols.Symbol{}, symbols.ErrNotFound
 	}
-	next := sort.Search(len(t.addrs), func(i int) bool { return t.addrs[i] > addr })
-	if next == 0 || t.addrs[next-1] < t.absolute {
+	next := t.above(addr)
+	if next == 0 {
 		return symbols.Symbol{}, symbols.ErrNotFound
 	}
-	i, _ := slices.BinarySearch(t.addrs, t.addrs[next-1])
-	s := t.symbol(i, next)
+	at := t.addr(next - 1)
+	if at < t.absolute {
+		return symbols.Symbol{}, symbols.ErrNotFound
+	}
+	first := 0
+	if at > 0 {
+		first = t.above(at - 1)
+	}
+	s := t.symbol(first, next)
 	if _, cut := t.cuts[next-1]; cut && addr-s.Addr >= max(s.Size, 1) {
 		return symbols.Symbol{}, t.missing
 	}
@@ -127,8 +176,8 @@ func (t *Table) SymbolAt(addr uint64) (symbols.Symbol, error) {
 }
 
 func (t *Table) notFound() error {
-	if t.missing != nil {
-		return t.missing
+	if err := t.Missing(); err != nil {
+		return err
 	}
 	return symbols.ErrNotFound
 }
@@ -136,15 +185,20 @@ func (t *Table) notFound() error {
 // All yields the symbols in address order, absolute ones first.
 func (t *Table) All() iter.Seq[symbols.Symbol] {
 	return func(yield func(symbols.Symbol) bool) {
-		next := 0
-		for i := range t.addrs {
-			if next <= i {
-				next = t.next(i)
+		addrs, next := t.addresses(), 0
+		t.each(func(i int, name string, letter byte) bool {
+			if i >= len(addrs) {
+				return false
 			}
-			if !yield(t.symbol(i, next)) {
-				return
+			for next <= i || next < len(addrs) && addrs[next] == addrs[i] {
+				next++
 			}
-		}
+			after := uint64(0)
+			if next < len(addrs) {
+				after = addrs[next]
+			}
+			return yield(symbols.Symbol{Name: name, Addr: addrs[i], Size: t.size(addrs[i], letter, next, after), Letter: letter})
+		})
 	}
 }
 
