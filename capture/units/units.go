@@ -20,15 +20,15 @@ var files embed.FS
 type Paths struct {
 	// Root is put before everything that is written: "" is this host.
 	Root string
-	// Kdx is the program, as an absolute path on the host; Systemctl is systemd's.
-	Kdx, Systemctl string
+	// Kdx is the program, as an absolute path on the host; SystemdRun is systemd's.
+	Kdx, SystemdRun string
 	// Units is the folder of systemd's units, Rules that of udev's rules.
 	Units, Rules string
 }
 
 // Default are the paths of a host where kdx was not installed by a package.
 func Default() Paths {
-	return Paths{Kdx: "/usr/local/sbin/kdx", Systemctl: "/usr/bin/systemctl", Units: "/etc/systemd/system", Rules: "/etc/udev/rules.d"}
+	return Paths{Kdx: "/usr/local/sbin/kdx", SystemdRun: "/usr/bin/systemd-run", Units: "/etc/systemd/system", Rules: "/etc/udev/rules.d"}
 }
 
 // File is a unit or a file of rules with paths put in.
@@ -41,7 +41,7 @@ type File struct {
 
 // Files lists all, by name.
 func (p Paths) Files() ([]File, error) {
-	for _, x := range []struct{ what, path string }{{"kdx", p.Kdx}, {"systemctl", p.Systemctl}, {"the folder of units", p.Units}, {"the folder of rules", p.Rules}} {
+	for _, x := range []struct{ what, path string }{{"kdx", p.Kdx}, {"systemd-run", p.SystemdRun}, {"the folder of units", p.Units}, {"the folder of rules", p.Rules}} {
 		if !filepath.IsAbs(x.path) || strings.ContainsAny(x.path, " \t\n\"'\\%$") {
 			return nil, fmt.Errorf("the path of %s must be absolute, without blanks and quotes: %q", x.what, x.path)
 		}
@@ -60,7 +60,7 @@ func (p Paths) Files() ([]File, error) {
 		if strings.HasSuffix(e.Name(), ".rules") {
 			dir = p.Rules
 		}
-		text := strings.NewReplacer("@KDX@", p.Kdx, "@SYSTEMCTL@", p.Systemctl).Replace(string(b))
+		text := strings.NewReplacer("@KDX@", p.Kdx, "@SYSTEMD_RUN@", p.SystemdRun).Replace(string(b))
 		out = append(out, File{e.Name(), filepath.Join(dir, e.Name()), text})
 	}
 	return out, nil
