@@ -99,9 +99,9 @@ func (h *literalCode) put(out, lits []byte) int {
 		v := uint32(codedLiterals | len(lits)<<4 | coded<<14)
 		out[0], out[1], out[2] = byte(v), byte(v>>8), byte(v>>16)
 	case 4:
-		binary.LittleEndian.PutUint32(out, uint32(codedLiterals|2<<2|len(lits)<<4|coded<<18))
+		binary.LittleEndian.PutUint32(out, codedLiterals|2<<2|uint32(len(lits))<<4|uint32(coded)<<18)
 	default:
-		v := uint64(codedLiterals | 3<<2 | len(lits)<<4 | coded<<22)
+		v := codedLiterals | 3<<2 | uint64(len(lits))<<4 | uint64(coded)<<22
 		binary.LittleEndian.PutUint32(out, uint32(v))
 		out[4] = byte(v >> 32)
 	}
