@@ -110,7 +110,8 @@ func runTest(ctx context.Context, l *lab, args []string) error {
 	return t.end()
 }
 
-// runShort is what continuous integration runs: one panic a kernel, through a capture kernel, held against the guest's word.
+// runShort is what continuous integration runs: one panic a kernel, through a capture kernel, held against the guest's word, and one
+// capture by kdx of each kind.
 func runShort(ctx context.Context, l *lab, args []string) error {
 	t, kdx, _, err := l.begin(ctx, "short", args)
 	if err != nil {
@@ -123,6 +124,7 @@ func runShort(ctx context.Context, l *lab, args []string) error {
 	for _, p := range pins {
 		l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: "sysrq", mem: "512M", smp: 2}, false)
 	}
+	l.captureLegs(ctx, t, kdx, true)
 	return t.end()
 }
 
@@ -172,6 +174,7 @@ func runAll(ctx context.Context, l *lab, args []string) error {
 		}
 		l.liveLegs(ctx, t, kdx, p.name)
 	}
+	l.captureLegs(ctx, t, kdx, false)
 	return t.end()
 }
 

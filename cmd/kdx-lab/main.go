@@ -10,6 +10,7 @@
 //	kdx-lab forms DIR…
 //	kdx-lab reference DIR…
 //	kdx-lab test DIR…
+//	kdx-lab capture
 //	kdx-lab short | all
 //
 // It needs root, and the Debian packages qemu-system-x86, busybox-static, e2fsprogs and xz-utils; the peers to
@@ -44,6 +45,7 @@ func commands() []command {
 		{name: "reference", args: "DIR…", short: "record what drgn and crash say about a dump", run: runReference},
 		{name: "test", args: "[--only REGEXP] [--kdx PROGRAM] DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
 		{name: "live", args: "[--only REGEXP] [--kdx PROGRAM] [KERNEL…]", short: "run kdx open --live in a guest and hold it against the guest's word", run: runLive},
+		{name: "capture", args: "[--only REGEXP] [--kdx PROGRAM]", short: "arm guests with kdx, let them die, and look at what kdx saved", run: runCapture},
 		{name: "short", args: "", short: "one panic a kernel, opened by kdx and held against the truth", run: runShort},
 		{name: "all", args: "[--only REGEXP] [--kdx PROGRAM]", short: "every leg: kernels, ways to die, variants, forms", run: runAll},
 		{name: "measure", args: "[--anon] PROGRAM…", short: "how long a program takes, and how much memory", run: runMeasure},

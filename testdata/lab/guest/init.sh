@@ -17,7 +17,11 @@ while read -r m; do insmod "/modules/$m.ko" || echo "kdx-lab: module $m does not
 sysctl -q -w kernel.sysrq=1 kernel.kptr_restrict=0 kernel.printk="7 4 1 7"
 mount -t ext4 /dev/nvme0n1 /mnt || echo "kdx-lab: no disk"
 
-if [ "$arm" = kexec ]; then kdx-lab guest arm /boot/vmlinuz /boot/capture.img || echo "kdx-lab: not armed"; fi
+case $arm in
+kexec) kdx-lab guest arm /boot/vmlinuz /boot/capture.img || echo "kdx-lab: not armed" ;;
+kdx) . /arm.sh ;; # what kdx-lab capture wants to be tried
+collect) . /collect.sh && poweroff -f ;;
+esac
 
 . /workload.sh
 

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// armWith are the two commands that arm a host on which nothing but kdx is.
+func armWith(targets ...string) string {
+	return `kdx capture initrd build --kernel /boot/vmlinuz --target ` + strings.Join(targets, " --target ") + ` --level 31 -o /boot/initrd.kdx &&
+kdx capture load --kernel /boot/vmlinuz --initrd /boot/initrd.kdx --append console=ttyS0 || echo "kdx-lab: not armed"
+`
+}
+
+// scenarios are all that kdx-lab capture runs.
+func scenarios() []scenario {
+	var out []scenario
+	for _, k := range []string{"6.1", "6.12", "7.2"} {
+		out = append(out,
+			scenario{name: "ext4", kernel: k, arm: armWith("ext4:/dev/nvme0n1:/dumps"), check: savedOnFirst, short: k == "6.12"},
+			scenario{name: "raw", kernel: k, disks: []labDisk{{size: 1 << 30, make: onePartition}}, arm: armWith("raw:/dev/nvme1n1p1"), check: savedRaw, short: k == "6.1"})
+	}
+	network := func(sc scenario) scenario {
+		sc.kernel, sc.reserve, sc.qemu, sc.modules, sc.moduleTree, sc.files = "6.12", "128M", withNetwork, networkModules, networkModules, sshKeys
+		return sc
+	}
+	const server = "root@" + gateway + ":PORTSERVERDIR"
+	out = append(out,
+		network(scenario{name: "sftp", host: sshServer(true), arm: guestNetwork + armWith("sftp://"+server), check: savedOverSSH, short: true}),
+		network(scenario{name: "ssh", host: sshServer(false), arm: guestNetwork + armWith("ssh://"+server), check: savedOverSSH}),
+		network(scenario{name: "fallback", host: sshServer(true), arm: guestNetwork + armWith("sftp://root@"+gateway+":9/dumps", "ext4:/dev/nvme0n1:/dumps"),
+			check: and(savedOnFirst, tried("sftp://root@"+gateway+":9/dumps"))}),
+	)
+	return append(append(out, stackScenarios()...), faultScenarios()...)
+}
+
+// stackScenarios save through block devices that stand on others. The guest makes them with the usual programs; nothing of these is in
+// the capture kernel. The dump is taken off them at the next boot.
+func stackScenarios() []scenario {
+	programs := func(names ...string) func(context.Context, *lab, *captureGuest) error {
+		return func(ctx context.Context, _ *lab, g *captureGuest) error {
+			for _, n := range names {
+				if err := g.program(ctx, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	const (
+		mounted = "mkdir -p /srv && mount -t %s %s /srv && "
+		fetch   = "mount -t %s %s /srv && cp -a /srv/dumps /mnt/ && umount /srv && umount /mnt"
+		lvm     = "export LVM_SUPPRESS_FD_WARNINGS=1 DM_DISABLE_UDEV=1\n"
+	)
+	lvmModules := []string{"dm-mod", "xfs"}
+	mdModules := []string{"raid1"}
+	return []scenario{
+		{name: "xfs-on-lvm", kernel: "6.12", disks: []labDisk{{size: 512 << 20}, {size: 512 << 20}}, modules: lvmModules, moduleTree: lvmModules, files: programs("lvm", "mkfs.xfs"),
+			arm: lvm + "lvm vgcreate vg /dev/nvme1n1 /dev/nvme2n1 && lvm lvcreate -y -Zn -Wn -l 100%FREE -n dumps vg && mkfs.xfs -q /dev/vg/dumps && " +
+				fmt.Sprintf(mounted, "xfs", "/dev/vg/dumps") + armWith("/srv/dumps"),
+			collect: lvm + "lvm vgchange -ay vg && mkdir -p /srv && " + fmt.Sprintf(fetch, "xfs", "/dev/vg/dumps"), check: savedOnFirst},
+		{name: "ext4-on-md", kernel: "6.12", disks: []labDisk{{size: 512 << 20}, {size: 512 << 20}}, modules: mdModules, moduleTree: mdModules, files: programs("mdadm", "mkfs.ext4"),
+			arm: "mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --assume-clean /dev/nvme1n1 /dev/nvme2n1 && mkfs.ext4 -q /dev/md0 && " +
+				fmt.Sprintf(mounted, "ext4", "/dev/md0") + armWith("/srv/dumps"),
+			collect: "mkdir -p /srv && mdadm --assemble --run /dev/md0 /dev/nvme1n1 /dev/nvme2n1 && " + fmt.Sprintf(fetch, "ext4", "/dev/md0"), check: savedOnFirst},
+	}
+}
+
+// hook makes the guest's configuration name a script that runs before the dump is saved.
+func hook(script string) func(context.Context, *lab, *captureGuest) error {
+	return func(_ context.Context, _ *lab, g *captureGuest) error {
+		g.c.bytes("etc/kdx/hook.sh", 0o755, []byte("#!/bin/sh\n"+script+"\n"))
+		return g.c.err
+	}
+}
+
+// configured arms by a configuration file.
+func configured(lines ...string) string {
+	return "mkdir -p /etc/kdx\ncat >/etc/kdx/capture.conf <<END\nkernel = /boot/vmlinuz\ntarget = ext4:/dev/nvme0n1:/dumps\ncmdline-append = console=ttyS0\n" +
+		strings.Join(lines, "\n") + "\nEND\nkdx capture load || echo 'kdx-lab: not armed'\n"
+}
+
+// faultScenarios go wrong where only a kernel can show it. All of them end by themselves.
+func faultScenarios() []scenario {
+	small := labDisk{size: 24 << 20, make: makeExt4}
+	onSmall := armWith("ext4:/dev/nvme1n1:/dumps", "ext4:/dev/nvme0n1:/dumps")
+	return []scenario{
+		{name: "full", kernel: "6.12", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/nvme1n1:/dumps"))},
+		{name: "disk-gone", kernel: "6.12", disks: []labDisk{small}, arm: onSmall + "dd if=/dev/zero of=/dev/nvme1n1 bs=1M count=24\n",
+			check: and(savedOnFirst, tried("ext4:/dev/nvme1n1:/dumps"))},
+		{name: "1970", kernel: "6.12", qemu: []string{"-rtc", "base=1970-01-01T00:00:10"}, arm: armWith("ext4:/dev/nvme0n1:/dumps"), check: savedOnFirst},
+		{name: "killed", kernel: "6.12", files: hook("(sleep 2; pkill -9 -f 'init save') &"), arm: configured("pre-hook = /etc/kdx/hook.sh", "hook-file = /bin/busybox"), check: nothingWhole},
+		{name: "no-memory", kernel: "6.12", arm: configured("memory = 4M"), check: nothingWhole},
+		{name: "second-panic", kernel: "6.12", files: hook("echo c >/proc/sysrq-trigger"), arm: configured("pre-hook = /etc/kdx/hook.sh"), check: nothingWhole},
+	}
+}
+
+// partitionStart is where the one partition of a disk begins, bytes.
+const partitionStart = 1 << 20
+
+// onePartition writes a partition table of the old form with one Linux partition.
+func onePartition(_ context.Context, path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	const sector, linux = 512, 0x83
+	mbr := make([]byte, sector)
+	binary.LittleEndian.PutUint32(mbr[440:], 0x6b64782d) // the disk's identity, of which PARTUUID is made
+	entry := mbr[446:]
+	entry[4] = linux
+	binary.LittleEndian.PutUint32(entry[8:], partitionStart/sector)
+	binary.LittleEndian.PutUint32(entry[12:], uint32((st.Size()-partitionStart)/sector))
+	mbr[510], mbr[511] = 0x55, 0xaa
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(mbr, 0); err != nil {
+		return fmt.Errorf("partition table: %w", err)
+	}
+	return f.Close()
+}
+
+func makeExt4(ctx context.Context, path string) error {
+	_, err := output(ctx, "", "mkfs.ext4", "-q", "-F", path)
+	return err
+}
