@@ -118,6 +118,9 @@ func (l *lab) captureOne(ctx context.Context, c *captured) (note string, err err
 	if c.console, err = c.boot(ctx, k, initrd, "kdx", last); err != nil {
 		return "", err
 	}
+	if _, ok := c.said("kdx-lab: not armed"); ok {
+		return "", fmt.Errorf("kdx did not arm the guest; console in %s", filepath.Join(c.dir, "kdx.log"))
+	}
 	if c.sc.collect != "" {
 		if _, err := c.boot(ctx, k, initrd, "collect", "kdx-lab: first kernel"); err != nil {
 			return "", err
