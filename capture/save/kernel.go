@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 
-	"kdx/analyze"
 	"kdx/analyze/kernel"
+	"kdx/analyze/own"
 	"kdx/analyze/resolved"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/elfcore"
@@ -47,16 +47,15 @@ func openDump(ctx context.Context, f *dumpfmt.File, cache int64) (*dumpfmt.Image
 // OpenKernel opens the kernel of a dump by what the dump itself holds, and by the types in the file types ("" for none), if
 // they are of that kernel.
 func OpenKernel(ctx context.Context, img *dumpfmt.Image, types string, log *slog.Logger) (*kernel.Kernel, error) {
-	opt := analyze.Options{Log: log}
+	var carried *resolved.Types
 	if types != "" {
 		t, err := resolved.Read(types)
 		if err != nil {
 			log.Warn("the types that were taken along can't be used; the dump's own are", "err", err)
-		} else {
-			opt.Types = t
 		}
+		carried = t
 	}
-	return analyze.Open(ctx, img, opt)
+	return own.Open(ctx, img, carried, log)
 }
 
 // plainEnv is what an architecture may ask.

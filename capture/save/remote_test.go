@@ -151,11 +151,10 @@ func TestNotUnderstood(t *testing.T) {
 // TestRedact: what must not be in the dump is not beside it either, and without the kernel nothing is saved.
 func TestRedact(t *testing.T) {
 	j := job(localPlace(t.TempDir()))
-	rule, err := scrub.ParseRedact("symbol:__log_buf")
-	if err != nil {
+	var err error
+	if j.Rules, err = scrub.ParseConfig(strings.NewReader("[vmlinux]\nerase __log_buf size 65536\n")); err != nil {
 		t.Fatal(err)
 	}
-	j.Rules.Redact = []scrub.Rule{rule}
 	res, err := Run(t.Context(), j)
 	if err != nil || !res.Saved {
 		t.Fatalf("%+v, %v", res, err)
