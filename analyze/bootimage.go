@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"kdx/analyze/kernel"
+	"kdx/analyze/own"
 	"kdx/internal/unpack"
 	"kdx/symbols"
 	"kdx/symbols/btf"
@@ -122,14 +123,14 @@ func (b *bootImage) symbols() (symbols.SymbolFinder, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := kallsymsOptions(b.k)
+	opt := own.KallsymsOptions(b.k)
 	text := b.elf.Section(".text")
 	if opt.Stext == 0 && text != nil {
 		opt.Stext = text.Addr
 	} else {
 		opt.Stext -= shift
 	}
-	loc, err := kallsyms.Scan(b.mem, opt.Stext, opt.Stext+imageLimit, opt)
+	loc, err := kallsyms.Scan(b.mem, opt.Stext, opt.Stext+own.ImageLimit, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.path, err)
 	}
@@ -138,7 +139,7 @@ func (b *bootImage) symbols() (symbols.SymbolFinder, error) {
 		return nil, fmt.Errorf("%s: %w", b.path, err)
 	}
 	m := movedSymbols{t, shift, b.k.Arch().IsKernel}
-	late(b.k, firstAddress(m.SymbolsNamed))
+	own.Late(b.k, own.FirstAddress(m.SymbolsNamed))
 	return m, nil
 }
 

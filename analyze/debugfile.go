@@ -10,6 +10,7 @@ import (
 
 	"kdx/analyze/debugfiles"
 	"kdx/analyze/kernel"
+	"kdx/analyze/own"
 	"kdx/internal/unpack"
 	"kdx/symbols"
 	"kdx/symbols/debuginfo"
@@ -253,7 +254,7 @@ func (d *kernelDebug) symbols() (symbols.SymbolFinder, error) {
 	if err != nil {
 		return nil, err
 	}
-	late(d.k, firstAddress(t.SymbolsNamed))
+	own.Late(d.k, own.FirstAddress(t.SymbolsNamed))
 	return t, nil
 }
 

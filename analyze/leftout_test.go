@@ -5,12 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"kdx/analyze/own"
 	"kdx/symbols"
 )
 
 // table is a finder of one symbol.
 type table struct {
-	leftOut
+	own.LeftOut
 	name    string
 	missing error
 }

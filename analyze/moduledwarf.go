@@ -11,6 +11,7 @@ import (
 
 	"kdx/analyze/debugfiles"
 	"kdx/analyze/module"
+	"kdx/analyze/own"
 	"kdx/symbols"
 	"kdx/symbols/debuginfo"
 	"kdx/symbols/dwarfinfo/vars"
@@ -21,7 +22,7 @@ import (
 // or attached by its name, and relocated to where the module's sections lie. It implements kernel.ModuleFiles and, through the
 // types below, the finders of lines, variables, types and unwind rows.
 type moduleDebug struct {
-	mods   *modules
+	mods   *own.Modules
 	kernel *kernelDebug
 	opt    Options
 	finder func() *debuginfo.Finder
@@ -38,7 +39,7 @@ type moduleFile struct {
 	err  error
 }
 
-func newModuleDebug(mods *modules, kernel *kernelDebug, opt Options) *moduleDebug {
+func newModuleDebug(mods *own.Modules, kernel *kernelDebug, opt Options) *moduleDebug {
 	d := &moduleDebug{mods: mods, kernel: kernel, opt: opt, files: make(map[string]*moduleFile)}
 	d.finder = sync.OnceValue(func() *debuginfo.Finder { return d.search() })
 	return d
@@ -50,7 +51,7 @@ func (d *moduleDebug) search(dirs ...string) *debuginfo.Finder {
 	files.Log = d.opt.Log
 	files.Files = nil // those were given for the kernel
 	files.Dirs = append(dirs, files.Dirs...)
-	want, _ := debugfiles.Want(d.opt.Debug.context(), d.mods.k, d.opt.Debug.Dumps)
+	want, _ := debugfiles.Want(d.opt.Debug.context(), d.mods.K(), d.opt.Debug.Dumps)
 	return debuginfo.New(want, files)
 }
 
@@ -88,7 +89,7 @@ func (d *moduleDebug) of(m *module.Module) (*debugFile, error) {
 
 // at is the debug information of the module that pc lies in.
 func (d *moduleDebug) at(pc uint64) (*debugFile, error) {
-	l, err := d.mods.at(pc)
+	l, err := d.mods.At(pc)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (d *moduleDebug) at(pc uint64) (*debugFile, error) {
 
 // found looks for a module's file and opens it.
 func (d *moduleDebug) found(ctx context.Context, finder *debuginfo.Finder, m *module.Module) (*debugFile, error) {
-	id, _ := module.BuildID(d.mods.k.View(ctx), m) // without one its name leads to the file, and what the file says of itself is checked
+	id, _ := module.BuildID(d.mods.K().View(ctx), m) // without one its name leads to the file, and what the file says of itself is checked
 	r, err := finder.Module(ctx, m.Name, id)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func noModuleFile(name string, r *debuginfo.Result) string {
 
 // open checks and places a module's file.
 func (d *moduleDebug) open(ctx context.Context, m *module.Module, obj *objfile.File, altPath string, force bool) (*debugFile, error) {
-	v := d.mods.k.View(ctx)
+	v := d.mods.K().View(ctx)
 	if err := placeModule(v, m, obj, d.mods.SymbolsNamed); err != nil {
 		obj.Close()
 		return nil, err
@@ -171,7 +172,7 @@ func (d *moduleDebug) peer(pc uint64) *vars.Finder {
 
 // named is the loaded module of that name.
 func (d *moduleDebug) named(name string) (*module.Module, error) {
-	list, err := d.mods.list()
+	list, err := d.mods.List()
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +284,7 @@ func (d *moduleDebug) Attached(name string) string {
 
 // attached are the files that are attached now, in the order of the modules.
 func (d *moduleDebug) attached() []*debugFile {
-	list, err := d.mods.list()
+	list, err := d.mods.List()
 	if err != nil {
 		return nil
 	}
@@ -360,7 +361,7 @@ func (t moduleDebugTypes) files() []*debugFile {
 	if t.hasBTF() || !t.d.opt.Debug.Search {
 		return t.d.attached()
 	}
-	list, err := t.d.mods.list()
+	list, err := t.d.mods.List()
 	if err != nil {
 		return nil
 	}

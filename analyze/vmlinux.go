@@ -8,6 +8,7 @@ import (
 
 	"kdx/analyze/debugfiles"
 	"kdx/analyze/kernel"
+	"kdx/analyze/own"
 	"kdx/dumpfmt"
 	"kdx/internal/unpack"
 	"kdx/symbols"
@@ -31,35 +32,35 @@ type givenKernel struct {
 	types symbols.TypeFinder
 }
 
-// openVmlinux opens a given kernel file, packed or not, which must be the dump's unless it is forced. own knows the kernel's
+// openVmlinux opens a given kernel file, packed or not, which must be the dump's unless it is forced. bare knows the kernel's
 // own tables.
-func openVmlinux(own *kernel.Kernel, opt Options) (givenKernel, error) {
+func openVmlinux(bare *kernel.Kernel, opt Options) (givenKernel, error) {
 	u, err := unpack.Open(opt.Debug.context(), opt.Vmlinux, opt.Debug.Files.Unpack)
 	if err != nil {
 		return givenKernel{}, err
 	}
-	g, err := finderOf(own, u, opt)
+	g, err := finderOf(bare, u, opt)
 	if err != nil {
 		u.Close()
 	}
 	return g, err
 }
 
-func finderOf(own *kernel.Kernel, u *unpack.File, opt Options) (givenKernel, error) {
+func finderOf(bare *kernel.Kernel, u *unpack.File, opt Options) (givenKernel, error) {
 	file, err := elfsym.New(u, u.Size, opt.Vmlinux)
 	if errors.Is(err, elfsym.ErrNoSymbols) {
-		image, err := openBootImage(own, u)
+		image, err := openBootImage(bare, u)
 		if err != nil {
 			return givenKernel{}, err
 		}
-		return givenKernel{symbols.LazySymbols("vmlinux", image.symbols), symbols.LazyTypes("vmlinux", image.types)}, opt.accept(own, image)
+		return givenKernel{symbols.LazySymbols("vmlinux", image.symbols), symbols.LazyTypes("vmlinux", image.types)}, opt.accept(bare, image)
 	}
 	if err != nil {
 		return givenKernel{}, err
 	}
 	syms := symbols.LazySymbols("vmlinux", func() (symbols.SymbolFinder, error) {
 		defer u.Close()
-		shift, err := shiftOf(own, file)
+		shift, err := shiftOf(bare, file)
 		if err != nil {
 			return nil, err
 		}
@@ -67,15 +68,15 @@ func finderOf(own *kernel.Kernel, u *unpack.File, opt Options) (givenKernel, err
 		if err != nil {
 			return nil, err
 		}
-		late(own, firstAddress(t.SymbolsNamed))
+		own.Late(bare, own.FirstAddress(t.SymbolsNamed))
 		return t, nil
 	})
-	return givenKernel{syms: syms}, opt.accept(own, file)
+	return givenKernel{syms: syms}, opt.accept(bare, file)
 }
 
 // accept refuses the file of another kernel, unless it is forced.
-func (opt *Options) accept(own *kernel.Kernel, file identity) error {
-	mismatch := checkVmlinux(own, file, opt.Vmlinux)
+func (opt *Options) accept(bare *kernel.Kernel, file identity) error {
+	mismatch := checkVmlinux(bare, file, opt.Vmlinux)
 	if mismatch == nil || !opt.Force {
 		return mismatch
 	}
@@ -92,10 +93,10 @@ type identity interface {
 }
 
 // shiftOf is by how much the dump's kernel was moved from where the file says it is linked, modulo 2^64.
-func shiftOf(own *kernel.Kernel, file *elfsym.File) (uint64, error) {
-	loaded, ok := own.VMCoreInfo().Symbol("_stext")
+func shiftOf(bare *kernel.Kernel, file *elfsym.File) (uint64, error) {
+	loaded, ok := bare.VMCoreInfo().Symbol("_stext")
 	if !ok {
-		offset, _ := own.Arch().KASLROffset()
+		offset, _ := bare.Arch().KASLROffset()
 		return offset, nil
 	}
 	linked, ok := file.Address("_stext")
@@ -107,15 +108,15 @@ func shiftOf(own *kernel.Kernel, file *elfsym.File) (uint64, error) {
 
 // checkVmlinux compares build-ids, and where these differ or lack, banners: some stable kernels put garbage in
 // VMCOREINFO's BUILD-ID, and the banner has compiler and build time.
-func checkVmlinux(own *kernel.Kernel, f identity, path string) error {
-	if m := own.Image().Info().Machine; m == dumpfmt.MachineX86_64 && f.Arch() != elf.EM_X86_64 {
+func checkVmlinux(bare *kernel.Kernel, f identity, path string) error {
+	if m := bare.Image().Info().Machine; m == dumpfmt.MachineX86_64 && f.Arch() != elf.EM_X86_64 {
 		return &MismatchError{path, "machine", f.Arch().String(), string(m)}
 	}
 	inFile := f.BuildID()
-	if said, ok := own.VMCoreInfo().Get("BUILD-ID"); ok && inFile == said {
+	if said, ok := bare.VMCoreInfo().Get("BUILD-ID"); ok && inFile == said {
 		return nil
 	}
-	want, _ := debugfiles.Want(context.Background(), own, nil)
+	want, _ := debugfiles.Want(context.Background(), bare, nil)
 	inDump, banner := want.BuildID, want.Banner
 	if b := f.Banner(); b != "" && banner != "" {
 		if b == banner {
@@ -126,10 +127,10 @@ func checkVmlinux(own *kernel.Kernel, f identity, path string) error {
 		}
 	}
 	if inFile != "" && inDump != "" {
-		return &MismatchError{path, "build-id", withRelease(inFile, f.Release()), withRelease(inDump, release(own))}
+		return &MismatchError{path, "build-id", withRelease(inFile, f.Release()), withRelease(inDump, release(bare))}
 	}
-	if r := f.Release(); r != "" && r != release(own) {
-		return &MismatchError{path, "release", r, release(own)}
+	if r := f.Release(); r != "" && r != release(bare) {
+		return &MismatchError{path, "release", r, release(bare)}
 	}
 	return nil
 }

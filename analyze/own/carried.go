@@ -1,4 +1,4 @@
-package analyze
+package own
 
 import (
 	"iter"
@@ -9,12 +9,12 @@ import (
 )
 
 // fits reports whether types that were taken along are of the dump's kernel.
-func (f *finders) fits(t *resolved.Types) bool {
+func (f *Finders) fits(t *resolved.Types) bool {
 	if t == nil {
 		return false
 	}
-	if err := t.Fits(f.k.VMCoreInfo()); err != nil {
-		f.k.Log().Info(err.Error())
+	if err := t.Fits(f.K.VMCoreInfo()); err != nil {
+		f.K.Log().Info(err.Error())
 		return false
 	}
 	return true

@@ -1,4 +1,4 @@
-package analyze
+package own
 
 import (
 	"cmp"
@@ -15,14 +15,15 @@ import (
 	"kdx/symbols"
 )
 
-// bpfImages are the programs, trampolines and dispatchers that BPF compiled to machine code, as symbols of the module
+// BPFImages are the programs, trampolines and dispatchers that BPF compiled to machine code, as symbols of the module
 // "bpf", which is how /proc/kallsyms lists them.
-type bpfImages struct {
+type BPFImages struct {
 	read func() ([]symbols.Symbol, error)
 }
 
-func newBPFImages(k *kernel.Kernel) *bpfImages {
-	return &bpfImages{sync.OnceValues(func() ([]symbols.Symbol, error) { return readBPFImages(k) })}
+// NewBPFImages are the images of a kernel, read by the first question.
+func NewBPFImages(k *kernel.Kernel) *BPFImages {
+	return &BPFImages{sync.OnceValues(func() ([]symbols.Symbol, error) { return readBPFImages(k) })}
 }
 
 type bpfKsym struct {
@@ -65,10 +66,10 @@ func readBPFImages(k *kernel.Kernel) ([]symbols.Symbol, error) {
 }
 
 // Name is "bpf".
-func (b *bpfImages) Name() string { return "bpf" }
+func (b *BPFImages) Name() string { return "bpf" }
 
 // SymbolsNamed finds images by name.
-func (b *bpfImages) SymbolsNamed(name string) ([]symbols.Symbol, error) {
+func (b *BPFImages) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 	all, err := b.read()
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (b *bpfImages) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 }
 
 // SymbolAt is the image that addr lies in.
-func (b *bpfImages) SymbolAt(addr uint64) (symbols.Symbol, error) {
+func (b *BPFImages) SymbolAt(addr uint64) (symbols.Symbol, error) {
 	all, err := b.read()
 	if err != nil {
 		return symbols.Symbol{}, err
@@ -99,7 +100,7 @@ func (b *bpfImages) SymbolAt(addr uint64) (symbols.Symbol, error) {
 }
 
 // All yields the images in address order.
-func (b *bpfImages) All() iter.Seq[symbols.Symbol] {
+func (b *BPFImages) All() iter.Seq[symbols.Symbol] {
 	return func(yield func(symbols.Symbol) bool) {
 		all, err := b.read()
 		if err != nil {

@@ -1,4 +1,4 @@
-package analyze
+package own
 
 import (
 	"context"
@@ -17,34 +17,35 @@ import (
 	"kdx/symbols/orc"
 )
 
-// modules are the loaded modules as finders: their symbols, types and unwind tables. The list is read by the first
+// Modules are the loaded modules as finders: their symbols, types and unwind tables. The list is read by the first
 // question that the kernel's own tables do not answer.
-type modules struct {
-	f     *finders
-	k     *kernel.Kernel
-	list  func() ([]*loaded, error)
-	gaps  error // of the list; set by list
-	types func() ([]symbols.TypeFinder, error)
+type Modules struct {
+	f    *Finders
+	k    *kernel.Kernel
+	gaps error // of the list; set by it
+	// List is the modules, read by the first call. Types are their BTF, each that can be read.
+	List  func() ([]*Loaded, error)
+	Types func() ([]symbols.TypeFinder, error)
 }
 
-// loaded is a module with its finders, each opened when first asked.
-type loaded struct {
+// Loaded is a module with its finders, each opened when first asked.
+type Loaded struct {
 	*module.Module
 	syms func() (symbols.SymbolFinder, error)
 	rows func() (symbols.RowFinder, error)
 }
 
-func newModules(f *finders) *modules {
-	m := &modules{f: f, k: f.k}
-	m.list = sync.OnceValues(m.readList)
-	m.types = sync.OnceValues(m.readTypes)
+func newModules(f *Finders) *Modules {
+	m := &Modules{f: f, k: f.K}
+	m.List = sync.OnceValues(m.readList)
+	m.Types = sync.OnceValues(m.readTypes)
 	return m
 }
 
 // Name is "modules".
-func (m *modules) Name() string { return "modules" }
+func (m *Modules) Name() string { return "modules" }
 
-func (m *modules) readList() ([]*loaded, error) {
+func (m *Modules) readList() ([]*Loaded, error) {
 	v := m.k.View(context.Background())
 	mods, err := module.Read(v)
 	if err != nil {
@@ -55,9 +56,9 @@ func (m *modules) readList() ([]*loaded, error) {
 		m.k.Log().Warn("module list", "gap", g.String())
 		m.gaps = errors.Join(m.gaps, fmt.Errorf("modules: %s", g))
 	}
-	var out []*loaded
+	var out []*Loaded
 	for _, mod := range mods {
-		l := &loaded{Module: mod}
+		l := &Loaded{Module: mod}
 		l.syms = sync.OnceValues(func() (symbols.SymbolFinder, error) { return moduleSymbols(m.k, mod) })
 		l.rows = sync.OnceValues(func() (symbols.RowFinder, error) { return m.moduleRows(mod) })
 		out = append(out, l)
@@ -65,12 +66,12 @@ func (m *modules) readList() ([]*loaded, error) {
 	return out, nil
 }
 
-// at is the module whose memory holds addr; ErrNotFound if none does.
-func (m *modules) at(addr uint64) (*loaded, error) {
+// At is the module whose memory holds addr; ErrNotFound if none does.
+func (m *Modules) At(addr uint64) (*Loaded, error) {
 	if !m.k.Arch().IsKernel(addr) {
 		return nil, symbols.ErrNotFound
 	}
-	list, err := m.list()
+	list, err := m.List()
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +84,8 @@ func (m *modules) at(addr uint64) (*loaded, error) {
 }
 
 // SymbolsNamed asks each module.
-func (m *modules) SymbolsNamed(name string) ([]symbols.Symbol, error) {
-	list, err := m.list()
+func (m *Modules) SymbolsNamed(name string) ([]symbols.Symbol, error) {
+	list, err := m.List()
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +114,8 @@ func (m *modules) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 }
 
 // SymbolAt asks the module that addr lies in.
-func (m *modules) SymbolAt(addr uint64) (symbols.Symbol, error) {
-	l, err := m.at(addr)
+func (m *Modules) SymbolAt(addr uint64) (symbols.Symbol, error) {
+	l, err := m.At(addr)
 	if err != nil {
 		return symbols.Symbol{}, err
 	}
@@ -126,9 +127,9 @@ func (m *modules) SymbolAt(addr uint64) (symbols.Symbol, error) {
 }
 
 // All yields the symbols of all modules.
-func (m *modules) All() iter.Seq[symbols.Symbol] {
+func (m *Modules) All() iter.Seq[symbols.Symbol] {
 	return func(yield func(symbols.Symbol) bool) {
-		list, err := m.list()
+		list, err := m.List()
 		if err != nil {
 			return
 		}
@@ -147,8 +148,8 @@ func (m *modules) All() iter.Seq[symbols.Symbol] {
 }
 
 // Missing is why the modules, or the symbols of some, can't be read.
-func (m *modules) Missing() error {
-	list, err := m.list()
+func (m *Modules) Missing() error {
+	list, err := m.List()
 	if err != nil {
 		return err
 	}
@@ -167,8 +168,8 @@ func (m *modules) Missing() error {
 }
 
 // RowAt asks the module that pc lies in.
-func (m *modules) RowAt(pc uint64) (symbols.Row, error) {
-	l, err := m.at(pc)
+func (m *Modules) RowAt(pc uint64) (symbols.Row, error) {
+	l, err := m.At(pc)
 	if err != nil {
 		return symbols.Row{}, err
 	}
@@ -179,14 +180,14 @@ func (m *modules) RowAt(pc uint64) (symbols.Row, error) {
 	return f.RowAt(pc)
 }
 
-func (m *modules) moduleRows(mod *module.Module) (symbols.RowFinder, error) {
+func (m *Modules) moduleRows(mod *module.Module) (symbols.RowFinder, error) {
 	opt := orc.Options{Module: mod.Name}
 	for _, r := range mod.Mem {
 		if r.Text != 0 {
 			opt.Text = append(opt.Text, orc.Range{Start: uint64(r.Base), End: uint64(r.Base) + r.Text})
 		}
 	}
-	if kernel, err := m.f.orc(); err == nil {
+	if kernel, err := m.f.ORC(); err == nil {
 		opt.Version, _ = kernel.Version() // modules are built with their kernel's
 	}
 	return orc.Read(m.k, orc.ModuleTables(uint64(mod.ORCIP), uint64(mod.ORC), mod.NumORC), opt)
@@ -194,8 +195,8 @@ func (m *modules) moduleRows(mod *module.Module) (symbols.RowFinder, error) {
 
 // readTypes opens the modules' BTF (5.11). The section is not kept with the module; the list btf_modules leads to what
 // the kernel keeps of it.
-func (m *modules) readTypes() ([]symbols.TypeFinder, error) {
-	base, err := m.f.btf()
+func (m *Modules) readTypes() ([]symbols.TypeFinder, error) {
+	base, err := m.f.BTF()
 	if err != nil {
 		return nil, err
 	}
@@ -241,15 +242,15 @@ func moduleBTF(v *kernel.View, base *btf.Finder, x kernel.Value) (symbols.TypeFi
 	return btf.ReadModule(v.Kernel, base, data, size, name)
 }
 
-// moduleTypes is the modules' BTF as one finder.
-type moduleTypes struct{ m *modules }
+// ModuleTypes is the modules' BTF as one finder.
+type ModuleTypes struct{ M *Modules }
 
 // Name is "modules' BTF".
-func (t moduleTypes) Name() string { return "modules' BTF" }
+func (t ModuleTypes) Name() string { return "modules' BTF" }
 
-func firstOf[A any](t moduleTypes, f func(symbols.TypeFinder) (A, error)) (A, error) {
+func firstOf[A any](t ModuleTypes, f func(symbols.TypeFinder) (A, error)) (A, error) {
 	var zero A
-	all, err := t.m.types()
+	all, err := t.M.Types()
 	if err != nil {
 		return zero, err
 	}
@@ -262,19 +263,23 @@ func firstOf[A any](t moduleTypes, f func(symbols.TypeFinder) (A, error)) (A, er
 	return zero, symbols.ErrNotFound
 }
 
-func (t moduleTypes) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error) {
+// TypeNamed asks each module.
+func (t ModuleTypes) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error) {
 	return firstOf(t, func(f symbols.TypeFinder) (*symbols.Type, error) { return f.TypeNamed(kind, name) })
 }
 
-func (t moduleTypes) VariableType(name string) (*symbols.Type, error) {
+// VariableType asks each module.
+func (t ModuleTypes) VariableType(name string) (*symbols.Type, error) {
 	return firstOf(t, func(f symbols.TypeFinder) (*symbols.Type, error) { return f.VariableType(name) })
 }
 
-func (t moduleTypes) FunctionType(name string) (*symbols.Type, error) {
+// FunctionType asks each module.
+func (t ModuleTypes) FunctionType(name string) (*symbols.Type, error) {
 	return firstOf(t, func(f symbols.TypeFinder) (*symbols.Type, error) { return f.FunctionType(name) })
 }
 
-func (t moduleTypes) Enumerator(name string) (int64, *symbols.Type, error) {
+// Enumerator asks each module.
+func (t ModuleTypes) Enumerator(name string) (int64, *symbols.Type, error) {
 	type found struct {
 		v int64
 		t *symbols.Type
@@ -286,9 +291,10 @@ func (t moduleTypes) Enumerator(name string) (int64, *symbols.Type, error) {
 	return a.v, a.t, err
 }
 
-func (t moduleTypes) TypeNames() iter.Seq2[symbols.Kind, string] {
+// TypeNames yields those of all modules.
+func (t ModuleTypes) TypeNames() iter.Seq2[symbols.Kind, string] {
 	return func(yield func(symbols.Kind, string) bool) {
-		all, err := t.m.types()
+		all, err := t.M.Types()
 		if err != nil {
 			return
 		}
@@ -309,3 +315,6 @@ func moduleSymbols(k *kernel.Kernel, mod *module.Module) (symbols.SymbolFinder, 
 	}
 	return modsym.Read(k, m, modsym.Options{Order: k.ByteOrder(), WordSize: int(k.WordSize())})
 }
+
+// K is the kernel whose modules they are.
+func (m *Modules) K() *kernel.Kernel { return m.k }
