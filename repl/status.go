@@ -50,12 +50,27 @@ var statusTable = []statusRow{
 	{Incomplete, "kdx convert: no space, or the size limit was reached; what could be written is kept if its format can say that it is not all", 2},
 	{CheckFailed, "kdx convert: the output was written, but fails its self-check: do not delete the input", 2},
 	{KeptMore, "kdx convert: written, but pages stayed that --level asked to leave out, because the kernel is not understood well enough", 1},
-	{NotUsable, "kdx capture config: the configuration has errors; import: a setting that counts could not be carried over", 2},
-	{NotReserved, "kdx capture size: nothing is reserved for a capture kernel, or not what crashkernel= asks for", 2},
-	{NotArmed, "kdx capture doctor: a crash now would leave no dump; kdx capture test: refused, or the dump did not arrive whole", 2},
-	{Doubtful, "kdx capture doctor: a crash now should leave a dump, but something should be put right", 1},
+	{NotUsable, "kdx capture config, load: the configuration has errors; import: a setting that counts could not be carried over", 2},
+	{NotReserved, "kdx capture size: nothing is reserved for a capture kernel, not what crashkernel= asks for, or less than is needed; load: nothing, or too little", 2},
+	{NotArmed, "kdx capture doctor: a crash now would leave no dump; kdx capture test: refused, or the dump did not arrive whole; status: no capture kernel is loaded; load, reload: failed, and none is", 2},
+	{Doubtful, "kdx capture doctor: a crash now should leave a dump, but something should be put right; kdx capture collect: a new dump is not whole; initrd verify: whole, but something changed since it was built", 1},
 	{Interrupted, "Ctrl-C ended a script, or the writing of a dump", 4},
 	{Terminated, "SIGTERM or SIGHUP ended the writing of a dump", 4},
+}
+
+// StatusMeaning is a row of the contract.
+type StatusMeaning struct {
+	Code    Status
+	Meaning string
+}
+
+// Statuses lists the contract.
+func Statuses() []StatusMeaning {
+	var out []StatusMeaning
+	for _, r := range statusTable {
+		out = append(out, StatusMeaning{r.code, r.meaning})
+	}
+	return out
 }
 
 func (s Status) rank() int {

@@ -10,6 +10,8 @@ type Calls interface {
 	Reboot() error
 	// Sync is sync.
 	Sync()
+	// LinkDown takes a network interface down.
+	LinkDown(name string) error
 }
 
 // Flags of kexec_file_load. They are the same on all architectures.
@@ -18,7 +20,6 @@ const (
 	flagOnCrash     = 1 << 1
 	flagNoInitramfs = 1 << 2
 	flagDebug       = 1 << 3 // 6.8
-	flagNoCMA       = 1 << 4 // 6.17
 )
 
 // System are the calls of the running kernel.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -146,7 +147,7 @@ func (h *Host) checkInitrd(ctx context.Context, c *checked, job Job) error {
 		c.fatal(try, "the initrd: %v", err)
 		return nil
 	}
-	a, err := h.Archive(c.initrd.file, c.initrd.Size)
+	a, err := h.Archive(ctx, io.NewSectionReader(c.initrd.file, 0, c.initrd.Size), c.initrd.Size)
 	if err != nil {
 		c.fatal("build it anew with kdx capture initrd build", "%s: %v", job.Initrd, err)
 		return nil

@@ -186,3 +186,15 @@ func xenConsole(word string, from *Source) bool {
 func sized(word string, _ *Source) bool {
 	return nameOf(word) != "swiotlb" || !strings.Contains(valueOf(word), "force")
 }
+
+// Reuse is the running kernel's command line for another kernel, as kexec-tools' --reuse-cmdline has it: without the boot loader's
+// word, and for a capture kernel without crashkernel=.
+func Reuse(running string, crash bool) string {
+	var words []string
+	for _, w := range splitWords(running) {
+		if n := nameOf(w); n != "BOOT_IMAGE" && !(crash && n == "crashkernel") {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, " ")
+}

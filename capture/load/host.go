@@ -62,6 +62,20 @@ func (h *Host) read(names ...string) (string, error) {
 	return "", err
 }
 
+// limited is a file of at most limit bytes.
+func (h *Host) limited(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(h.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = errors.New("it is too long")
+	}
+	return b, err
+}
+
 // number reads a file that holds one decimal number.
 func (h *Host) number(names ...string) (int64, bool) {
 	s, err := h.read(names...)

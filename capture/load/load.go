@@ -117,6 +117,20 @@ func (h *Host) Load(ctx context.Context, job Job) (*Result, error) {
 	return h.load(ctx, job)
 }
 
+// Check looks at everything that Load looks at, and loads nothing. The record is what would be.
+func (h *Host) Check(ctx context.Context, job Job) (*Result, error) {
+	k, err := h.ReadKernel()
+	if err != nil {
+		return nil, err
+	}
+	c, err := h.check(ctx, k, job)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return &Result{Record: newRecord(h, k, c, job), Problems: append([]Problem{}, c.problems...), Hotplug: k.Hotplug}, nil
+}
+
 func (h *Host) load(ctx context.Context, job Job) (*Result, error) {
 	before, err := h.ReadKernel()
 	if err != nil {

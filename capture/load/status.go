@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"kdx/capture/manifest"
 	"kdx/capture/reserve"
 )
 
@@ -60,24 +63,24 @@ func (h *Host) ReadStatus(sysctls []string) (*Status, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.note("%v", err)
+		s.Note("%v", err)
 	default:
 		s.Record = r
 	}
 	switch {
 	case k.CrashLoaded == nil:
-		s.note("the kernel has no kexec (or /sys is not mounted)")
+		s.Note("the kernel has no kexec (or /sys is not mounted)")
 	case s.Armed && s.Record == nil:
-		s.note("something else than kdx loaded what is loaded")
+		s.Note("something else than kdx loaded what is loaded")
 	case !s.Armed && s.Record != nil && !s.Record.Armed:
-		s.note("a load failed, and the last good capture kernel (%s) could not be loaded again", s.Record.Title())
+		s.Note("a load failed, and the last good capture kernel (%s) could not be loaded again", s.Record.Title())
 		s.Record = nil
 	case !s.Armed && s.Record != nil:
-		s.note("kdx had loaded %s; something else has unloaded it", s.Record.Title())
+		s.Note("kdx had loaded %s; something else has unloaded it", s.Record.Title())
 		s.Record = nil
 	}
 	if s.Armed && k.Hotplug == HotplugReload {
-		s.note("the kernel does not keep the map of memory of what is loaded up to date: after hotplug, kdx capture reload is needed, which kdx's udev rules see to")
+		s.Note("the kernel does not keep the map of memory of what is loaded up to date: after hotplug, kdx capture reload is needed, which kdx's udev rules see to")
 	}
 	if s.Record != nil {
 		s.changed(h)
@@ -86,14 +89,15 @@ func (h *Host) ReadStatus(sysctls []string) (*Status, error) {
 		name, want, _ := strings.Cut(w, "=")
 		is, err := h.readSysctl(name)
 		if err != nil {
-			s.note("sysctl %s: %v", name, err)
+			s.Note("sysctl %s: %v", name, err)
 		}
 		s.Sysctls = append(s.Sysctls, SysctlState{name, want, is, err == nil && is == want})
 	}
 	return s, nil
 }
 
-func (s *Status) note(format string, args ...any) {
+// Note adds one.
+func (s *Status) Note(format string, args ...any) {
 	s.Notes = append(s.Notes, fmt.Sprintf(format, args...))
 }
 
@@ -105,7 +109,7 @@ func (s *Status) changed(h *Host) {
 		}
 		if why := h.differs(f, s.Record.Loaded); why != "" {
 			s.Changed = append(s.Changed, f.Path)
-			s.note("%s %s: kdx capture load takes the new one", f.Path, why)
+			s.Note("%s %s: kdx capture load takes the new one", f.Path, why)
 		}
 	}
 }
@@ -159,4 +163,37 @@ func (s *Status) Text(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// maxDumps bounds how many directories of a target are looked at.
+const maxDumps = 10000
+
+// LastDump looks for the newest dump in a directory that is a target.
+func (h *Host) LastDump(s *Status, dir string) {
+	f, err := os.Open(h.path(dir))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.Note("dumps: %v", err)
+		}
+		return
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(maxDumps)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.Note("dumps: %v", err)
+	}
+	for _, n := range names {
+		d := filepath.Join(dir, n)
+		b, err := h.limited(filepath.Join(d, manifest.Name), manifest.MaxSize)
+		if err != nil {
+			continue
+		}
+		m, err := manifest.Parse(b)
+		if err != nil {
+			continue
+		}
+		if s.LastDump == nil || m.Begun.After(s.LastDump.Time) {
+			s.LastDump = &Dump{d, m.Begun, m.Complete, m.Release}
+		}
+	}
 }

@@ -25,13 +25,15 @@ type stdio struct {
 	terminal repl.Terminal
 }
 
-// run is main without the process. Called as crash or makedumpfile, kdx takes that program's command line.
+// run is main without the process. Called as crash, makedumpfile or kexec, kdx takes that program's command line.
 func run(args []string, std stdio) repl.Status {
 	switch filepath.Base(args[0]) {
 	case "crash":
 		return runCrash(args[1:], std)
 	case "makedumpfile":
 		return runMakedumpfile(args[1:], std)
+	case "kexec":
+		return runKexec(args[1:], std)
 	}
 	return runKdx(args[1:], std)
 }

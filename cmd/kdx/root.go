@@ -49,7 +49,9 @@ func newRoot(std stdio) *cobra.Command {
 	}
 	capture := captureCommand(std)
 	capture.GroupID = "host"
-	root.AddCommand(capture, versionCommand(std), docsCommand())
+	kexec := kexecCommand(std)
+	kexec.GroupID = "host"
+	root.AddCommand(capture, kexec, versionCommand(std), docsCommand())
 	addOneShots(root, std)
 	return root
 }
