@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"unsafe"
 
@@ -27,7 +28,7 @@ const (
 
 // openMapper opens the control node, and makes it if nobody has.
 func openMapper(root string) (*mapper, error) {
-	p := root + "/dev/mapper/control"
+	p := filepath.Join("/", root, "dev/mapper/control")
 	f, err := os.OpenFile(p, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := makeControl(root, p); err != nil {
@@ -43,11 +44,11 @@ func openMapper(root string) (*mapper, error) {
 
 func makeControl(root, p string) error {
 	var major, minor uint32
-	number := sysfs.Text(root + "/sys/class/misc/device-mapper/dev")
+	number := sysfs.Text("/", root, "sys/class/misc/device-mapper/dev")
 	if _, err := fmt.Sscanf(number, "%d:%d", &major, &minor); err != nil {
 		return fmt.Errorf("%s is missing, and so is its number in /sys/class/misc/device-mapper/dev", p)
 	}
-	if err := os.MkdirAll(root+"/dev/mapper", 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		return err
 	}
 	return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor)))
