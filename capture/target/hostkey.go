@@ -121,3 +121,21 @@ func (k *knownHosts) algorithms(host string) ([]string, error) {
 	}
 	return out, nil
 }
+
+// CheckHostKey holds the key that a host shows against a file of known hosts. The error is a *HostKeyError if they differ.
+func CheckHostKey(file, host string, remote net.Addr, key ssh.PublicKey) error {
+	k, err := readKnownHosts(file)
+	if err != nil {
+		return err
+	}
+	return k.check(host, remote, key)
+}
+
+// HostKeyAlgorithms are those of a host's keys on file; nil if there are none.
+func HostKeyAlgorithms(h Host) ([]string, error) {
+	k, err := readKnownHosts(h.KnownHosts)
+	if err != nil {
+		return nil, err
+	}
+	return k.algorithms(h.Address())
+}

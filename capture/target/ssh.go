@@ -60,7 +60,7 @@ func (h Host) timeout() time.Duration {
 
 // dial connects and logs in with the key. A host whose key is not on file is never told who wants to log in.
 func dial(ctx context.Context, p Place, log *slog.Logger) (*conn, error) {
-	signer, err := readKey(p.Host.Key)
+	signer, err := ReadKey(p.Host.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
@@ -145,7 +145,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout() || strings.Contains(err.Error(), "i/o timeout")
 }
 
-func readKey(path string) (ssh.Signer, error) {
+// ReadKey reads a private key without a passphrase.
+func ReadKey(path string) (ssh.Signer, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("the private key (ssh-key) can't be read: %w; kdx capture propagate makes one", err)

@@ -65,7 +65,7 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-// Start runs sshd until the test ends. lines are more of its configuration.
+// Start runs sshd until the test ends. lines are more of its configuration, and come first.
 func Start(t testing.TB, lines ...string) *Server {
 	t.Helper()
 	sshd, err := exec.LookPath("sshd")
@@ -85,11 +85,12 @@ func Start(t testing.TB, lines ...string) *Server {
 	write(t, s.Authorized, string(ssh.MarshalAuthorizedKey(NewKey(t, s.Key))))
 	s.Port = freePort(t)
 	write(t, s.KnownHosts, KnownLine(s.Port, s.HostKey))
-	text := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\n",
-		s.Port, s.HostFile, s.Authorized)
-	for _, l := range lines {
+	text := ""
+	for _, l := range lines { // the first of a kind counts
 		text += l + "\n"
 	}
+	text += fmt.Sprintf("ListenAddress 127.0.0.1\nPort %d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\n",
+		s.Port, s.HostFile, s.Authorized)
 	write(t, filepath.Join(conf, "sshd_config"), text)
 	if os.Getuid() == 0 {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // which sshd of root insists on
