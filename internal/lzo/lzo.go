@@ -36,8 +36,8 @@ const (
 	hashBits = 14
 	hashMul  = 2654435761 // 2^32 divided by the golden ratio
 
-	// skipShift: where nothing matches, each 32 literals make the search's steps a byte longer.
-	skipShift = 5
+	// skipShift: where nothing matches, each 16 literals make the search's steps a byte longer.
+	skipShift = 4
 )
 
 // Compressor compresses blocks, one after the other. The zero value is ready. It is not safe for many goroutines, and is

@@ -21,8 +21,8 @@ const (
 	hashBits = 13
 	hashMul  = 889523592379 // a prime of 40 bits
 
-	// skipShift: where nothing matches, each 64 literals make the search's steps a byte longer.
-	skipShift = 6
+	// skipShift: where nothing matches, each 32 literals make the search's steps a byte longer.
+	skipShift = 5
 )
 
 // Compressor compresses pages, one after the other. The zero value is ready. It is not safe for many goroutines, and is some
