@@ -17,6 +17,7 @@ import (
 
 	"kdx/capture/config"
 	"kdx/capture/kmod"
+	"kdx/capture/network"
 	"kdx/capture/plan"
 	"kdx/capture/storage"
 	"kdx/dumpfmt"
@@ -27,6 +28,7 @@ import (
 var stages = map[string]stageFunc{
 	"modules": loadModules,
 	"clock":   setClock,
+	"network": bringUpNetwork,
 	"device":  bringUpDevice,
 	"save":    saveDump,
 	"log":     saveLog,
@@ -91,6 +93,17 @@ func setClock(context.Context, *stage) (any, error) {
 	}
 	ts := unix.NsecToTimespec(time.Unix(sec, 0).Add(sinceBoot()).UnixNano())
 	return nil, unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
+}
+
+func bringUpNetwork(ctx context.Context, s *stage) (any, error) {
+	p, err := s.plan()
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Links) == 0 {
+		return nil, errors.New("the plan has no link to bring up")
+	}
+	return nil, network.Up(ctx, p.Links, network.Options{Limit: p.Config.NetworkTimeout, Log: s.line})
 }
 
 func (s *stage) line(text string) {
