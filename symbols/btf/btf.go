@@ -125,15 +125,30 @@ func (f *Finder) owner(id typeID) *Finder {
 
 var errDeep = errors.New("types nest too deep: the data is damaged")
 
-// order is the byte order of raw BTF.
-func order(data []byte) (binary.ByteOrder, error) {
+// order is the byte order of BTF.
+type order bool
+
+const (
+	little order = false
+	big    order = true
+)
+
+func (o order) u32(b []byte) uint32 {
+	if o == little {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return binary.BigEndian.Uint32(b)
+}
+
+// orderOf is that of the BTF that begins with data.
+func orderOf(data []byte) (order, error) {
 	switch {
 	case len(data) < headerSize:
-		return nil, fmt.Errorf("only %d bytes: too short for a header", len(data))
+		return little, fmt.Errorf("only %d bytes: too short for a header", len(data))
 	case data[0] == 0x9f && data[1] == 0xeb:
-		return binary.LittleEndian, nil
+		return little, nil
 	case data[0] == 0xeb && data[1] == 0x9f:
-		return binary.BigEndian, nil
+		return big, nil
 	}
-	return nil, fmt.Errorf("begins with % x, which is not BTF", data[:4])
+	return little, fmt.Errorf("begins with % x, which is not BTF", data[:4])
 }

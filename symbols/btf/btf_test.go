@@ -491,6 +491,11 @@ func FuzzBTF(f *testing.F) {
 
 func useAll(f *Finder) {
 	n := 0
+	if data, err := f.Prune(Wanted{Types: []Name{{symbols.Struct, "task_struct"}}, Constants: []string{"WIDE"}}); err == nil {
+		if _, err := Parse(data, nil, "pruned", Options{}); err != nil {
+			panic(err)
+		}
+	}
 	for kind, name := range f.TypeNames() {
 		if n++; n > 100 {
 			return

@@ -18,7 +18,7 @@ func (r *rawTypes) constants(x record) iter.Seq[uint32] {
 			return
 		}
 		for k := range x.n {
-			if !yield(r.order.Uint32(x.body[size*k:])) {
+			if !yield(r.order.u32(x.body[size*k:])) {
 				return
 			}
 		}
@@ -53,33 +53,53 @@ func (f *Finder) EnumeratorNames(prefix string) iter.Seq[string] {
 func (f *Finder) constantNames() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var all []named
-	_ = f.raw.each(func(id typeID, _ uint32, x record) error {
-		for off := range f.raw.constants(x) {
-			all = append(all, named{off, id})
-		}
-		return nil
-	}) // what can't be read has no names
+	all, _ := f.constantOffsets() // what can't be read has no names
 	out := make([]string, 0, len(all))
 	_ = f.raw.eachName(all, func(_ named, name []byte) { out = append(out, string(name)) })
 	return out
+}
+
+// constantOffsets are where the names of all constants are.
+func (f *Finder) constantOffsets() ([]named, error) {
+	var all []named
+	for _, id := range f.raw.enums {
+		x, ok, err := f.raw.record(id)
+		if err != nil || !ok {
+			return nil, err
+		}
+		for off := range f.raw.constants(x) {
+			all = append(all, newNamed(off, id))
+		}
+	}
+	return all, nil
 }
 
 // enumWith finds the first enum that has the constant.
 func (f *Finder) enumWith(name string) (*symbols.Type, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.makeIndex(&f.constants, func(id typeID, x record) []named {
-		var out []named
-		for off := range f.raw.constants(x) {
-			out = append(out, named{off, id})
-		}
-		return out
-	})
+	id, ok, err := f.enumOf(name)
 	if err != nil {
 		return nil, err
 	}
-	id, ok, err := f.constants.find(name, func(id typeID) (bool, error) {
+	if !ok {
+		return nil, symbols.ErrNotFound
+	}
+	return f.typeOf(id)
+}
+
+// enumOf is the number of the first enum that has the constant. f.mu is held.
+func (f *Finder) enumOf(name string) (typeID, bool, error) {
+	if !f.constants.made {
+		all, err := f.constantOffsets()
+		if err != nil {
+			return 0, false, err
+		}
+		if f.constants, err = f.raw.newIndex(all); err != nil {
+			return 0, false, err
+		}
+	}
+	return f.constants.find(name, func(id typeID) (bool, error) {
 		x, ok, err := f.raw.record(id)
 		if err != nil || !ok {
 			return false, err
@@ -91,11 +111,4 @@ func (f *Finder) enumWith(name string) (*symbols.Type, error) {
 		}
 		return false, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, symbols.ErrNotFound
-	}
-	return f.typeOf(id)
 }

@@ -112,7 +112,7 @@ func (f *Finder) lazy(t *symbols.Type, fill func(*symbols.Parts)) *symbols.Type 
 
 func (f *Finder) integer(x record, name string) *symbols.Type {
 	out := &symbols.Type{Kind: symbols.Int, Name: symbols.BaseTypeName(name), Size: uint64(x.size), From: f.name}
-	encoding := f.raw.order.Uint32(x.body) >> 24 & 0xf
+	encoding := f.raw.order.u32(x.body) >> 24 & 0xf
 	switch encoding {
 	case intBool:
 		out.Kind = symbols.Bool
@@ -133,7 +133,7 @@ func (f *Finder) integer(x record, name string) *symbols.Type {
 }
 
 func (f *Finder) array(x record) (*symbols.Type, error) {
-	elem, n := typeID(f.raw.order.Uint32(x.body)), f.raw.order.Uint32(x.body[8:])
+	elem, n := typeID(f.raw.order.u32(x.body)), f.raw.order.u32(x.body[8:])
 	size, err := f.sizeof(elem)
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (f *Finder) composite(kind symbols.Kind, name string, x record) *symbols.Ty
 
 // member reads a member's record. flagged says that bit-fields have their width in it.
 func (f *Finder) member(b []byte, flagged bool) symbols.Member {
-	word := f.raw.order.Uint32
+	word := f.raw.order.u32
 	id, at := typeID(word(b[4:])), word(b[8:])
 	name, _ := f.raw.str(word(b)) // that it is there was seen when the strings were gone through
 	m := symbols.Member{Name: name, Type: f.byID(id), BitOffset: uint64(at)}
@@ -189,7 +189,7 @@ func (f *Finder) member(b []byte, flagged bool) symbols.Member {
 }
 
 func (f *Finder) enum(name string, x record) *symbols.Type {
-	word, body := f.raw.order.Uint32, slices.Clone(x.body)
+	word, body := f.raw.order.u32, slices.Clone(x.body)
 	size := len(body) / max(x.n, 1)
 	signed := x.flag
 	if f.oldEnums && x.size == 4 {
@@ -237,7 +237,7 @@ func (f *Finder) forward(x record, name string) *symbols.Type {
 }
 
 func (f *Finder) prototype(x record) (*symbols.Type, error) {
-	word, body, n := f.raw.order.Uint32, slices.Clone(x.body), x.n
+	word, body, n := f.raw.order.u32, slices.Clone(x.body), x.n
 	out := &symbols.Type{Kind: symbols.Func}
 	if n > 0 && word(body[8*(n-1)+4:]) == 0 {
 		name, err := f.raw.str(word(body[8*(n-1):]))
@@ -282,11 +282,11 @@ func (f *Finder) sizeof(id typeID) (uint64, error) {
 			}
 			size = f.forward(x, name).Size
 		case kindArray:
-			hi, lo := bits.Mul64(times, uint64(f.raw.order.Uint32(x.body[8:])))
+			hi, lo := bits.Mul64(times, uint64(f.raw.order.u32(x.body[8:])))
 			if hi != 0 {
 				return 0, nil
 			}
-			times, id = lo, typeID(f.raw.order.Uint32(x.body))
+			times, id = lo, typeID(f.raw.order.u32(x.body))
 			continue
 		case kindTypedef, kindConst, kindVolatile, kindRestrict, kindTypeTag:
 			id = x.of()

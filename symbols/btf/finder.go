@@ -120,13 +120,13 @@ func (f *Finder) names() []kindName {
 	_ = f.raw.each(func(id typeID, _ uint32, x record) error {
 		if kind := f.raw.neutralKind(x); kind != symbols.Void && x.name != 0 {
 			kinds[id] = kind
-			all = append(all, named{x.name, id})
+			all = append(all, newNamed(x.name, id))
 		}
 		return nil
 	}) // what can't be read has no names
 	out := make([]kindName, 0, len(all))
 	_ = f.raw.eachName(all, func(n named, b []byte) {
-		kind, name := kinds[n.id], string(b)
+		kind, name := kinds[n.id()], string(b)
 		if kind == symbols.Int || kind == symbols.Bool {
 			name = symbols.BaseTypeName(name)
 		}
@@ -141,7 +141,7 @@ func (f *Finder) names() []kindName {
 func (r *rawTypes) neutralKind(x record) symbols.Kind {
 	switch x.kind {
 	case kindInt:
-		if r.order.Uint32(x.body)>>24&0xf == intBool {
+		if r.order.u32(x.body)>>24&0xf == intBool {
 			return symbols.Bool
 		}
 		return symbols.Int

@@ -2,17 +2,18 @@ package btf
 
 import (
 	"bytes"
-	"cmp"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"sort"
 )
 
-// named is the type with the name at an offset of the strings.
-type named struct {
-	name uint32
-	id   typeID
-}
+// named is a type and the offset of its name in the strings.
+type named uint64
+
+func newNamed(offset uint32, id typeID) named { return named(offset)<<32 | named(id) }
+func (n named) offset() uint32                { return uint32(n >> 32) }
+func (n named) id() typeID                    { return typeID(n) }
 
 // nameIndex finds types by a name: their own, or for enums those of their constants.
 type nameIndex struct {
@@ -37,19 +38,45 @@ func (r *rawTypes) newIndex(names []named) (nameIndex, error) {
 	var hash uint64
 	last := uint32(0)
 	err := r.eachName(names, func(n named, name []byte) {
-		if n.name != last {
-			last = n.name
+		if n.offset() != last {
+			last = n.offset()
 			hash = maphash.Bytes(x.seed, name) &^ 0xffffffff
 		}
-		x.entries = append(x.entries, hash|uint64(n.id))
+		x.entries = append(x.entries, hash|uint64(n.id()))
 	})
-	slices.Sort(x.entries)
+	x.entries = sorted(x.entries, ^uint32(0))
 	return x, err
+}
+
+// sorted sorts keys whose upper halves are spread over the numbers up to limit: by counting how many fall into each of as many parts.
+func sorted[T ~uint64](keys []T, limit uint32) []T {
+	parts := bits.Len(uint(len(keys))) // of their number, the logarithm
+	shift := max(0, bits.Len32(limit)-parts) + 32
+	ends := make([]uint32, uint64(limit)>>(shift-32)+2)
+	part := func(k T) int { return min(int(uint64(k)>>shift), len(ends)-2) }
+	for _, k := range keys {
+		ends[part(k)+1]++
+	}
+	for i := range ends[1:] {
+		ends[i+1] += ends[i]
+	}
+	out := make([]T, len(keys))
+	for _, k := range keys {
+		p := part(k)
+		out[ends[p]] = k
+		ends[p]++
+	}
+	from := uint32(0)
+	for _, end := range ends[:len(ends)-1] {
+		slices.Sort(out[from:end])
+		from = end
+	}
+	return out
 }
 
 // eachName sorts names as they lie in the strings, all of which it goes through: so what is missing of them is known. A name is good until the next.
 func (r *rawTypes) eachName(names []named, yield func(n named, name []byte)) error {
-	slices.SortFunc(names, func(a, b named) int { return cmp.Compare(a.name, b.name) })
+	names = sorted(names, r.stringEnd)
 	w := newWindow(&r.strings)
 	next := uint32(0) // the first byte that was not read yet
 	readTo := func(off uint32) error {
@@ -62,12 +89,12 @@ func (r *rawTypes) eachName(names []named, yield func(n named, name []byte)) err
 		return nil
 	}
 	for _, n := range names {
-		if n.name >= r.stringBase {
-			if err := readTo(n.name - r.stringBase); err != nil {
+		if n.offset() >= r.stringBase {
+			if err := readTo(n.offset() - r.stringBase); err != nil {
 				return err
 			}
 		}
-		name, err := r.nameAt(w, n.name)
+		name, err := r.nameAt(w, n.offset())
 		if err != nil {
 			return err
 		}
@@ -115,12 +142,7 @@ func (x *nameIndex) find(name string, try func(typeID) (bool, error)) (typeID, b
 func (f *Finder) lookup(name string, kinds ...uint32) (typeID, bool, error) {
 	x := &f.byName
 	if kinds[0] == kindFunc {
-		if err := f.makeIndex(&f.funcs, func(id typeID, r record) []named {
-			if r.isNamed(funcKinds) {
-				return []named{{r.name, id}}
-			}
-			return nil
-		}); err != nil {
+		if err := f.makeFuncs(); err != nil {
 			return 0, false, err
 		}
 		x = &f.funcs
@@ -141,22 +163,20 @@ func (f *Finder) lookup(name string, kinds ...uint32) (typeID, bool, error) {
 	return 0, false, nil
 }
 
-// makeIndex makes an index of names when it is first needed. f.mu is held.
-func (f *Finder) makeIndex(x *nameIndex, names func(typeID, record) []named) error {
-	if x.made {
+// makeFuncs makes the index of functions when it is first needed. f.mu is held.
+func (f *Finder) makeFuncs() error {
+	if f.funcs.made {
 		return nil
 	}
 	var all []named
-	err := f.raw.each(func(id typeID, _ uint32, r record) error {
-		all = append(all, names(id, r)...)
+	err := f.raw.each(func(id typeID, _ uint32, x record) error {
+		if x.isNamed(funcKinds) {
+			all = append(all, newNamed(x.name, id))
+		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	made, err := f.raw.newIndex(all)
 	if err == nil {
-		*x = made
+		f.funcs, err = f.raw.newIndex(all)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package btf
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -51,7 +50,7 @@ const (
 
 // rawTypes finds records and strings. It has no lock: its Finder's is held.
 type rawTypes struct {
-	order   binary.ByteOrder
+	order   order
 	types   section // records
 	strings section // NUL-terminated
 	base    *rawTypes
@@ -61,6 +60,7 @@ type rawTypes struct {
 	first       typeID   // number of the first type
 	count       int      // of types
 	starts      []uint32 // where each stride-th record lies
+	enums       []typeID // in rising order
 	signedEnums bool     // an enum says that it is signed
 	plainChars  bool     // "signed char" does not say that it is signed
 	// bitfields are integers with an offset and a width of their own: up to pahole 1.11 a bit-field was a member of such a type.
@@ -79,13 +79,13 @@ func newRawTypes(mem symbols.Memory, addr, size uint64, base *rawTypes) (*rawTyp
 	if err := all.read(head, 0); err != nil {
 		return nil, err
 	}
-	bo, err := order(head)
+	bo, err := orderOf(head)
 	if err != nil {
 		return nil, err
 	}
-	hdr := uint64(bo.Uint32(head[4:]))
-	typeOff, typeLen := uint64(bo.Uint32(head[8:])), uint64(bo.Uint32(head[12:]))
-	strOff, strLen := uint64(bo.Uint32(head[16:])), uint64(bo.Uint32(head[20:]))
+	hdr := uint64(bo.u32(head[4:]))
+	typeOff, typeLen := uint64(bo.u32(head[8:])), uint64(bo.u32(head[12:]))
+	strOff, strLen := uint64(bo.u32(head[16:])), uint64(bo.u32(head[20:]))
 	if hdr < headerSize || hdr+typeOff+typeLen > size || hdr+strOff+strLen > size {
 		return nil, fmt.Errorf("the header (types at %#x+%#x, strings at %#x+%#x) leads out of its %d bytes", typeOff, typeLen, strOff, strLen, size)
 	}
@@ -118,8 +118,8 @@ type record struct {
 }
 
 func (r *rawTypes) parse(b []byte) record {
-	info := r.order.Uint32(b[4:])
-	return record{kind: info >> 24 & 0x1f, n: int(info & 0xffff), flag: info>>31 != 0, name: r.order.Uint32(b), size: r.order.Uint32(b[8:]), body: b[recordSize:]}
+	info := r.order.u32(b[4:])
+	return record{kind: info >> 24 & 0x1f, n: int(info & 0xffff), flag: info>>31 != 0, name: r.order.u32(b), size: r.order.u32(b[8:]), body: b[recordSize:]}
 }
 
 // of is the type that the record is made of, or leads to.
@@ -144,34 +144,48 @@ func trailing(kind uint32, n int) (int, bool) {
 func (r *rawTypes) each(yield func(id typeID, at uint32, x record) error) error {
 	w := newWindow(&r.types)
 	id := r.first
-	for at := uint32(0); at < r.types.size; id++ {
+	for at := uint32(0); at < r.types.size; {
 		b, err := w.at(at, recordSize)
 		if err != nil {
 			return err
 		}
-		if len(b) < recordSize {
-			return fmt.Errorf("type %d: its record at %#x is cut off", id, at)
+		n, err := r.length(b)
+		if err == nil && len(b) < n {
+			if b, err = w.at(at, n); err == nil && len(b) < n {
+				err = errCut
+			}
 		}
-		info := r.order.Uint32(b[4:])
-		extra, ok := trailing(info>>24&0x1f, int(info&0xffff))
-		if !ok {
-			return fmt.Errorf("type %d: its kind is %d, which this program does not know", id, info>>24&0x1f)
-		}
-		n := recordSize + extra
-		if len(b) < n {
-			if b, err = w.at(at, n); err != nil {
+		// All records that are whole in the window.
+		for err == nil && len(b) >= n {
+			if err := yield(id, at, r.parse(b[:n])); err != nil {
 				return err
 			}
-			if len(b) < n {
-				return fmt.Errorf("type %d: its record at %#x is cut off", id, at)
+			b, at, id = b[n:], at+uint32(n), id+1
+			if len(b) < recordSize {
+				break
 			}
+			n, err = r.length(b)
 		}
-		if err := yield(id, at, r.parse(b[:n])); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("type %d: its record at %#x %w", id, at, err)
 		}
-		at += uint32(n)
 	}
 	return nil
+}
+
+var errCut = errors.New("is cut off")
+
+// length of the record that b begins with, bytes.
+func (r *rawTypes) length(b []byte) (int, error) {
+	if len(b) < recordSize {
+		return 0, errCut
+	}
+	info := r.order.u32(b[4:])
+	extra, ok := trailing(info>>24&0x1f, int(info&0xffff))
+	if !ok {
+		return 0, fmt.Errorf("says that its kind is %d, which this program does not know", info>>24&0x1f)
+	}
+	return recordSize + extra, nil
 }
 
 // scan goes through all records once, and makes the index of the types' names.
@@ -187,14 +201,15 @@ func (r *rawTypes) scan() (nameIndex, error) {
 		switch x.kind {
 		case kindInt:
 			r.integer(id, x)
-			if r.order.Uint32(x.body)>>24&intSigned == 0 {
-				signedChars = append(signedChars, named{x.name, id})
+			if r.order.u32(x.body)>>24&intSigned == 0 {
+				signedChars = append(signedChars, newNamed(x.name, id))
 			}
 		case kindEnum, kindEnum64:
 			r.signedEnums = r.signedEnums || x.flag
+			r.enums = append(r.enums, id)
 		}
 		if x.isNamed(typeKinds) {
-			names = append(names, named{x.name, id})
+			names = append(names, newNamed(x.name, id))
 		}
 		return nil
 	})
@@ -202,7 +217,7 @@ func (r *rawTypes) scan() (nameIndex, error) {
 		return nameIndex{}, err
 	}
 	for _, n := range signedChars {
-		name, err := r.str(n.name)
+		name, err := r.str(n.offset())
 		if err != nil {
 			return nameIndex{}, err
 		}
@@ -212,7 +227,7 @@ func (r *rawTypes) scan() (nameIndex, error) {
 }
 
 func (r *rawTypes) integer(id typeID, x record) {
-	word := r.order.Uint32(x.body)
+	word := r.order.u32(x.body)
 	if at, width := uint8(word>>16), uint8(word); at != 0 || uint32(width) != x.size*8 {
 		if r.bitfields == nil {
 			r.bitfields = make(map[typeID][2]uint8)
@@ -258,15 +273,17 @@ func (r *rawTypes) record(id typeID) (x record, ok bool, err error) {
 		if err != nil {
 			return record{}, false, err
 		}
-		info := r.order.Uint32(b[4:])
-		extra, _ := trailing(info>>24&0x1f, int(info&0xffff))
+		n, err := r.length(b)
+		if err != nil {
+			return record{}, false, errChanged
+		}
 		if left == 0 {
-			if b, err = r.chunk(off, recordSize+extra); err != nil {
+			if b, err = r.chunk(off, n); err != nil {
 				return record{}, false, err
 			}
-			return r.parse(b[:recordSize+extra]), true, nil
+			return r.parse(b[:n]), true, nil
 		}
-		off += uint32(recordSize + extra)
+		off += uint32(n)
 	}
 }
 
