@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kdx/capture/config"
@@ -42,12 +43,16 @@ type Skipped struct {
 	Why    string `json:"why"`
 }
 
-// Places are the targets that can be looked at on the running host: directories, filesystems that are mounted, and hosts.
+// Places are the targets that can be looked at on the running host: directories, filesystems that are mounted, and hosts. What lay on a
+// raw partition is looked for where it is extracted to.
 func Places(root string, c *config.Config) (places []target.Place, skipped []Skipped) {
 	for _, t := range c.Targets {
 		switch t.Kind {
 		case config.Raw:
-			skipped = append(skipped, Skipped{t.String(), "a raw partition, from which a dump has to be extracted"})
+			dir := filepath.Join("/", root, ExtractDir(c))
+			if !slices.ContainsFunc(places, func(p target.Place) bool { return p.Dir == dir }) {
+				places = append(places, target.Place{Name: dir, Kind: config.Dir, Dir: dir})
+			}
 			continue
 		case config.FS:
 			point := mountPoint(root, t)
@@ -65,6 +70,16 @@ func Places(root string, c *config.Config) (places []target.Place, skipped []Ski
 		places = append(places, p)
 	}
 	return places, skipped
+}
+
+// ExtractDir is where dumps go that are taken from raw partitions: the first target that is a directory of the host, or the usual place.
+func ExtractDir(c *config.Config) string {
+	for _, t := range c.Targets {
+		if t.Kind == config.Dir {
+			return t.Path
+		}
+	}
+	return "/var/crash"
 }
 
 // mountPoint is where a target's filesystem is mounted as a whole (of btrfs: its subvolume), "" if it is not.

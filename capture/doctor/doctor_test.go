@@ -117,7 +117,7 @@ func healthy(t *testing.T) *tree {
 	x.put("sys/devices/system/cpu/possible", "0-3\n")
 	x.put("sys/class/watchdog/watchdog0/state", "inactive\n")
 	x.put("boot/vmlinuz-"+release, bootImage(release, 0x7f))
-	x.put("boot/config-"+release, "CONFIG_CRASH_DUMP=y\nCONFIG_PROC_VMCORE=y\nCONFIG_KEXEC_FILE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_TMPFS=y\n")
+	x.put("boot/config-"+release, "CONFIG_MODULES=y\nCONFIG_CRASH_DUMP=y\nCONFIG_PROC_VMCORE=y\nCONFIG_KEXEC_FILE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_TMPFS=y\n")
 	x.put("boot/grub/grub.cfg", "linux /boot/vmlinuz crashkernel=256M\n")
 	x.put("boot/initrd.kdx", "initrd")
 	x.put("usr/lib/modules/"+release+"/modules.dep", "")

@@ -163,6 +163,9 @@ func kernelModules(h *host) outcome {
 			return ok("/%s%s", d, rel)
 		}
 	}
+	if set, from := h.kconfig(rel); set != nil && set["MODULES"] != "y" {
+		return ok("it has no modules (%s)", from)
+	}
 	return bad("neither /usr/lib/modules/%s nor /lib/modules/%s is there", rel, rel)
 }
 

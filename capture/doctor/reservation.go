@@ -41,7 +41,7 @@ func reserveMade(h *host) outcome {
 	case reserve.Hidden:
 		return unknown("%s", strings.Join(h.reserve.Notes, "; ")).do("run it as root")
 	case reserve.NotAsked:
-		return bad("nothing is reserved, as nothing was asked for")
+		return skip("nothing was asked for")
 	case reserve.Refused:
 		return bad("nothing is reserved: %s", strings.Join(h.reserve.Notes, "; "))
 	}

@@ -1,17 +1,11 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"kdx/capture/reserve"
 	"kdx/internal/nearest"
-	"kdx/repl"
 )
 
 // captureFlags are those of several capture commands.
@@ -27,16 +21,18 @@ func (f *captureFlags) add(c *cobra.Command) {
 
 func captureCommand(std stdio) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "capture COMMAND",
-		Short: "capture crash dumps on this host: what is reserved, what is configured",
-		Long: "The host's side of crash dumps. size says what memory is reserved for a capture kernel and explains crashkernel= by the kernel's own rules; " +
-			"config shows, checks and imports how dumps are captured.",
-		Example: "  kdx capture size\n  kdx capture size --explain 384M-2G:64M,2G-:128M --ram 1536M\n  kdx capture config show --default > /etc/kdx/capture.conf\n  kdx capture config check\n  kdx capture config import",
+		Use:     "capture COMMAND",
+		Short:   "capture crash dumps on this host: reserve, build, load, test, save",
+		Long:    captureHelp,
+		Example: "  kdx capture size                      # how much to reserve, and what is reserved\n  kdx capture config show --default > /etc/kdx/capture.conf\n  kdx capture load\n  kdx capture doctor\n  kdx capture test",
 		RunE: func(c *cobra.Command, args []string) error {
 			return subcommand(c, args)
 		},
 	}
 	c.AddCommand(captureSizeCommand(std), captureConfigCommand(std))
+	c.AddCommand(captureDoctorCommand(std), captureTestCommand(std), captureCollectCommand(std), captureUnitsCommand(std))
+	c.AddCommand(captureLoadCommand(std), captureUnloadCommand(std), captureReloadCommand(std), captureStatusCommand(std))
+	c.AddCommand(captureInitrdCommand(std))
 	return c
 }
 
@@ -58,93 +54,42 @@ func subcommand(c *cobra.Command, args []string) error {
 	return usagef("%s has no command %q%s: %s", c.CommandPath(), args[0], hint, strings.Join(names, ", "))
 }
 
-func captureSizeCommand(std stdio) *cobra.Command {
-	var f captureFlags
-	var words, ram, arch string
-	c := &cobra.Command{
-		Use:   "size",
-		Short: "what is reserved for a capture kernel, and what crashkernel= means",
-		Long: "Compares what this host has reserved with what the crashkernel= words of its command line ask for by the kernel's own rules. " +
-			"With --explain it tells step by step what given words reserve on a machine with --ram of memory, and on which kernels another outcome comes of it.\n\n" +
-			"--explain takes what stands behind crashkernel=, or several words of a command line with the name. --ram is what the kernel counts as memory, which is somewhat less than is " +
-			"plugged in; without it, this host's.\n\nExit code 13: nothing is reserved, or not what the words ask for; with --explain: nothing would be reserved.",
-		Example: "  kdx capture size\n  kdx capture size --explain 384M-2G:64M,2G-:128M --ram 1536M\n  kdx capture size --explain 'crashkernel=256M,high crashkernel=72M,low' --ram 64G\n" +
-			"  kdx capture size --json | jq .result.state",
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			given := func(name string) bool { return c.Flags().Changed(name) }
-			if !given("explain") {
-				if given("ram") {
-					return usagef("--ram goes with --explain")
-				}
-				return captureSize(std, f, arch)
-			}
-			a, err := reserve.ArchOf(arch)
-			if err != nil {
-				return usagef("--arch: %v", err)
-			}
-			if !strings.Contains(words, "crashkernel=") {
-				words = "crashkernel=" + words
-			}
-			n, ok := reserve.ParseSize(ram)
-			switch {
-			case given("ram") && (!ok || n == 0):
-				return usagef("--ram wants a size such as 1536M or 64G, not %q", ram)
-			case !given("ram"):
-				if n, err = hostRAM(f.root); err != nil {
-					return err
-				}
-			}
-			r := reserve.Explain(words, n, a)
-			if err := answer(std.out, f.json, "capture size", sizeArgs(words, ram), r, r.Text); err != nil {
-				return err
-			}
-			if r.Size == 0 {
-				return exitWith(repl.NotReserved)
-			}
-			return nil
-		},
-	}
-	f.add(c)
-	c.Flags().StringVar(&words, "explain", "", "tell what `WORDS` reserve, step by step")
-	c.Flags().StringVar(&ram, "ram", "", "memory of the machine for --explain, as `SIZE` (default this host's)")
-	c.Flags().StringVar(&arch, "arch", runtime.GOARCH, "`ARCH` of the machine: x86_64 or arm64")
-	return c
-}
+// captureHelp is what an administrator who knows kdump needs.
+const captureHelp = `When the kernel of an armed host panics, it starts a second kernel in memory
+that was set aside at boot. There kdx is init: it saves the log and the
+registers, then the memory that matters, filtered and compressed, to the first
+target that takes it, proves that it is whole, and reboots.
 
-func sizeArgs(words, ram string) []string {
-	if ram == "" {
-		return []string{words}
-	}
-	return []string{words, ram}
-}
+To arm a host:
 
-func captureSize(std stdio, f captureFlags, arch string) error {
-	h, err := reserve.ReadHost(f.root)
-	if err != nil {
-		return &statusError{repl.Failed, err}
-	}
-	r := h.Compare(arch)
-	if err := answer(std.out, f.json, "capture size", []string{}, r, func(w io.Writer) error { return r.Text(w) }); err != nil {
-		return err
-	}
-	if r.State == reserve.Hidden {
-		return exitWith(repl.Gaps)
-	}
-	if r.State != reserve.Reserved && r.State != reserve.Unchecked {
-		return exitWith(repl.NotReserved)
-	}
-	return nil
-}
+  1. Reserve memory: put the words that kdx capture size prints on the kernel's
+     command line in the boot loader's configuration, and boot.
+  2. Say where dumps go: target = in /etc/kdx/capture.conf. Without that file
+     the configuration of kdump-tools (Debian), kdump (SUSE) or kdump-utils
+     (Red Hat) is read; without that, dumps go to /var/crash.
+  3. kdx capture load builds the capture initrd and loads it with the running
+     kernel's image. To do so at every boot: kdx capture units --install, then
+     systemctl enable --now kdx-capture kdx-collect. Disable kdump-tools.service
+     or kdump.service, which would load another one.
+  4. kdx capture doctor says what is not as it should be, and what to do.
+  5. kdx capture test crashes the host, and kdx capture test --result says after
+     the boot whether the dump arrived.
 
-// hostRAM is what this host's kernel counts as memory.
-func hostRAM(root string) (uint64, error) {
-	h, err := reserve.ReadHost(root)
-	if err == nil && h.RAM == 0 {
-		err = errors.New(h.HiddenWhy)
-	}
-	if err != nil {
-		return 0, &statusError{repl.Failed, fmt.Errorf("how much memory this host has is not known (%w): give --ram", err)}
-	}
-	return h.RAM, nil
-}
+For a target on another host, kdx capture propagate makes a key, installs it
+there and pins that host's key.
+
+Files:
+
+  /etc/kdx/capture.conf    configuration (kdx capture config show --default)
+  /boot/initrd.kdx         capture initrd, built anew when an input has changed
+  /etc/kdx/id_ed25519      key for hosts that take dumps
+  /etc/kdx/known_hosts     their keys
+  /run/kdx/loaded.json     what is loaded
+  TARGET/HOST-TIME-ID/     a dump: vmcore, dmesg.txt, triage.txt, kdx.log, and
+                           manifest.json, which is written last
+
+Loading is done with kexec_file_load. A load that the kernel refuses takes away
+what was loaded before, so kdx looks at everything first, and loads the last
+good image again if it is refused all the same.
+
+docs/capture.md leads from nothing to a tested host in ten minutes.`

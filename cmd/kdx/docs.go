@@ -1,12 +1,14 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"kdx/capture/config"
+	"kdx/capture/doctor"
 	"kdx/repl"
 	"kdx/repl/commands"
 )
@@ -15,12 +17,15 @@ import (
 
 // generated are the pages that are made from tables, by file name.
 func generated() map[string]string {
-	return map[string]string{
+	pages := map[string]string{
 		"capture-config.md": config.Doc(),
+		"capture-doctor.md": doctor.Doc(),
 		"commands.md":       repl.CommandsDoc(commands.All()),
 		"exit-codes.md":     repl.StatusDoc(),
 		"makedumpfile.md":   makedumpfileDoc(),
 	}
+	maps.Copy(pages, manPages())
+	return pages
 }
 
 func docsCommand() *cobra.Command {
@@ -28,6 +33,9 @@ func docsCommand() *cobra.Command {
 		Use: "docs DIRECTORY", Short: "write the generated pages of docs/", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			for name, text := range generated() {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(args[0], name)), 0o755); err != nil {
+					return &statusError{repl.Failed, err}
+				}
 				if err := os.WriteFile(filepath.Join(args[0], name), []byte(text), 0o644); err != nil {
 					return &statusError{repl.Failed, err}
 				}

@@ -37,6 +37,8 @@ func TestJSONShapes(t *testing.T) {
 	fmt.Fprintf(&b, "\n## `kdx verify`\n\n%s", shapeOfAnswer(t, repl.Damaged, "verify", "--json", damagedCopy(t, dump)))
 	fmt.Fprintf(&b, "\n## `kdx capture size --explain`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "size", "--json", "--arch", "x86_64", "--explain", "crashkernel=512M,high crashkernel=256M crashkernel=64M,cma", "--ram", "2000M"))
 	fmt.Fprintf(&b, "\n## `kdx capture size`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "size", "--json", "--arch", "x86_64", "--root", "testdata/capture"))
+	fmt.Fprintf(&b, "\n## `kdx capture doctor`\n\n%s", shapeOfAnswer(t, repl.NotArmed, "capture", "doctor", "--json", "--root", "testdata/capture"))
+	fmt.Fprintf(&b, "\n## `kdx capture units`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "units", "--json", "--kdx", "/usr/sbin/kdx"))
 	fmt.Fprintf(&b, "\n## `kdx capture config show`, `check`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "show", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx capture config import`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "import", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx diff`\n\n%s", shapeOfAnswer(t, repl.Failed, "diff", "--json", dump, other))
@@ -104,7 +106,7 @@ func shapeOfAnswer(t *testing.T, want repl.Status, args ...string) string {
 		t.Fatalf("%s: %v in %.200s", line, err, out.String())
 	}
 	shape := make(map[string]map[string]bool)
-	collect(shape, "", doc.Result)
+	members(shape, "", doc.Result)
 	var b strings.Builder
 	for _, p := range slices.Sorted(maps.Keys(shape)) {
 		types := slices.Sorted(maps.Keys(shape[p]))
@@ -122,7 +124,7 @@ func shapeOfAnswer(t *testing.T, want repl.Status, args ...string) string {
 	return b.String()
 }
 
-func collect(into map[string]map[string]bool, path string, x any) {
+func members(into map[string]map[string]bool, path string, x any) {
 	add := func(kind string) {
 		if into[path] == nil {
 			into[path] = make(map[string]bool)
@@ -141,7 +143,7 @@ func collect(into map[string]map[string]bool, path string, x any) {
 	case []any:
 		add("array")
 		for _, e := range v {
-			collect(into, path+"[]", e)
+			members(into, path+"[]", e)
 		}
 	case map[string]any:
 		add("object")
@@ -149,7 +151,7 @@ func collect(into map[string]map[string]bool, path string, x any) {
 			if named := strings.HasSuffix(path, ".value") || strings.HasSuffix(path, ".values"); named && path != "" {
 				k = "*"
 			}
-			collect(into, strings.TrimPrefix(path+"."+k, "."), e)
+			members(into, strings.TrimPrefix(path+"."+k, "."), e)
 		}
 	}
 }
