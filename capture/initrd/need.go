@@ -106,6 +106,9 @@ func (b *builder) choose(needs []need) ([]chosen, error) {
 	at := map[string]int{} // index in out + 1
 	var errs []error
 	for _, n := range needs {
+		if n.hardware() && b.runs() { // what no module drives in this very kernel needs none
+			continue
+		}
 		mods, err := b.modules.Closure(n.name)
 		var missing *kmod.MissingError
 		switch {
@@ -132,9 +135,15 @@ func (b *builder) choose(needs []need) ([]chosen, error) {
 	return out, errors.Join(errs...)
 }
 
+// runs says whether the capture kernel is the one that runs.
+func (b *builder) runs() bool {
+	running, err := readLine(b.host.path("/proc/sys/kernel/osrelease"))
+	return err == nil && running == b.release
+}
+
 // runsBuiltin says whether the running kernel, if it is the capture kernel, has something built in that no list of such modules tells of.
 func (b *builder) runsBuiltin(name string) bool {
-	if running, err := readLine(b.host.path("/proc/sys/kernel/osrelease")); err != nil || running != b.release {
+	if !b.runs() {
 		return false
 	}
 	dir := b.host.path("/sys/module/" + kmod.Canonical(name))
