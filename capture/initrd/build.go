@@ -148,6 +148,9 @@ func Build(ctx context.Context, spec Spec, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packing the capture initrd: %w", err)
 	}
+	if packed, err = b.seal(m, r.Unpacked, packed); err != nil {
+		return nil, err
+	}
 	if err := write(r.Path, packed); err != nil {
 		return nil, fmt.Errorf("writing the capture initrd: %w", err)
 	}

@@ -156,7 +156,7 @@ func TestBuild(t *testing.T) {
 	for _, e := range c.Entries {
 		paths = append(paths, modeText(e.Mode)+" "+e.Path)
 	}
-	want := []string{"drwxr-xr-x /dev", "crw------- /dev/console", "crw-rw-rw- /dev/null", "drwxr-xr-x /etc", "-rwxr-xr-x /init", "drwx------ /kdx", "-rw------- /kdx/manifest.json", "drwxr-xr-x /kdx/modules",
+	want := []string{"drwx------ /kdx", "-rw------- /kdx/head.json", "drwxr-xr-x /dev", "crw------- /dev/console", "crw-rw-rw- /dev/null", "drwxr-xr-x /etc", "-rwxr-xr-x /init", "drwx------ /kdx", "-rw------- /kdx/manifest.json", "drwxr-xr-x /kdx/modules",
 		"-rw-r--r-- /kdx/modules/libcrc32c.ko", "-rw-r--r-- /kdx/modules/nvme.ko", "-rw-r--r-- /kdx/modules/wanted.ko", "-rw-r--r-- /kdx/modules/xfs.ko", "-rw------- /kdx/plan.json",
 		"drwxr-xr-x /lib", "drwxr-xr-x /lib/firmware", "drwxr-xr-x /lib/firmware/" + release, "drwxr-xr-x /lib/firmware/" + release + "/nv", "-rw-r--r-- /lib/firmware/" + release + "/nv/pat1.bin",
 		"drwxr-xr-x /lib/firmware/nv", "-rw-r--r-- /lib/firmware/nv/me.bin.xz", "dr-xr-xr-x /proc", "drwx------ /root", "drwx------ /run", "dr-xr-xr-x /sys", "drwxrwxrwx /tmp"}
@@ -242,7 +242,11 @@ func (b *bench) damaged() []byte {
 	if err != nil {
 		b.Fatal(err)
 	}
-	z, err := unpack.NewReader(bytes.NewReader(data), unpack.Zstd, 0)
+	_, begin, err := ReadHead(bytes.NewReader(data), int64(len(data)))
+	if err != nil || begin == 0 {
+		b.Fatal(begin, err)
+	}
+	z, err := unpack.NewReader(bytes.NewReader(data[begin:]), unpack.Zstd, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -49,6 +49,14 @@ func Show(ctx context.Context, path string) (*Contents, error) {
 	if err := c.read(ctx, f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if h, begin, err := ReadHead(f, fi.Size()); c.Damaged == "" && (h != nil || err != nil) {
+		if err == nil {
+			err = h.CheckRest(io.NewSectionReader(f, begin, fi.Size()-begin))
+		}
+		if err != nil {
+			c.Damaged = err.Error()
+		}
+	}
 	return c, nil
 }
 
@@ -131,10 +139,11 @@ func (k *keeper) file(e Entry, data io.Reader) error {
 		return err
 	}
 	k.sums[e.Path] = hex.EncodeToString(s.Sum(nil))
-	switch e.Path {
-	case ManifestPath:
+	switch {
+	case keep == nil:
+	case e.Path == ManifestPath:
 		k.manifest = keep.Bytes()
-	case plan.Path:
+	default:
 		k.plan = keep.Bytes()
 	}
 	name := kmod.NameOf(e.Path)
@@ -180,7 +189,7 @@ func (c *Contents) damage() []string {
 			out = append(out, f.Path+" differs from what the manifest says")
 		}
 	}
-	want := map[string]bool{ManifestPath: true}
+	want := map[string]bool{ManifestPath: true, HeadPath: true}
 	for _, f := range c.Manifest.Files {
 		want[f.Path] = true
 	}

@@ -1,40 +1,48 @@
 package load
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"kdx/capture/initrd"
+	"kdx/internal/unpack"
 )
 
 // Archive is what an initrd says of itself.
 type Archive struct {
-	// Own: kdx built it. Release is the kernel's whose modules it holds, KernelSHA256 the hash of that kernel's image; "" if it
-	// does not say.
+	// Own: kdx built it. Release is the kernel's whose modules it holds, KernelSHA256 the hash of that kernel's image.
 	Own          bool
 	Release      string
 	KernelSHA256 string
-	// Unpacked is its size in bytes when it is unpacked.
-	Unpacked int64
+	// Unpacked is its size in bytes when it is unpacked, 0 if that is not known; Modules are kernel modules of it.
+	Unpacked, Modules int64
+	Network           bool
 }
 
 // Inspector reads an initrd of size bytes; an error says that the kernel could not unpack it, or that it is damaged.
-type Inspector func(ctx context.Context, r io.Reader, size int64) (*Archive, error)
+type Inspector func(r io.ReaderAt, size int64) (*Archive, error)
 
-// InspectInitrd knows kdx's own initrds and those of others.
-func InspectInitrd(ctx context.Context, r io.Reader, size int64) (*Archive, error) {
-	c, problems, err := initrd.Inspect(ctx, r, size)
+// InspectInitrd knows kdx's own initrds, whose head tells all without unpacking, and those of others by how they begin.
+func InspectInitrd(r io.ReaderAt, size int64) (*Archive, error) {
+	h, begin, err := initrd.ReadHead(r, size)
 	if err != nil {
 		return nil, err
 	}
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("it is damaged: %s", strings.Join(problems, "; "))
+	if h != nil {
+		if err := h.CheckRest(io.NewSectionReader(r, begin, size-begin)); err != nil {
+			return nil, err
+		}
+		return &Archive{Own: true, Release: h.Release, KernelSHA256: h.Kernel, Unpacked: h.Unpacked, Modules: h.Modules, Network: h.Network}, nil
 	}
-	a := &Archive{Unpacked: c.Unpacked}
-	if c.Manifest != nil && c.Plan != nil {
-		a.Own, a.Release, a.KernelSHA256 = true, c.Manifest.Release, c.Manifest.KernelSHA256()
+	magic := make([]byte, unpack.HeadSize)
+	n, err := r.ReadAt(magic, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return a, nil
+	magic = magic[:n]
+	if unpack.Detect(magic) == unpack.None && !(n > 6 && string(magic[:5]) == "07070") {
+		return nil, fmt.Errorf("it is no initrd: it begins with % x, which is neither an archive of cpio nor packed in a way that kdx knows", magic)
+	}
+	return &Archive{}, nil
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"kdx/capture/bzimage"
 	"kdx/capture/reserve"
@@ -56,12 +56,13 @@ func (h *Host) check(ctx context.Context, k *Kernel, job Job) (*checked, error) 
 		}
 	}()
 	h.checkKernel(k, c, job)
-	if err := h.checkImage(ctx, k, c, job); err != nil {
+	r := h.openBoth(ctx, job)
+	c.kernel, c.initrd = r.kernel, r.initrd
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := h.checkInitrd(ctx, c, job); err != nil {
-		return nil, err
-	}
+	h.checkImage(k, c, job, r)
+	c.checkInitrd(job, r)
 	if c.header != nil {
 		c.checkCmdline(job)
 		h.checkSignature(k, c)
@@ -102,60 +103,75 @@ func (h *Host) checkKernel(k *Kernel, c *checked, job Job) {
 	}
 }
 
-func (h *Host) checkImage(ctx context.Context, k *Kernel, c *checked, job Job) error {
-	if job.Kernel == "" {
-		c.fatal("name it with --kernel", "no kernel is given")
-		return nil
+// both are the files of a job: they are read at the same time, as summing them up is most of the work.
+type both struct {
+	kernel, initrd                   *opened
+	kernelErr, initrdErr, archiveErr error
+	archive                          *Archive
+}
+
+func (h *Host) openBoth(ctx context.Context, job Job) *both {
+	r := &both{}
+	var wait sync.WaitGroup
+	if job.Kernel != "" {
+		wait.Go(func() { r.kernel, r.kernelErr = h.open(ctx, job.Kernel) })
 	}
-	var err error
-	if c.kernel, err = h.open(ctx, job.Kernel); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		c.fatal("", "the kernel: %v", err)
-		return nil
+	if job.Initrd != "" {
+		wait.Go(func() {
+			if r.initrd, r.initrdErr = h.openOnly(job.Initrd); r.initrdErr != nil {
+				return
+			}
+			wait.Go(func() { r.archive, r.archiveErr = h.Archive(r.initrd.file, r.initrd.Size) })
+			r.initrdErr = r.initrd.sum(ctx)
+		})
+	}
+	wait.Wait()
+	return r
+}
+
+func (h *Host) checkImage(k *Kernel, c *checked, job Job, r *both) {
+	switch {
+	case job.Kernel == "":
+		c.fatal("name it with --kernel", "no kernel is given")
+		return
+	case r.kernelErr != nil:
+		c.fatal("", "the kernel: %v", r.kernelErr)
+		return
 	}
 	header, err := bzimage.Read(c.kernel.file, c.kernel.Size)
 	if err != nil {
 		c.fatal("give the boot image of the kernel, as /boot/vmlinuz-RELEASE", "%s: %v", job.Kernel, err)
-		return nil
+		return
 	}
 	if err := header.Check(h.Arch, k.FiveLevel); err != nil {
 		c.fatal("", "%s: %v", job.Kernel, err)
-		return nil
+		return
 	}
 	c.header = header
-	return nil
 }
 
-func (h *Host) checkInitrd(ctx context.Context, c *checked, job Job) error {
-	if job.Initrd == "" {
+func (c *checked) checkInitrd(job Job, r *both) {
+	switch {
+	case job.Initrd == "":
 		if job.Crash && !job.Foreign {
 			c.fatal("build it with kdx capture initrd build", "no initrd is given, and a capture kernel does nothing without")
 		}
-		return nil
-	}
-	var err error
-	if c.initrd, err = h.open(ctx, job.Initrd); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
+		return
+	case r.initrdErr != nil:
 		try := ""
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(r.initrdErr, fs.ErrNotExist) {
 			try = "build it with kdx capture initrd build"
 		}
-		c.fatal(try, "the initrd: %v", err)
-		return nil
+		c.fatal(try, "the initrd: %v", r.initrdErr)
+		return
+	case r.archiveErr != nil:
+		c.fatal("build it anew with kdx capture initrd build", "%s: %v", job.Initrd, r.archiveErr)
+		return
 	}
-	a, err := h.Archive(ctx, io.NewSectionReader(c.initrd.file, 0, c.initrd.Size), c.initrd.Size)
-	if err != nil {
-		c.fatal("build it anew with kdx capture initrd build", "%s: %v", job.Initrd, err)
-		return nil
-	}
+	a := r.archive
 	c.archive = a
 	switch {
 	case !job.Crash || job.Foreign && !a.Own:
-		return nil
 	case !a.Own:
 		c.fatal("build one with kdx capture initrd build; kdx kexec -p loads any", "%s is an initrd that kdx did not build", job.Initrd)
 	case c.header == nil:
@@ -165,7 +181,6 @@ func (h *Host) checkInitrd(ctx context.Context, c *checked, job Job) error {
 		c.doubt(job, Problem{What: fmt.Sprintf("%s is not the file that %s was built for: its contents have changed (SHA-256 %.16s…, then %.16s…)", job.Kernel, job.Initrd, c.kernel.SHA256, a.KernelSHA256),
 			Try: "if it was updated on purpose, build the initrd anew with kdx capture initrd build"})
 	}
-	return nil
 }
 
 func (c *checked) checkCmdline(job Job) {

@@ -32,17 +32,33 @@ type opened struct {
 	from string
 }
 
-func (h *Host) open(ctx context.Context, path string) (*opened, error) {
+func (h *Host) openOnly(path string) (*opened, error) {
 	f, fi, err := unpack.OpenRegular(h.path(path))
 	if err != nil {
 		return nil, err
 	}
-	o := &opened{f, File{Path: path, Size: fi.Size()}, path}
-	if o.SHA256, err = hashOf(ctx, f, fi.Size()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	return &opened{f, File{Path: path, Size: fi.Size()}, path}, nil
+}
+
+func (h *Host) open(ctx context.Context, path string) (*opened, error) {
+	o, err := h.openOnly(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.sum(ctx); err != nil {
+		o.file.Close()
+		return nil, err
 	}
 	return o, nil
+}
+
+// sum reads the file whole.
+func (o *opened) sum(ctx context.Context) error {
+	var err error
+	if o.SHA256, err = hashOf(ctx, o.file, o.Size); err != nil {
+		return fmt.Errorf("reading %s: %w", o.Path, err)
+	}
+	return nil
 }
 
 // hashOf reads a file of that many bytes whole, its SHA-256 in hexadecimal.
@@ -54,7 +70,7 @@ func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		k, err := f.Read(buf)
+		k, err := f.ReadAt(buf, n)
 		sum.Write(buf[:k])
 		n += int64(k)
 		if errors.Is(err, io.EOF) {

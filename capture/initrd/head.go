@@ -1,0 +1,137 @@
+package initrd
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"kdx/internal/unpack"
+)
+
+// HeadPath is a file in an archive of its own, which is not packed and stands before the packed one, as distributions' microcode does. Who
+// loads the initrd learns from it what it is and whether it is whole without unpacking it.
+const HeadPath = "/kdx/head.json"
+
+const headVersion = 1
+
+// maxHead bounds the first archive, bytes.
+const maxHead = 64 << 10
+
+// Head is what is in it.
+type Head struct {
+	Version int    `json:"version"`
+	Kdx     string `json:"kdx"`
+	// Release is the kernel's that the initrd is for, Kernel the SHA-256 of its image.
+	Release string `json:"release"`
+	Kernel  string `json:"kernel"`
+	// Unpacked is how many bytes the packed archive has unpacked, Modules how many of them are kernel modules.
+	Unpacked int64 `json:"unpacked"`
+	Modules  int64 `json:"modules"`
+	// Network: a target is reached over the network.
+	Network bool `json:"network"`
+	// Size is how many bytes follow the head, SHA256 their sum.
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// kernelSum is the sum of the kernel's image that the initrd was built for; "" if it does not say.
+func (m *Manifest) kernelSum() string {
+	for _, in := range m.Inputs {
+		if in.What == "kernel" {
+			return in.SHA256
+		}
+	}
+	return ""
+}
+
+// seal puts the head before what was packed.
+func (b *builder) seal(m *Manifest, unpacked int64, packed []byte) ([]byte, error) {
+	h := Head{Version: headVersion, Kdx: m.Kdx, Release: m.Release, Kernel: m.kernelSum(), Unpacked: unpacked, Network: b.plan.NeedsNetwork(), Size: int64(len(packed)), SHA256: sum(packed)}
+	for _, mod := range b.result.Modules {
+		h.Modules += mod.Size
+	}
+	data, err := json.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	s := fileset{}
+	if err := errors.Join(s.dir("kdx", 0o700), s.add(HeadPath, 0o600, append(data, '\n'))); err != nil {
+		return nil, err
+	}
+	head, err := s.archive()
+	if err != nil {
+		return nil, err
+	}
+	return append(head, packed...), nil
+}
+
+func parseHead(b []byte) (*Head, error) {
+	var h Head
+	if err := json.Unmarshal(b, &h); err != nil {
+		return nil, fmt.Errorf("its head (%s) is damaged: %w", HeadPath, err)
+	}
+	if h.Version != headVersion {
+		return nil, fmt.Errorf("its head (%s) is of version %d, this kdx reads %d", HeadPath, h.Version, headVersion)
+	}
+	return &h, nil
+}
+
+// ReadHead reads the head of an initrd, and the place where the rest begins. The head is nil if it has none: others' have not.
+func ReadHead(r io.ReaderAt, size int64) (*Head, int64, error) {
+	var magic [unpack.HeadSize]byte
+	if _, err := r.ReadAt(magic[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, err
+	}
+	if !isCPIO(magic[:]) {
+		return nil, 0, nil
+	}
+	in := &reader{r: bufio.NewReader(io.NewSectionReader(r, 0, min(size, maxHead)))}
+	var h *Head
+	for {
+		e, err := in.next()
+		switch {
+		case errors.Is(err, errTrailer) && h != nil:
+			end := in.n + (-in.n & 511)
+			if end > size {
+				return nil, 0, fmt.Errorf("truncated: its head ends at byte %d, the file at %d", end, size)
+			}
+			return h, end, nil
+		case err != nil, e.Name != strings.TrimPrefix(HeadPath, "/") && e.Mode&modeType != modeDir:
+			if h != nil {
+				return nil, 0, errors.New("its head is damaged: something stands behind it")
+			}
+			return nil, 0, nil // another archive, whose own reader says what is wrong with it
+		case e.Mode&modeType == modeFile:
+			var data bytes.Buffer
+			if _, err := io.Copy(&data, in); err != nil {
+				return nil, 0, fmt.Errorf("its head: %w", err)
+			}
+			if h, err = parseHead(data.Bytes()); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+}
+
+// CheckRest says whether what follows the head is as it was written.
+func (h *Head) CheckRest(rest io.Reader) error {
+	s := sha256.New()
+	n, err := io.CopyBuffer(struct{ io.Writer }{s}, rest, make([]byte, 1<<20))
+	switch {
+	case err != nil:
+		return err
+	case n < h.Size:
+		return fmt.Errorf("truncated: %d bytes should follow its head, and %d do", h.Size, n)
+	case n > h.Size:
+		return fmt.Errorf("%d bytes should follow its head, and %d do", h.Size, n)
+	case hex.EncodeToString(s.Sum(nil)) != h.SHA256:
+		return errors.New("damaged: its sum is not what its head says")
+	}
+	return nil
+}
