@@ -108,6 +108,20 @@ func (s *stage) progress() func(save.Progress) {
 	}
 }
 
+// triageDump writes the first page of the case beside the dump.
+func triageDump(ctx context.Context, s *stage) (any, error) {
+	p, t, err := s.target()
+	if err != nil {
+		return nil, err
+	}
+	job := save.TriageJob{Place: place(p, t, s.order), Dir: s.order.Dir, Types: p.Types, Timeout: p.Config.TriageTimeout, Log: s.log}
+	if p.Config.EraseConfig == "" && len(p.Config.Redact) == 0 {
+		job.VMCore = save.ProcVMCore
+	}
+	_, err = save.Triage(ctx, job)
+	return nil, err
+}
+
 // maxKernelLog bounds what is kept of the capture kernel's own log.
 const maxKernelLog = 256 << 10
 

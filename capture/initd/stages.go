@@ -31,6 +31,7 @@ var stages = map[string]stageFunc{
 	"network": bringUpNetwork,
 	"device":  bringUpDevice,
 	"save":    saveDump,
+	"triage":  triageDump,
 	"log":     saveLog,
 	"hook":    runProgram,
 	"shell":   runProgram,
