@@ -120,11 +120,16 @@ func (f *finder) discover(host string, addresses []netip.Addr) ([]Link, error) {
 	return out, nil
 }
 
-// merge adds routes that only another address of the host needs.
+// merge adds addresses and routes that only another address of the host needs. How the first ones are got is how the interface is set up.
 func merge(out []Link, l Link) {
 	for i := range out {
 		if out[i].Name != l.Name {
 			continue
+		}
+		for _, a := range l.Addresses {
+			if !slices.Contains(out[i].Addresses, a) {
+				out[i].Addresses = append(out[i].Addresses, a)
+			}
 		}
 		for _, r := range l.Routes {
 			if !slices.Contains(out[i].Routes, r) {
@@ -151,7 +156,7 @@ func (f *finder) toward(a netip.Addr) (Link, error) {
 	if found.Attrs().Flags&net.FlagLoopback != 0 {
 		return Link{}, errors.New("that is this machine itself, which is dead when the dump is saved")
 	}
-	l, err := f.keep(found)
+	l, err := f.keep(found, func(b netip.Addr) bool { return b.Is4() == a.Is4() })
 	if err != nil {
 		return l, err
 	}
@@ -169,16 +174,16 @@ func (f *finder) byIndex(index int) netlink.Link {
 	return f.all[i]
 }
 
-// keep describes an interface with the addresses that it has.
-func (f *finder) keep(found netlink.Link) (Link, error) {
+// keep describes an interface with those of its addresses that are wanted.
+func (f *finder) keep(found netlink.Link, wanted func(netip.Addr) bool) (Link, error) {
 	l, err := f.build(found, 0)
 	if err != nil {
 		return l, err
 	}
-	if err := f.addAddresses(&l, found); err != nil {
+	if err := f.addAddresses(&l, found, wanted); err != nil {
 		return l, err
 	}
-	if err := f.addRoutes(&l, found); err != nil {
+	if err := f.addRoutes(&l, found, wanted); err != nil {
 		return l, err
 	}
 	if len(l.Addresses) == 0 {
@@ -290,7 +295,7 @@ func (f *finder) bondOptions(b *netlink.Bond) *BondOptions {
 
 const maxAddresses = 64
 
-func (f *finder) addAddresses(l *Link, found netlink.Link) error {
+func (f *finder) addAddresses(l *Link, found netlink.Link, wanted func(netip.Addr) bool) error {
 	all, err := f.k.addresses(found)
 	if err != nil {
 		return fmt.Errorf("addresses of %s: %w", l.Name, err)
@@ -300,7 +305,7 @@ func (f *finder) addAddresses(l *Link, found netlink.Link) error {
 		p, ok := prefix(a.IPNet)
 		const unusable = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED | unix.IFA_F_TEMPORARY
 		temporary := p.Addr().Is6() && a.Flags&unusable != 0
-		if !ok || p.Addr().IsLinkLocalUnicast() || p.Addr().IsLoopback() || temporary || len(l.Addresses) == maxAddresses {
+		if !ok || !wanted(p.Addr()) || p.Addr().IsLinkLocalUnicast() || p.Addr().IsLoopback() || temporary || len(l.Addresses) == maxAddresses {
 			continue
 		}
 		l.Addresses = append(l.Addresses, p)
@@ -319,7 +324,7 @@ func (f *finder) addAddresses(l *Link, found netlink.Link) error {
 	return nil
 }
 
-func (f *finder) addRoutes(l *Link, found netlink.Link) error {
+func (f *finder) addRoutes(l *Link, found netlink.Link, wanted func(netip.Addr) bool) error {
 	all, err := f.k.routes(found)
 	if err != nil {
 		return fmt.Errorf("routes of %s: %w", l.Name, err)
@@ -337,6 +342,9 @@ func (f *finder) addRoutes(l *Link, found netlink.Link) error {
 			out.To = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		default:
 			out.To = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		}
+		if !wanted(out.To.Addr()) {
+			continue
 		}
 		if !out.Via.IsValid() && (out.To.Addr().IsLinkLocalUnicast() || out.To.Addr().IsMulticast() || connected(l, out.To)) {
 			continue // comes with the address
@@ -424,7 +432,7 @@ func (f *finder) fromConfig(n config.Network) (Link, error) {
 				return Link{}, err
 			}
 		}
-		return f.keep(found)
+		return f.keep(found, netip.Addr.IsValid)
 	}
 	l, err := f.build(found, 0)
 	if err != nil {
