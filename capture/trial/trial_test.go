@@ -1,0 +1,137 @@
+package trial
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kdx/capture/config"
+	"kdx/capture/manifest"
+	"kdx/capture/target"
+)
+
+func put(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dump(t *testing.T, root, dir, host string, complete bool) {
+	t.Helper()
+	const text = "dump"
+	sum := sha256.Sum256([]byte(text))
+	m := &manifest.Manifest{Version: manifest.Version, KDX: "1", Complete: complete, Why: "no space", Host: host, Release: "6.12", Begun: time.Unix(2e9, 0).UTC(), Ended: time.Unix(2e9+7, 0).UTC(),
+		Dump:  manifest.Dump{File: "vmcore", Format: "kdump"},
+		Files: []manifest.File{{Name: "vmcore", Size: 4, SHA256: hex.EncodeToString(sum[:])}}, Stages: []manifest.Stage{}}
+	b, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, root, "var/crash/"+dir+"/vmcore", text)
+	put(t, root, "var/crash/"+dir+"/manifest.json", string(b))
+}
+
+// begun is a host on which a test was begun, with a dump that was there before.
+func begun(t *testing.T) (root string, c *config.Config) {
+	t.Helper()
+	root, c = t.TempDir(), config.Default()
+	put(t, root, "proc/sys/kernel/hostname", "web1\n")
+	put(t, root, "proc/sys/kernel/osrelease", "6.12\n")
+	put(t, root, "proc/sys/kernel/random/boot_id", "one\n")
+	dump(t, root, "web1-2026-11-01T00-00-00Z-00000000", "web1", true)
+	r, err := Begin(context.Background(), root, "1", c, target.Open)
+	if err == nil {
+		err = r.Write(root)
+	}
+	if err != nil || len(r.Before) != 1 || r.Release != "6.12" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	return root, c
+}
+
+func TestLook(t *testing.T) {
+	for name, x := range map[string]struct {
+		after   func(*testing.T, string)
+		arrived bool
+		outcome string
+	}{
+		"nothing":      {func(*testing.T, string) {}, false, "no new dump"},
+		"whole":        {func(t *testing.T, root string) { dump(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", true) }, true, "saved in 7 s"},
+		"incomplete":   {func(t *testing.T, root string) { dump(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", false) }, false, "no space"},
+		"another host": {func(t *testing.T, root string) { dump(t, root, "db1-2026-11-02T00-00-00Z-11111111", "db1", true) }, false, "no new dump"},
+		"cut off": {func(t *testing.T, root string) {
+			put(t, root, "var/crash/web1-2026-11-02T00-00-00Z-11111111/vmcore.incomplete", "du")
+		}, false, "no manifest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, c := begun(t)
+			if _, err := Look(context.Background(), root, c, target.Open); !errors.Is(err, ErrSameBoot) {
+				t.Errorf("before the crash: %v", err)
+			}
+			put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
+			put(t, root, "proc/stat", fmt.Sprintf("cpu 1\nbtime %d\n", time.Now().Add(time.Minute).Unix()))
+			x.after(t, root)
+			r, err := Look(context.Background(), root, c, target.Open)
+			if err != nil || r.Arrived != x.arrived || !strings.Contains(r.Outcome, x.outcome) {
+				t.Fatalf("%+v, %v; want %v, %q", r, err, x.arrived, x.outcome)
+			}
+			if x.arrived && (r.Down < 50 || r.Down > 70 || r.Bytes != 4) {
+				t.Errorf("%+v", r)
+			}
+			if again, err := Read(root); err != nil || again.Outcome != r.Outcome {
+				t.Errorf("read again: %+v, %v", again, err)
+			}
+		})
+	}
+}
+
+// TestUnreachable: a test is not begun if what lies on a target can't be seen.
+func TestUnreachable(t *testing.T) {
+	root, c := begun(t)
+	c.Targets = append(c.Targets, config.Target{Kind: config.SFTP, User: "a", Host: "vault.example.com", Path: "/d", Port: 1})
+	c.NetworkTimeout = time.Second
+	c.SSHKey = filepath.Join(root, "no-key")
+	if _, err := Begin(context.Background(), root, "1", c, target.Open); err == nil || !strings.Contains(err.Error(), "vault.example.com") {
+		t.Errorf("begun: %v", err)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	root := t.TempDir()
+	if _, err := Read(root); !errors.Is(err, ErrNone) {
+		t.Errorf("no record: %v", err)
+	}
+	for _, text := range []string{"", "{", `{"version":9}`} {
+		put(t, root, Path, text)
+		if _, err := Read(root); err == nil || !strings.Contains(err.Error(), Path) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestCrash writes to the file that stands for the kernel's.
+func TestCrash(t *testing.T) {
+	root := t.TempDir()
+	if err := Crash(root); err == nil {
+		t.Error("a host without /proc was crashed")
+	}
+	put(t, root, "proc/sysrq-trigger", "")
+	if err := Crash(root); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(root, "proc/sysrq-trigger")); err != nil || string(b) != "c" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
