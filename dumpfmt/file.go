@@ -78,6 +78,18 @@ func (f *File) NextData(off int64) int64 {
 	return max(off, h.NextData(off, f.Size))
 }
 
+// NextLost returns the offset of the first byte at or behind off that never came, because a flattened stream ended too early; Size if
+// there is none. Such bytes read as zeros, as does what the stream's writer left out on purpose: nobody can tell which is which.
+func (f *File) NextLost(off int64) int64 {
+	h, ok := f.ReaderAt.(interface {
+		NextGap(off, size int64) int64
+	})
+	if !f.Incomplete || !ok {
+		return f.Size
+	}
+	return h.NextGap(off, f.Size)
+}
+
 // Close the file underneath.
 func (f *File) Close() error {
 	if f.Closer == nil {

@@ -175,14 +175,39 @@ func (s *Source) place(all []extent, seg dumpfmt.Segment, tail kind) []extent {
 		return all
 	}
 	start := uint64(seg.Phys)
+	all = s.placeBytes(all, extent{start: start, end: start + inFile, offset: int64(seg.Offset & math.MaxInt64), kind: backed})
 	for _, e := range [...]extent{
-		{start: start, end: start + inFile, offset: int64(seg.Offset & math.MaxInt64), kind: backed},
 		{start: start + inFile, end: start + seg.FileSize, kind: lost},
 		{start: start + seg.FileSize, end: start + seg.MemSize, kind: tail},
 	} {
 		if e.start < e.end {
 			all = append(all, e)
 		}
+	}
+	return all
+}
+
+// maxPieces bounds into how many extents segments fall that lie over gaps: they may lie over one another. What is beyond is lost.
+const maxPieces = 1 << 20
+
+// placeBytes adds the extent of bytes that should be in the file. In one that was a flattened stream, and was cut short, some may
+// never have come; they are lost as if they lay behind its end.
+func (s *Source) placeBytes(all []extent, e extent) []extent {
+	for e.start < e.end {
+		size := int64(e.end - e.start)
+		came := min(size, s.file.NextLost(e.offset)-e.offset)
+		if came > 0 {
+			all = append(all, extent{start: e.start, end: e.start + uint64(came), offset: e.offset, kind: backed})
+			e = e.from(e.start + uint64(came))
+			continue
+		}
+		s.info.Truncated = true
+		gone := min(size, max(1, s.file.NextData(e.offset)-e.offset))
+		if len(all) >= maxPieces {
+			gone = size
+		}
+		all = append(all, extent{start: e.start, end: e.start + uint64(gone), kind: lost})
+		e = e.from(e.start + uint64(gone))
 	}
 	return all
 }

@@ -5,7 +5,8 @@
 //	end mark: offset and size -1
 //
 // Records come in any order and may overlap: the later one wins. What no record covers reads as zeros. The records are
-// indexed once, without reading their data; a file that ends too early unfolds to what it holds.
+// indexed once, without reading their data; a file that ends too early unfolds to what it holds, and then formats take pages that
+// no record covers for lost (dumpfmt.File.NextLost).
 package flattened
 
 import (
@@ -223,4 +224,12 @@ func (r *reader) NextData(off, size int64) int64 {
 		return size
 	}
 	return max(off, r.pieces[i].at)
+}
+
+// NextGap returns the offset of the first byte at or behind off that no record covers, or size.
+func (r *reader) NextGap(off, size int64) int64 {
+	for i := r.find(off); i < len(r.pieces) && r.pieces[i].at <= off; i++ {
+		off = r.pieces[i].at + r.pieces[i].size
+	}
+	return min(off, size)
 }

@@ -118,6 +118,8 @@ func (p *part) check(d desc, pageSize uint64) error {
 		return fmt.Errorf("its descriptor says that it has %d bytes in the file, more than a page", d.size)
 	case d.offset > uint64(p.file.Size) || uint64(d.size) > uint64(p.file.Size)-d.offset:
 		return fmt.Errorf("it should be at byte %#x, but %s ends at %#x (truncated dump)", d.offset, p.file.Name, p.file.Size)
+	case p.file.Incomplete && p.file.NextLost(int64(d.offset)) < int64(d.offset)+int64(d.size):
+		return fmt.Errorf("it should be at byte %#x, but the flattened stream ended before these bytes came (truncated dump)", d.offset)
 	}
 	return nil
 }

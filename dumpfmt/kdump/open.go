@@ -232,6 +232,9 @@ func (s *Source) readBitmaps(ctx context.Context) error {
 		s.info.Truncated = true
 		s.info.Warn("%s ends inside its bitmaps, in front of all pages: none can be read", f.Name)
 	}
+	if from, to := h.bitmapAt(), h.descAt(); f.NextLost(from) < min(to, f.Size) {
+		s.info.Warn("the flattened stream ended before all of the bitmaps came, or they have holes: pages may be missing that count as excluded, or are not known at all")
+	}
 	s.info.Ranges = ranges.ranges(h.blockSize)
 	if ranges.joined {
 		s.info.Warn("the memory map has more than %d pieces; small gaps in it are not listed", maxRanges)
@@ -265,7 +268,7 @@ func (s *Source) findZero(p *part) {
 	if at < 0 || at > math.MaxInt64/2 {
 		return
 	}
-	if _, err := p.file.ReadFull(page, at); err != nil || !allZero(page) {
+	if _, err := p.file.ReadFull(page, at); err != nil || !allZero(page) || p.file.NextLost(at) < at+int64(len(page)) {
 		return
 	}
 	p.zeroAt = uint64(at)

@@ -1,0 +1,95 @@
+package convert_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/elfcore"
+	"kdx/dumpfmt/flattened"
+	"kdx/dumpfmt/internal/dumptest"
+	"kdx/dumpfmt/kdump"
+)
+
+// TestStreamLost cuts flattened dumps whose records do not come in order: what did not come must not read as zeros.
+func TestStreamLost(t *testing.T) {
+	im := dumptest.Small(binary.LittleEndian, 8, "x86_64", 0)
+	formats := []struct {
+		name  string
+		whole []byte
+		open  func(*dumpfmt.File) (dumpfmt.Source, error)
+	}{
+		{"ELF", dumptest.ELF{}.Build(im), func(f *dumpfmt.File) (dumpfmt.Source, error) { return elfcore.Open(f) }},
+		{"kdump", dumptest.Kdump{Version: 6, Codecs: []uint32{0, 1}}.Build(im), func(f *dumpfmt.File) (dumpfmt.Source, error) {
+			return kdump.Open(t.Context(), []*dumpfmt.File{f})
+		}},
+	}
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for _, form := range formats {
+		const head, size = 64 << 10, 1500 // headers and tables, and what comes in any order
+		var at []int
+		for i := head; i < len(form.whole); i += size {
+			at = append(at, i)
+		}
+		if len(at) < 20 {
+			t.Fatalf("%s: the dump has only %d bytes", form.name, len(form.whole))
+		}
+		rnd.Shuffle(len(at), func(i, j int) { at[i], at[j] = at[j], at[i] })
+		var stream bytes.Buffer
+		w, err := flattened.NewWriter(&stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(from, to int) {
+			if _, err := w.WriteAt(form.whole[from:min(to, len(form.whole))], int64(from)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(0, head)
+		for i, from := range at {
+			put(from, from+size)
+			f, err := flattened.Open(t.Context(), file(stream.Bytes()), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, err := form.open(f)
+			if err != nil {
+				t.Fatalf("%s, %d records: %v", form.name, i, err)
+			}
+			lost := checkLost(t, form.name, im, src)
+			if last := i == len(at)-1; last != (lost == 0) || !src.Info().Incomplete {
+				t.Errorf("%s: %d pages are lost after %d of %d records; incomplete: %v", form.name, lost, i+1, len(at), src.Info().Incomplete)
+			}
+		}
+	}
+}
+
+// checkLost counts pages that can't be read; all others must have their bytes.
+func checkLost(t *testing.T, name string, im *dumptest.Image, src dumpfmt.Source) int {
+	t.Helper()
+	lost := 0
+	page := make([]byte, im.PageSize)
+	for pfn, p := range im.Pages {
+		if p.State == dumpfmt.Excluded {
+			continue
+		}
+		st, err := src.State(pfn), src.ReadPage(page, pfn)
+		if (st == dumpfmt.Unreadable) != (err != nil) {
+			t.Fatalf("%s: page %#x is %v, but reading it says %v", name, pfn, st, err)
+		}
+		if err != nil {
+			lost++
+			continue
+		}
+		want := p.Data
+		if want == nil {
+			want = make([]byte, im.PageSize)
+		}
+		if !bytes.Equal(page, want) {
+			t.Fatalf("%s: page %#x (%v) has other bytes", name, pfn, st)
+		}
+	}
+	return lost
+}
