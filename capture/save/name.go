@@ -1,8 +1,9 @@
 package save
 
 import (
-	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -39,7 +40,6 @@ func shortID(bootID string) string {
 	if raw, err := hex.DecodeString(id); err == nil && len(raw) >= 4 {
 		return id[:8]
 	}
-	var b [4]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+	// Not crypto/rand: a capture kernel has gathered no entropy yet, and would make us wait a second or more for it.
+	return fmt.Sprintf("%08x", rand.Uint32())
 }
