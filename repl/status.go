@@ -25,8 +25,10 @@ const (
 	NotReserved Status = 13
 	NotArmed    Status = 14
 	Doubtful    Status = 15
-	Interrupted Status = 130
-	Terminated  Status = 143
+	// NothingToSave is not Failed: nothing was touched.
+	NothingToSave Status = 16
+	Interrupted   Status = 130
+	Terminated    Status = 143
 )
 
 // statusRow is a row of the contract.
@@ -47,13 +49,14 @@ var statusTable = []statusRow{
 	{NoKernel, "it is a dump, but its kernel can't be opened: no VMCOREINFO, or an architecture that kdx does not know", 5},
 	{NoDebugInfo, "kdx debuginfo: the debug information of the dump's kernel is not found", 2},
 	{Damaged, "the dump is damaged: pages that it should hold can't be read (kdx verify; kdx convert, whose output then says so of each)", 2},
-	{Incomplete, "kdx convert: no space, or the size limit was reached; what could be written is kept if its format can say that it is not all", 2},
+	{Incomplete, "kdx convert: no space, or the size limit was reached; what could be written is kept if its format can say that it is not all; kdx capture save: no target took a whole dump, what fits was saved as incomplete", 2},
 	{CheckFailed, "kdx convert: the output was written, but fails its self-check: do not delete the input", 2},
 	{KeptMore, "kdx convert: written, but pages stayed that --level asked to leave out, because the kernel is not understood well enough", 1},
-	{NotUsable, "kdx capture config, load: the configuration has errors; import: a setting that counts could not be carried over", 2},
+	{NotUsable, "kdx capture config, initrd build, load: the configuration has errors; import: a setting that counts could not be carried over; initrd verify: the capture initrd can't be relied on", 2},
 	{NotReserved, "kdx capture size: nothing is reserved for a capture kernel, not what crashkernel= asks for, or less than is needed; load: nothing, or too little", 2},
 	{NotArmed, "kdx capture doctor: a crash now would leave no dump; kdx capture test: refused, or the dump did not arrive whole; status: no capture kernel is loaded; load, reload: failed, and none is", 2},
 	{Doubtful, "kdx capture doctor: a crash now should leave a dump, but something should be put right; kdx capture collect: a new dump is not whole; initrd verify: whole, but something changed since it was built", 1},
+	{NothingToSave, "kdx capture save: there is no /proc/vmcore, or it is empty: this is no capture kernel; kdx capture extract: no dump lies on the partition", 2},
 	{Interrupted, "Ctrl-C ended a script, or the writing of a dump", 4},
 	{Terminated, "SIGTERM or SIGHUP ended the writing of a dump", 4},
 }

@@ -70,7 +70,7 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 		a, err := r.try(ctx, p, i == len(r.Places)-1 && !r.More)
 		t := Try{Target: p.Name, Took: time.Since(begin)}
 		if err != nil {
-			t.Error = oneLine(err)
+			t.Error = strings.TrimPrefix(oneLine(err), p.Name+": ")
 			failures = append(failures, p.Name+": "+t.Error)
 			r.Log.Error("this target did not take the dump", "target", p.Name, "err", t.Error)
 		}

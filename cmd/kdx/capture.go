@@ -33,6 +33,7 @@ func captureCommand(std stdio) *cobra.Command {
 	c.AddCommand(captureDoctorCommand(std), captureTestCommand(std), captureCollectCommand(std), captureUnitsCommand(std))
 	c.AddCommand(captureLoadCommand(std), captureUnloadCommand(std), captureReloadCommand(std), captureStatusCommand(std))
 	c.AddCommand(captureInitrdCommand(std))
+	c.AddCommand(captureSaveCommand(std), captureExtractCommand(std), capturePruneCommand(std), capturePropagateCommand(std))
 	return c
 }
 

@@ -39,6 +39,11 @@ func TestJSONShapes(t *testing.T) {
 	fmt.Fprintf(&b, "\n## `kdx capture size`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "size", "--json", "--arch", "x86_64", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx capture doctor`\n\n%s", shapeOfAnswer(t, repl.NotArmed, "capture", "doctor", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx capture units`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "units", "--json", "--kdx", "/usr/sbin/kdx"))
+	dumps := t.TempDir()
+	saved := []string{"capture", "save", "--json", "--config", os.DevNull, "--vmcore", dump, "--target", dumps, "--host", "db1"}
+	fmt.Fprintf(&b, "\n## `kdx capture save`\n\n%s", shapeOfAnswer(t, repl.OK, saved...))
+	shapeOfAnswer(t, repl.OK, saved...)
+	fmt.Fprintf(&b, "\n## `kdx capture prune`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "prune", "--json", "--config", os.DevNull, "--keep", "1", dumps))
 	fmt.Fprintf(&b, "\n## `kdx capture config show`, `check`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "show", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx capture config import`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "import", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx diff`\n\n%s", shapeOfAnswer(t, repl.Failed, "diff", "--json", dump, other))
