@@ -30,6 +30,10 @@ const (
 	MachineAlpha     Machine = "alpha"
 )
 
+// Machines are all that kdx knows.
+var Machines = []Machine{MachineX86_64, MachineI386, MachineAArch64, MachineARM, MachinePPC64, MachinePPC64LE, MachinePPC, MachineS390X, MachineS390,
+	MachineRISCV64, MachineLoongArch, MachineMIPS, MachineIA64, MachineAlpha}
+
 // Info is what a dump says of itself in headers and notes. What the headers don't say is left at the documented
 // "unknown" value; nothing in it was guessed.
 type Info struct {

@@ -62,6 +62,7 @@ func (f *convertFlags) command(std stdio) *cobra.Command {
 	p.BoolVar(&f.json, "json", false, "report in JSON on stdout (on stderr, if OUT is stdout)")
 	p.BoolVar(&f.debug, "debug", false, "say on stderr what is tried")
 	f.where.register(p)
+	f.headerless.register(p)
 	c.SetContext(context.Background())
 	return c
 }

@@ -58,6 +58,7 @@ func infoCommand(std stdio) *cobra.Command {
 	f.BoolVar(&vmcoreinfo, "vmcoreinfo", false, "show VMCOREINFO as it is")
 	f.BoolVar(&o.debug, "debug", false, "say on stderr what is tried")
 	o.where.registerNumbers(f)
+	o.headerless.register(f)
 	return c
 }
 

@@ -28,6 +28,7 @@ type options struct {
 	src                                       string
 	cacheBytes                                int64 // bound of the cache of pages; 0 is the usual one
 	where
+	headerless
 }
 
 func (o *options) register(f *pflag.FlagSet) {
@@ -42,6 +43,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.live, "live", false, "look at the running kernel, through /proc/kcore (root)")
 	f.StringVar(&o.src, "src", "", "take source text from the kernel's source tree in `DIR`")
 	o.where.register(f)
+	o.headerless.register(f)
 }
 
 // opened is a dump and its kernel.
@@ -94,8 +96,15 @@ func (o *options) openImage(ctx context.Context, dumps []string, std stdio) (*op
 	}
 	x.progress.Begin("opening " + filepath.Base(dumps[0]))
 	defer x.progress.End()
-	var err error
-	x.img, err = formats.Open(ctx, dumps, formats.Options{CacheBytes: o.cacheBytes, ZeroExcluded: o.zeroExcluded, Logger: x.log, Progress: x.progress.Report})
+	opt := formats.Options{CacheBytes: o.cacheBytes, ZeroExcluded: o.zeroExcluded, Logger: x.log, Progress: x.progress.Report}
+	err := o.headerless.check(dumps)
+	if err == nil {
+		err = o.headerless.into(&opt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.img, err = formats.Open(ctx, dumps, opt)
 	if err != nil {
 		return nil, &dumpError{err}
 	}
