@@ -137,7 +137,7 @@ func withDefaults(opt Options) Options {
 		opt.verify = initrd.Verify
 	}
 	if opt.admin == nil {
-		opt.admin = func() bool { return os.Geteuid() == 0 }
+		opt.admin = func() bool { return opt.Root != "" || os.Geteuid() == 0 }
 	}
 	if opt.Free == nil {
 		opt.Free = freeBytes

@@ -112,9 +112,9 @@ const (
 // UsualInitrd is reckoned with while there is none: what kdx builds for a local target, and for one over the network.
 func UsualInitrd(network bool) (packed, unpacked uint64) {
 	if network {
-		return 6 * mib, 15 * mib
+		return 6 * mib, 16 * mib
 	}
-	return 5 * mib, 12 * mib
+	return 5 * mib, 13 * mib
 }
 
 // UsualInitSize is reckoned with if the kernel's image is not found: that of 6.12, which is 4 MiB less for 6.1 and 4 MiB more for 7.2.

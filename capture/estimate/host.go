@@ -154,8 +154,14 @@ func (in *Input) readInitrd(ctx context.Context, root string, c *config.Config) 
 	}
 	in.InitrdPacked, in.InitrdUnpacked, in.Initrd = uint64(shown.Size), uint64(shown.Unpacked), c.Initrd
 	for _, f := range shown.Manifest.Files {
-		if strings.Contains(filepath.Base(f.Path), ".ko") {
+		switch _, suffix, is := strings.Cut(filepath.Base(f.Path), ".ko"); {
+		case is && suffix == "":
 			in.Modules += uint64(f.Size)
+		case is:
+			in.Modules += uint64(f.Size) * packedModule
 		}
 	}
 }
+
+// packedModule is how many times larger a module is when it is unpacked.
+const packedModule = 4
