@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/convert"
 	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/flattened"
 	"kdx/dumpfmt/internal/dumptest"
 	"kdx/dumpfmt/kdump"
+	"kdx/internal/codec"
 )
 
 // TestStreamLost cuts flattened dumps whose records do not come in order: what did not come must not read as zeros.
@@ -92,4 +94,37 @@ func checkLost(t *testing.T, name string, im *dumptest.Image, src dumpfmt.Source
 		}
 	}
 	return lost
+}
+
+// TestPassedDamaged: pages that pass as they are encoded are looked at so far that what was overwritten with zeros, or is of another size,
+// is missing in the output and counted.
+func TestPassedDamaged(t *testing.T) {
+	im := image()
+	pages := kept(im)
+	for _, flag := range []uint32{1, 2, 4, 0x20} {
+		whole := dumptest.Kdump{Version: 6, Codecs: []uint32{flag}}.Build(im)
+		src := openKdump(t, whole)
+		damaged := uint64(0)
+		for pfn := range pages.All() {
+			if pfn%3 != 0 {
+				continue
+			}
+			data, c, ok, err := src.EncodedPage(nil, pfn)
+			if err != nil || !ok || c == codec.Raw || len(data) < 16 || bytes.Count(whole, data) != 1 {
+				continue
+			}
+			clear(whole[bytes.Index(whole, data):][:len(data)])
+			damaged++
+		}
+		src = openKdump(t, whole)
+		var out disk
+		w, err := kdump.NewPageWriter(&out, kdump.Config{Info: src.Info(), Pages: pages, Codec: codec.Zstd, AsIs: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep, err := convert.Run(t.Context(), convert.Job{Source: src, Pages: pages, Writer: w})
+		if err != nil || damaged == 0 || rep.Missing != damaged || rep.Passed == 0 {
+			t.Errorf("codec %#x: %d missing, %d passed, error = %v; want %d missing", flag, rep.Missing, rep.Passed, err, damaged)
+		}
+	}
 }

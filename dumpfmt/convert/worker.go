@@ -217,8 +217,8 @@ func (w *worker) encodedPage(pfn uint64, st dumpfmt.PageState, data []byte, c co
 	if st != dumpfmt.Present || c == codec.Raw && uint64(len(data)) != w.pageSize {
 		return w.readPage(pfn)
 	}
-	if !w.job.Writer.Takes(c) || w.job.Change != nil && !w.untouched(pfn) {
-		return w.decode(pfn, data, c)
+	if !w.job.Writer.Takes(c) || w.job.Change != nil && !w.untouched(pfn) || !codec.Plausible(c, data, int(w.pageSize)) {
+		return w.decode(pfn, data, c) // or says what is wrong with it
 	}
 	if w.job.ZeroPages && w.mayBeZero(data, c) {
 		if err := w.decoder.Decode(c, w.page, data); err != nil || w.allZero(w.page) {

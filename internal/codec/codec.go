@@ -101,6 +101,26 @@ func (d *Decoder) Decode(c Codec, dst, src []byte) (err error) {
 	return nil
 }
 
+// Plausible reports whether bytes look as if they decoded to a page of the size: what a codec puts at their ends is there. It costs next to
+// nothing, and finds bytes that were overwritten, lost or never written; a flipped bit in the midst is for Decode.
+func Plausible(c Codec, src []byte, size int) bool {
+	switch c {
+	case Raw:
+		return len(src) == size
+	case Zlib: // the method, a checksum of the head, and at least a block and a checksum
+		return len(src) >= 8 && src[0]&0xf == 8 && (uint(src[0])<<8|uint(src[1]))%31 == 0
+	case LZO: // the end mark
+		return len(src) >= 3 && string(src[len(src)-3:]) == "\x11\x00\x00"
+	case Snappy:
+		n, err := s2.DecodedLen(src)
+		return err == nil && n == size
+	case Zstd:
+		var h zstd.Header
+		return h.Decode(src) == nil && !h.Skippable && (!h.HasFCS || h.FrameContentSize == uint64(size))
+	}
+	return false
+}
+
 // inflater is a zlib reader with the input it reads.
 type inflater struct {
 	src  bytes.Reader

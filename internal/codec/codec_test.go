@@ -131,3 +131,30 @@ func FuzzDecode(f *testing.F) {
 	dst := make([]byte, 4096)
 	f.Fuzz(func(t *testing.T, c uint8, src []byte) { d.Decode(Codec(c%6), dst, src) })
 }
+
+// TestPlausible: what was encoded looks so, and what was overwritten or cut does not.
+func TestPlausible(t *testing.T) {
+	page := bytes.Repeat([]byte("a page of words, "), 241)[:4096]
+	for c := Raw; c <= Zstd; c++ {
+		e, err := NewEncoder(c, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enc, kind, err := e.Encode(nil, page)
+		if err != nil || kind != c {
+			t.Fatalf("%v: became %v, error = %v", c, kind, err)
+		}
+		if !Plausible(c, enc, len(page)) {
+			t.Errorf("%v: what was encoded is not plausible", c)
+		}
+		other := len(page)
+		if c == Raw || c == Snappy || c == Zstd {
+			other++ // those that say the size
+		}
+		for what, bad := range map[string][]byte{"nothing": nil, "a byte": enc[:1], "zeros": make([]byte, len(enc)/2)} {
+			if Plausible(c, bad, other) {
+				t.Errorf("%v: %s is plausible", c, what)
+			}
+		}
+	}
+}
