@@ -134,17 +134,18 @@ func (h *host) findMapped(inDev string) (blk, error) {
 	return blk{}, fmt.Errorf("/dev/%s is no block device here. There are %s", inDev, h.list(all))
 }
 
-// held says whether other devices stand on a device, or on the disk that it is a partition of (which paths of a multipath device are).
-func (h *host) held(b blk) bool {
+// held says whether other devices stand on a device, or on the disk that it is a partition of (which paths of a multipath device are). Of a partition that is
+// meant by its own name only the disk counts.
+func (h *host) held(b blk, partition bool) bool {
 	above, err := h.holders(b)
-	if err != nil || len(above) > 0 {
+	if err != nil || len(above) > 0 && !partition {
 		return true
 	}
 	if b.part == 0 {
-		return false
+		return len(above) > 0
 	}
 	disk, err := h.disk(b)
-	return err != nil || h.held(disk)
+	return err != nil || h.held(disk, false)
 }
 
 // scan reads all superblocks or partition tables. Of devices that stand on one another, and show the same, the uppermost is meant.
@@ -155,7 +156,7 @@ func (h *host) scan(tag, value string) (blk, error) {
 	}
 	var found []blk
 	for _, b := range all {
-		if !h.held(b) && h.bears(b, tag, value) {
+		if !h.held(b, strings.HasPrefix(tag, "PART")) && h.bears(b, tag, value) {
 			found = append(found, b)
 		}
 	}
@@ -393,7 +394,7 @@ func (h *host) buildBtrfs(s *super, n *int) (*Device, error) {
 	}
 	var found []string
 	for _, b := range all {
-		if h.held(b) {
+		if h.held(b, false) {
 			continue
 		}
 		c, err := h.content(b)

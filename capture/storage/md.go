@@ -80,7 +80,7 @@ func (a *activation) members(d *Device) []member {
 	var out []member
 	for _, b := range a.all {
 		s := a.content(b)
-		if s == nil || s.md == nil || s.md.UUID != d.Array.UUID || s.md.Metadata != d.Array.Metadata || a.h.held(b) || a.partitioned(b) {
+		if s == nil || s.md == nil || s.md.UUID != d.Array.UUID || s.md.Metadata != d.Array.Metadata || a.h.held(b, false) || a.partitioned(b) {
 			continue
 		}
 		same := func(m member) bool { return m.super.UUID == s.UUID }
