@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"slices"
 	"sync"
 
 	"kdx/analyze/distill"
@@ -18,7 +19,7 @@ type finders struct{ *own.Finders }
 // dump's.
 func newChains(c *kernel.Config, opt Options) error {
 	first := symbols.NewChain(opt.Log)
-	all, debug := first.Sharing(), first.Sharing()
+	core, all, debug := first.Sharing(), first.Sharing(), first.Sharing()
 	bare := *c
 	bare.Symbols = first
 	f := &finders{own.New(bare, knownTables(c.Image, opt))}
@@ -53,36 +54,42 @@ func newChains(c *kernel.Config, opt Options) error {
 		first.AddSymbols(s)
 	}
 	c.Arch.WhenNeeded(func() { first.SymbolsNamed("page_offset_base") })
+	images := own.NewBPFImages(f.K)
+	for _, s := range append(slices.Clone(syms), own.AddressesOnly{SymbolFinder: f.Modules}, own.AddressesOnly{SymbolFinder: images}) {
+		core.AddSymbols(s)
+	}
 	for _, chain := range []*symbols.Chain{all, debug} {
-		for _, s := range append(syms, f.Modules, own.NewBPFImages(f.K)) {
+		for _, s := range append(slices.Clone(syms), f.Modules, images) {
 			chain.AddSymbols(s)
 		}
+	}
+	for _, chain := range []*symbols.Chain{core, all, debug} {
 		if opt.NoKallsyms && opt.Vmlinux == "" {
 			chain.AddTypes(own.LeftOut("the symbols of the dump, which say where its types are, were left out (--no-kallsyms)"))
 		}
 	}
 	md := newModuleDebug(f.Modules, kd, opt)
 	kd.peer = md.peer
-	f.addTypes(first, all, debug, kd, opt)
+	f.addTypes(first, core, all, debug, kd, opt)
 	debug.AddTypes(moduleDebugTypes{d: md, hasBTF: sync.OnceValue(func() bool {
 		t, err := f.Modules.Types()
 		return !opt.NoBTF && err == nil && len(t) > 0
 	})})
-	f.addRows(all, debug, kd, md, opt)
+	f.addRows(core, all, debug, kd, md, opt)
 	kd.addTo(debug)
 	debug.AddSources(md)
 	debug.AddVariables(md)
 	c.ModuleFiles = md
-	c.Symbols, c.Debug = all, debug
+	c.Core, c.Symbols, c.Debug = core, all, debug
 	return nil
 }
 
 // addTypes: analysis asks debug information only where the dump has no types at all. People's questions go to the dump first,
 // too, where the two are equal; but what debug information says of a variable is better than a declaration kept by hand.
-func (f *finders) addTypes(first, all, debug *symbols.Chain, kd *kernelDebug, opt Options) {
+func (f *finders) addTypes(first, core, all, debug *symbols.Chain, kd *kernelDebug, opt Options) {
 	if opt.NoBTF {
 		out := own.LeftOut("the types of the dump were left out (--no-btf)")
-		for _, chain := range []*symbols.Chain{first, all, debug} {
+		for _, chain := range []*symbols.Chain{first, core, all, debug} {
 			chain.AddTypes(out)
 			chain.AddTypes(kd.typeFinder())
 		}
@@ -95,7 +102,7 @@ func (f *finders) addTypes(first, all, debug *symbols.Chain, kd *kernelDebug, op
 		}
 		return kd.typeFinder(), nil
 	})
-	for _, chain := range []*symbols.Chain{first, all} {
+	for _, chain := range []*symbols.Chain{first, core, all} {
 		chain.AddTypes(types)
 		chain.AddTypes(declared)
 		chain.AddTypes(instead)
@@ -107,10 +114,10 @@ func (f *finders) addTypes(first, all, debug *symbols.Chain, kd *kernelDebug, op
 	debug.AddTypes(own.ModuleTypes{M: f.Modules})
 }
 
-func (f *finders) addRows(all, debug *symbols.Chain, kd *kernelDebug, md *moduleDebug, opt Options) {
+func (f *finders) addRows(core, all, debug *symbols.Chain, kd *kernelDebug, md *moduleDebug, opt Options) {
 	if opt.NoORC {
 		out := own.LeftOut("the unwind tables of the dump were left out (--no-orc)")
-		for _, chain := range []*symbols.Chain{all, debug} {
+		for _, chain := range []*symbols.Chain{core, all, debug} {
 			chain.AddRows(out)
 			chain.AddRows(kd.rowFinder())
 			chain.AddRows(md)
@@ -118,14 +125,17 @@ func (f *finders) addRows(all, debug *symbols.Chain, kd *kernelDebug, md *module
 		return
 	}
 	tables := f.Rows()
-	all.AddRows(tables)
-	all.AddRows(f.Modules)
-	all.AddRows(symbols.LazyRows(dwarfName, func() (symbols.RowFinder, error) {
+	instead := symbols.LazyRows(dwarfName, func() (symbols.RowFinder, error) {
 		if _, err := f.ORC(); err == nil {
 			return own.LeftOut("the dump's own unwind tables are there"), nil
 		}
 		return kd.rowFinder(), nil
-	}))
+	})
+	for _, chain := range []*symbols.Chain{core, all} {
+		chain.AddRows(tables)
+		chain.AddRows(f.Modules)
+		chain.AddRows(instead)
+	}
 	debug.AddRows(kd.rowFinder())
 	debug.AddRows(md)
 	debug.AddRows(tables)

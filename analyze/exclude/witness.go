@@ -138,10 +138,13 @@ func (w *witnesses) judge() {
 func nodes(v *kernel.View, limit uint64) []uint64 {
 	table, ok := v.VMCoreInfo().Symbol("node_data")
 	if !ok {
-		if a, ok := symbolOf(v, "contig_page_data"); ok { // without CONFIG_NUMA
+		if a, ok := v.VMCoreInfo().Symbol("contig_page_data"); ok { // without CONFIG_NUMA
 			return []uint64{a}
 		}
 		if table, ok = symbolOf(v, "node_data"); !ok {
+			if a, ok := symbolOf(v, "contig_page_data"); ok {
+				return []uint64{a}
+			}
 			return nil
 		}
 	}

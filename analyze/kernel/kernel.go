@@ -28,6 +28,7 @@ type Kernel struct {
 	mods ModuleFiles
 	log  *slog.Logger
 
+	core     func() *Kernel
 	percpu   func() ([]uint64, error)
 	cpus     func() (cpuSets, error)
 	bindings sync.Map // bindKey → *layout or error
@@ -39,6 +40,7 @@ type Config struct {
 	Arch        arch.Arch
 	VMCoreInfo  *vmcoreinfo.Info
 	Symbols     *symbols.Chain
+	Core        *symbols.Chain // nil: the same as Symbols
 	Debug       *symbols.Chain // nil: the same as Symbols
 	ModuleFiles ModuleFiles    // may be nil
 	Close       func()         // ends what goes on behind answers; may be nil
@@ -54,10 +56,22 @@ func New(c Config) *Kernel {
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
+	k.core = sync.OnceValue(func() *Kernel {
+		if c.Core == nil {
+			return k
+		}
+		c := c
+		c.Symbols, c.Core, c.Debug, c.Close = c.Core, nil, nil, nil
+		return New(c)
+	})
 	k.percpu = sync.OnceValues(k.readPerCPUOffsets)
 	k.cpus = sync.OnceValues(k.readCPUs)
 	return k
 }
+
+// Core is the same kernel for questions about itself alone: names that it lacks are not sought in its modules, all of whose
+// tables would have to be read for that. It needs no Close.
+func (k *Kernel) Core() *Kernel { return k.core() }
 
 // Close waits for what goes on behind the answers that were given: indexes that are being written to the cache. The image
 // stays open.

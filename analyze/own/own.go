@@ -50,7 +50,7 @@ func (f *Finders) Symbols() symbols.SymbolFinder {
 func (f *Finders) Types(carry *resolved.Types) symbols.TypeFinder {
 	types := symbols.LazyTypes("btf", func() (symbols.TypeFinder, error) { return f.BTF() })
 	if f.fits(carry) {
-		return carried{carry.Finder(), types}
+		return carry.Over(types)
 	}
 	return types
 }
@@ -64,6 +64,12 @@ func (f *Finders) Declared(chain *symbols.Chain) symbols.TypeFinder {
 func (f *Finders) Rows() symbols.RowFinder {
 	return symbols.LazyRows("orc", func() (symbols.RowFinder, error) { return f.ORC() })
 }
+
+// AddressesOnly are symbols that are found by address, and not by name.
+type AddressesOnly struct{ symbols.SymbolFinder }
+
+// SymbolsNamed finds nothing.
+func (AddressesOnly) SymbolsNamed(string) ([]symbols.Symbol, error) { return nil, symbols.ErrNotFound }
 
 // Open makes a Kernel of a dump that says itself, in VMCOREINFO or its memory, where its tables are. carry are types that were taken from the kernel while it ran; nil is none.
 // Closing the image is the caller's.
@@ -85,21 +91,26 @@ func Open(ctx context.Context, img *dumpfmt.Image, carry *resolved.Types, log *s
 	chain := symbols.NewChain(log)
 	c := kernel.Config{Image: img, Arch: a, VMCoreInfo: found.VMCoreInfo, Log: log, Symbols: chain}
 	f := New(c, found.Tables)
-	all := chain.Sharing()
-	table, types, declared, rows := f.Symbols(), f.Types(carry), f.Declared(chain), f.Rows()
+	core, all := chain.Sharing(), chain.Sharing()
+	table, types, declared, rows, images := f.Symbols(), f.Types(carry), f.Declared(chain), f.Rows(), NewBPFImages(f.K)
 	a.WhenNeeded(func() { chain.SymbolsNamed("page_offset_base") })
 	chain.AddSymbols(table)
-	for _, s := range []symbols.SymbolFinder{table, f.Modules, NewBPFImages(f.K)} {
+	for _, s := range []symbols.SymbolFinder{table, AddressesOnly{f.Modules}, AddressesOnly{images}} {
+		core.AddSymbols(s)
+	}
+	for _, s := range []symbols.SymbolFinder{table, f.Modules, images} {
 		all.AddSymbols(s)
 	}
-	for _, ch := range []*symbols.Chain{chain, all} {
+	for _, ch := range []*symbols.Chain{chain, core, all} {
 		ch.AddTypes(types)
 		ch.AddTypes(declared)
 	}
 	all.AddTypes(ModuleTypes{f.Modules})
-	all.AddRows(rows)
-	all.AddRows(f.Modules)
-	c.Symbols, c.Debug = all, all
+	for _, ch := range []*symbols.Chain{core, all} {
+		ch.AddRows(rows)
+		ch.AddRows(f.Modules)
+	}
+	c.Core, c.Symbols, c.Debug = core, all, all
 	return kernel.New(c), nil
 }
 

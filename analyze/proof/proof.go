@@ -119,6 +119,7 @@ func (c *checker) area(ctx context.Context, i int, a area) Checked {
 }
 
 func newChecker(full *kernel.Kernel, out *dumpfmt.Image, opt Options) *checker {
+	full = full.Core()
 	in := full.Image()
 	if opt.Every <= 0 {
 		opt.Every = defaultEvery

@@ -31,7 +31,7 @@ func (r *run) choose(ctx context.Context) error {
 		r.recordUnfiltered()
 		return r.each(ctx, r.all)
 	}
-	f, err := exclude.Open(r.Kernel.View(ctx))
+	f, err := exclude.Open(r.Kernel.Core().View(ctx))
 	if err != nil {
 		return fmt.Errorf("finding out how the kernel describes its pages: %w", err)
 	}

@@ -151,7 +151,7 @@ func (r *run) outputInfo(ctx context.Context) *dumpfmt.Info {
 	info := *r.Image.Info()
 	if info.UTS.Version == "" && r.Kernel != nil {
 		// ELF has no uname in its headers; those of other formats do, and drgn wants it there.
-		if uts, err := sysinfo.ReadUTS(r.Kernel.View(ctx)); err == nil {
+		if uts, err := sysinfo.ReadUTS(r.Kernel.Core().View(ctx)); err == nil {
 			info.UTS = dumpfmt.UTS(uts)
 		}
 	}

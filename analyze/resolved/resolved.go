@@ -13,11 +13,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"kdx/dumpfmt/vmcoreinfo"
 	"kdx/internal/elfnote"
+	"kdx/symbols"
 	"kdx/symbols/btf"
 )
 
@@ -25,7 +25,8 @@ import (
 type Types struct {
 	Release string // uname -r
 	BuildID string // in hexadecimal
-	finder  *btf.Finder
+	asked   []string
+	data    []byte
 }
 
 // header is the first line of the file, in JSON; BTF follows.
@@ -34,6 +35,8 @@ type header struct {
 	Version int    `json:"version"`
 	Release string `json:"release"`
 	BuildID string `json:"build_id"`
+	// Asked are the names of types and constants that were looked for: one that is not there is one that the kernel lacks.
+	Asked []string `json:"asked"`
 }
 
 const (
@@ -87,16 +90,31 @@ func readBounded(path string) ([]byte, error) {
 
 // Make resolves the types of a kernel from its BTF and returns the contents of the file to carry.
 func Make(data []byte, release, buildID string) ([]byte, error) {
-	head, err := json.Marshal(header{Format: format, Version: version, Release: release, BuildID: buildID})
+	f, err := btf.Parse(data, nil, "btf", btf.Options{})
 	if err != nil {
 		return nil, err
 	}
-	out := append(append(head, '\n'), data...)
-	if _, err := Parse(slices.Clone(out)); err != nil {
+	types, err := f.Prune(wanted)
+	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	h := header{Format: format, Version: version, Release: release, BuildID: buildID}
+	for _, n := range wanted.Types {
+		h.Asked = append(h.Asked, asked(n.Kind, n.Name))
+	}
+	for _, name := range wanted.Constants {
+		h.Asked = append(h.Asked, askedConstant(name))
+	}
+	head, err := json.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(head, '\n'), types...), nil
 }
+
+func asked(kind symbols.Kind, name string) string { return kind.String() + " " + name }
+
+func askedConstant(name string) string { return "constant " + name }
 
 // Read reads a file that Make made.
 func Read(path string) (*Types, error) {
@@ -121,11 +139,15 @@ func Parse(data []byte) (*Types, error) {
 	if h.Version != version {
 		return nil, fmt.Errorf("resolved types of version %d, of which this kdx knows only %d", h.Version, version)
 	}
-	f, err := btf.Parse(rest, nil, "resolved types", btf.Options{})
-	if err != nil {
+	t := &Types{Release: h.Release, BuildID: h.BuildID, asked: h.Asked, data: rest}
+	if _, err := t.open(btf.Options{}); err != nil {
 		return nil, err
 	}
-	return &Types{Release: h.Release, BuildID: h.BuildID, finder: f}, nil
+	return t, nil
+}
+
+func (t *Types) open(opt btf.Options) (*btf.Finder, error) {
+	return btf.Parse(t.data, nil, finderName, opt)
 }
 
 // Fits is nil if the types are those of the kernel that a dump is of, by its VMCOREINFO.
@@ -139,6 +161,3 @@ func (t *Types) Fits(vci *vmcoreinfo.Info) error {
 	}
 	return nil
 }
-
-// Finder answers for the types.
-func (t *Types) Finder() *btf.Finder { return t.finder }

@@ -12,13 +12,16 @@ import (
 
 	"kdx/dumpfmt/vmcoreinfo"
 	"kdx/symbols"
+	kdxbtf "kdx/symbols/btf"
 )
 
 func kernelBTF(t testing.TB) []byte {
 	t.Helper()
 	word := &btf.Int{Name: "unsigned long", Size: 8}
-	page := &btf.Struct{Name: "page", Size: 64, Members: []btf.Member{{Name: "flags", Type: word}}}
-	b, err := btf.NewBuilder([]btf.Type{page, &btf.Struct{Name: "of_no_use", Size: 8, Members: []btf.Member{{Name: "x", Type: word}}}}, nil)
+	other := &btf.Struct{Name: "of_no_use", Size: 8, Members: []btf.Member{{Name: "x", Type: word}}}
+	page := &btf.Struct{Name: "page", Size: 64, Members: []btf.Member{{Name: "flags", Type: word}, {Name: "used", Type: &btf.Pointer{Target: other}, Offset: 64}}}
+	flags := &btf.Enum{Name: "pageflags", Size: 4, Values: []btf.EnumValue{{Name: "PG_slab", Value: 7}}}
+	b, err := btf.NewBuilder([]btf.Type{page, other, flags}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +30,17 @@ func kernelBTF(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// counted counts questions.
+type counted struct {
+	symbols.TypeFinder
+	n *int
+}
+
+func (c counted) TypeNamed(kind symbols.Kind, name string) (*symbols.Type, error) {
+	*c.n++
+	return c.TypeFinder.TypeNamed(kind, name)
 }
 
 // host makes a tree with what a running kernel says of itself.
@@ -69,8 +83,27 @@ func TestHost(t *testing.T) {
 	if types.Release != "6.99.0-test" || types.BuildID != "abcdef01" {
 		t.Errorf("release %q, build-id %q", types.Release, types.BuildID)
 	}
-	if page, err := types.Finder().TypeNamed(symbols.Struct, "page"); err != nil || page.Size != 64 {
-		t.Errorf("struct page = %v, %v", page, err)
+	full, err := kdxbtf.Parse(kernelBTF(t), nil, "btf", kdxbtf.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	over := types.Over(counted{full, &asked})
+	if page, err := over.TypeNamed(symbols.Struct, "page"); err != nil || page.Size != 64 || asked != 0 {
+		t.Errorf("struct page = %v, %v; the dump was asked %d times", page, err, asked)
+	}
+	if _, err := over.TypeNamed(symbols.Struct, "task_struct"); !errors.Is(err, symbols.ErrNotFound) || asked != 0 {
+		t.Errorf("a struct that the kernel lacks: %v; the dump was asked %d times", err, asked)
+	}
+	if s, err := over.TypeNamed(symbols.Struct, "of_no_use"); err != nil || s.Size != 8 || asked != 1 {
+		t.Errorf("struct of_no_use = %v, %v; the dump was asked %d times", s, err, asked)
+	}
+	page, _ := over.TypeNamed(symbols.Struct, "page")
+	if m, ok := page.Member("used"); !ok || m.Type.Elem().Incomplete || m.Type.Elem().Size != 8 || asked != 2 {
+		t.Errorf("page.used leads to %v; the dump was asked %d times", m.Type, asked)
+	}
+	if v, _, err := over.Enumerator("PG_slab"); err != nil || v != 7 {
+		t.Errorf("PG_slab = %d, %v", v, err)
 	}
 	for text, want := range map[string]string{"BUILD-ID=ABCDEF01\n": "", "BUILD-ID=00\n": "the dump is of 00", "OSRELEASE=6.99.0-test\n": "does not say"} {
 		err := types.Fits(vmcoreinfo.Parse([]byte(text)))

@@ -15,8 +15,27 @@ import (
 // UTS is the kernel's uname.
 type UTS struct{ Sysname, Nodename, Release, Version, Machine, Domainname string }
 
+// utsLength is that of each string of struct new_utsname, with its NUL, in bytes; user space knows it.
+const utsLength = 65
+
 // ReadUTS reads init_uts_ns.
 func ReadUTS(v *kernel.View) (UTS, error) {
+	var u UTS
+	at, ok := v.VMCoreInfo().Symbol("init_uts_ns")
+	name, known := v.VMCoreInfo().Offset("uts_namespace.name")
+	if !ok || !known {
+		return readUTSByTypes(v)
+	}
+	for i, into := range []*string{&u.Sysname, &u.Nodename, &u.Release, &u.Version, &u.Machine, &u.Domainname} {
+		var err error
+		if *into, err = v.CString(vmem.Addr(at+name+uint64(i)*utsLength), utsLength); err != nil {
+			return UTS{}, fmt.Errorf("uname: %w", err)
+		}
+	}
+	return u, nil
+}
+
+func readUTSByTypes(v *kernel.View) (UTS, error) {
 	sym, err := v.Symbol("init_uts_ns")
 	if err != nil {
 		return UTS{}, err
@@ -25,7 +44,7 @@ func ReadUTS(v *kernel.View) (UTS, error) {
 	var u UTS
 	for member, into := range map[string]*string{"sysname": &u.Sysname, "nodename": &u.Nodename, "release": &u.Release,
 		"version": &u.Version, "machine": &u.Machine, "domainname": &u.Domainname} {
-		if *into, err = name.Field(member).CString(65); err != nil {
+		if *into, err = name.Field(member).CString(utsLength); err != nil {
 			return UTS{}, fmt.Errorf("uname: %w", err)
 		}
 	}
