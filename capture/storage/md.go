@@ -211,6 +211,9 @@ func (a *activation) startMD(d *Device, found []member) (b blk, err error) {
 		a.opt.logf("%s: a resync may slow the dump down: %v", d, err)
 	}
 	a.opt.logf("%s: started as %s of %s", d, b.name, memberNames(found))
+	if again, err := a.open(b, os.O_RDONLY); err == nil { // the kernel looks for partitions when the array is opened
+		again.Close()
+	}
 	return b, nil
 }
 

@@ -12,15 +12,10 @@ type mdSuper struct {
 	Array
 	// events counts changes: the member with the highest number is the freshest.
 	events uint64
-	// role is the place in the array; spare for one that has none.
-	role  int
-	dirty bool
+	dirty  bool
 }
 
-const (
-	mdMagic = 0xa92b4efc
-	spare   = -1
-)
+const mdMagic = 0xa92b4efc
 
 var mdLevels = map[int32]string{-1: "linear", 0: "raid0", 1: "raid1", 4: "raid4", 5: "raid5", 6: "raid6", 10: "raid10"}
 
@@ -69,13 +64,7 @@ func parseMD1(p []byte, version string, off uint64) *super {
 			Disks: int(le.Uint32(p[92:])), Layout: int(int32(le.Uint32(p[76:]))), Chunk: uint64(le.Uint32(p[88:])) * 512,
 		},
 		events: le.Uint64(p[200:]),
-		role:   spare,
 		dirty:  le.Uint64(p[208:]) != ^uint64(0),
-	}
-	if n := le.Uint32(p[160:]); n < roles {
-		if role := le.Uint16(p[256+2*n:]); role < 0xfffd { // above are journal, faulty and spare
-			m.role = int(role)
-		}
 	}
 	return &super{Content: Content{Type: "linux_raid_member", UUID: uuidText(p[168:184]), Label: text(p[32:64]), Array: m.UUID}, md: m}
 }
@@ -117,7 +106,6 @@ func parseMD0(p []byte, version string, _ uint64) *super {
 			UUID: mdUUID([4]uint32{w[5], w[13], w[14], w[15]}), Level: mdLevels[int32(w[7])], Metadata: version,
 			Disks: int(w[10]), Layout: int(int32(w[64])), Chunk: uint64(w[65]),
 		},
-		role:  spare,
 		dirty: w[33]&1 == 0,
 	}
 	// The event counter is one number of 64 bits, whose halves lie as the machine has them.
@@ -126,10 +114,7 @@ func parseMD0(p []byte, version string, _ uint64) *super {
 	} else {
 		m.events = uint64(w[39])<<32 | uint64(w[40])
 	}
-	const thisDisk, roleWord = 992, 3 // the member's own descriptor: number, major, minor, role, state
-	if role := int(w[thisDisk+roleWord]); role < m.Disks && role < 27 {
-		m.role = role
-	}
+	const thisDisk = 992 // the member's own descriptor, which begins with its number
 	return &super{Content: Content{Type: "linux_raid_member", UUID: fmt.Sprintf("%s:%d", m.UUID, w[thisDisk]), Array: m.UUID}, md: m}
 }
 
