@@ -22,6 +22,7 @@ import (
 	"kdx/capture/config"
 	"kdx/capture/initrd"
 	"kdx/capture/load"
+	"kdx/capture/plan"
 	"kdx/capture/storage"
 )
 
@@ -527,5 +528,27 @@ func TestEmpty(t *testing.T) {
 	}
 	if _, err := Run(context.Background(), Options{Root: t.TempDir()}); err == nil {
 		t.Error("a directory without /proc is taken for a host")
+	}
+}
+
+// TestPlanCounts: an initrd that was built for other targets than the configuration names is what will save the dump.
+func TestPlanCounts(t *testing.T) {
+	x := healthy(t)
+	x.conf("target = ext4:/dev/sdz9:/dumps")
+	x.record(func(*load.Record) {})
+	x.opt.show = func(_ context.Context, path string) (*initrd.Contents, error) {
+		if want := filepath.Join(x.root, "boot/initrd.kdx"); path != want {
+			t.Errorf("looked at %s; want %s", path, want)
+		}
+		return &initrd.Contents{Maker: "kdx", Manifest: &initrd.Manifest{Release: release}, Plan: &plan.Plan{Targets: []plan.Target{{Configured: "ext4:/dev/nvme0n1p1:/dumps"}}}}, nil
+	}
+	if f := find(x.run(), "target-device"); f.State != OK || !strings.Contains(f.Evidence, "nvme0n1p1") {
+		t.Errorf("%+v", f)
+	}
+	for _, targets := range []*plan.Plan{nil, {}, {Targets: []plan.Target{{Configured: "nfs:/x"}}}} {
+		c := config.Default()
+		if got := withPlan(c, "/i", &initrd.Contents{Plan: targets}); len(got.Targets) != 1 || got.Targets[0] != c.Targets[0] || got.Initrd != "/i" {
+			t.Errorf("%+v: %+v", targets, got)
+		}
 	}
 }

@@ -58,8 +58,9 @@ func newHost(ctx context.Context, opt Options) (*host, error) {
 	}
 	h.mounts = readMounts(h.text("proc/self/mountinfo"))
 	h.image = findImage(h)
-	h.initrd = readInitrd(h)
 	h.armed = readArmed(h)
+	h.initrd = readInitrd(h)
+	h.cfg.Config = withPlan(h.cfg.Config, h.initrd.path, h.initrd.Contents)
 	return h, nil
 }
 

@@ -13,12 +13,17 @@ import (
 // archive is the capture initrd.
 type archive struct {
 	*initrd.Contents
-	err error
+	path string // on the host
+	err  error
 }
 
 func readInitrd(h *host) archive {
-	c, err := h.opt.show(h.ctx, h.path(h.config().Initrd))
-	return archive{c, err}
+	path := h.config().Initrd
+	if r := h.armed.Record; r != nil && r.Initrd.Path != "" {
+		path = r.Initrd.Path // what is loaded counts
+	}
+	c, err := h.opt.show(h.ctx, h.path(path))
+	return archive{c, path, err}
 }
 
 const noInitrd = "there is no initrd"

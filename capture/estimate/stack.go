@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kdx/capture/storage"
 )
 
 // Layer is a block device that a target stands on, as /sys tells of it.
@@ -21,17 +23,24 @@ type Layer struct {
 	Removable bool
 }
 
-// DeviceName is the kernel's name of a device of the running host: of /dev/…, UUID=… and the like by the links that udev makes, of LVM's names by those
-// of device-mapper. "" if there is none such.
+// DeviceName is the kernel's name of a device of the running host: of /dev/…, UUID=… and the like by the links that udev makes, else by what lies on the
+// disks; of LVM's names by those of device-mapper. "" if there is none such.
 func DeviceName(root, device string) string {
-	path := device
+	path, tagged := device, false
 	for tag, dir := range map[string]string{"UUID=": "by-uuid", "LABEL=": "by-label", "PARTUUID=": "by-partuuid", "PARTLABEL=": "by-partlabel"} {
 		if v, ok := strings.CutPrefix(device, tag); ok {
-			path = "/dev/disk/" + dir + "/" + v
+			path, tagged = "/dev/disk/"+dir+"/"+v, true
 		}
 	}
-	if target, err := os.Readlink(under(root, path)); err == nil {
+	target, err := os.Readlink(under(root, path))
+	switch {
+	case err == nil:
 		path = target
+	case tagged: // no udev
+		if d, err := storage.Discover(root, device); err == nil {
+			return d.Name
+		}
+		return ""
 	}
 	name := filepath.Base(path)
 	if _, err := os.Stat(under(root, "/sys/class/block/"+name)); err == nil {

@@ -146,7 +146,7 @@ func Crash(root string) error {
 	return nil
 }
 
-// Look finds out what became of a test and writes it down. ErrNone and ErrSameBoot if there is nothing to look for.
+// Look finds out what became of a test and writes it down: on the targets that there were then, with the keys of c. ErrNone and ErrSameBoot if there is nothing to look for.
 func Look(ctx context.Context, root string, c *config.Config, open collect.Opener) (*Record, error) {
 	r, err := Read(root)
 	if err != nil {
@@ -155,12 +155,19 @@ func Look(ctx context.Context, root string, c *config.Config, open collect.Opene
 	if r.BootID == line(root, "proc/sys/kernel/random/boot_id") {
 		return r, ErrSameBoot
 	}
+	at := *c
+	at.Targets = nil
+	for _, text := range r.Targets {
+		if t, err := config.ParseTarget(text); err == nil {
+			at.Targets = append(at.Targets, t)
+		}
+	}
 	before := make(map[string]bool)
 	for _, b := range r.Before {
 		before[b] = true
 	}
 	var failures []string
-	places, skipped := collect.Places(root, c)
+	places, skipped := collect.Places(root, &at)
 	for _, s := range skipped {
 		failures = append(failures, s.Target+": "+s.Why)
 	}

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"kdx/capture/collect"
 	"kdx/capture/config"
+	"kdx/capture/doctor"
 	"kdx/capture/target"
 	"kdx/capture/trial"
 	"kdx/repl"
@@ -40,7 +42,7 @@ func captureCollectCommand(std stdio) *cobra.Command {
 				return configStatus(err)
 			}
 			say := func(format string, args ...any) { fmt.Fprintf(std.err, "kdx: "+format+"\n", args...) }
-			r, err := collect.Run(ctx, l.Config, collect.Options{Say: say})
+			r, err := collect.Run(ctx, doctor.InForce(ctx, "", runtime.GOARCH, l.Config), collect.Options{Say: say})
 			if ctx.Err() != nil {
 				return &statusError{repl.Interrupted, errors.New("interrupted")}
 			}

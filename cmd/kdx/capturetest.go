@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func crashThisHost(ctx context.Context, std stdio, yes bool, configFile string, 
 			return &statusError{repl.Failed, fmt.Errorf("not crashed: that is not %q", host)}
 		}
 	}
-	r, err := trial.Begin(ctx, "", version(), c, target.Open)
+	r, err := trial.Begin(ctx, "", version(), doctor.InForce(ctx, "", runtime.GOARCH, c), target.Open)
 	if err == nil {
 		err = r.Write("")
 	}
