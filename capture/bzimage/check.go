@@ -1,8 +1,6 @@
 package bzimage
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // ElfcorehdrWord is how many bytes of the command line the kernel wants for elfcorehdr=, which it puts there when a capture
 // kernel is loaded.
@@ -21,6 +19,9 @@ func (h *Header) MaxCmdline(capture bool) int {
 // Check says why kexec_file_load of a kernel of the architecture arch (Go's name) would not take the image. fiveLevel: that
 // kernel runs with page tables of five levels.
 func (h *Header) Check(arch string, fiveLevel bool) error {
+	if h.Kind == BzImage && arch == "amd64" && h.Protocol < 0x20c {
+		return fmt.Errorf("its boot protocol is %d.%d; kexec_file_load wants 2.12 (Linux 3.8) or newer", h.Protocol>>8, h.Protocol&0xff)
+	}
 	if h.Arch != arch {
 		return fmt.Errorf("the image is for %s, this host is %s", h.Arch, arch)
 	}
@@ -28,8 +29,6 @@ func (h *Header) Check(arch string, fiveLevel bool) error {
 		return nil
 	}
 	switch {
-	case h.Protocol < 0x20c:
-		return fmt.Errorf("its boot protocol is %d.%d; kexec_file_load wants 2.12 (Linux 3.8) or newer", h.Protocol>>8, h.Protocol&0xff)
 	case h.LoadFlags&LoadedHigh == 0:
 		return fmt.Errorf("it is a zImage, which runs in low memory only")
 	case !h.Relocatable:
@@ -40,8 +39,8 @@ func (h *Header) Check(arch string, fiveLevel bool) error {
 		return fmt.Errorf("it can't run with page tables of five levels, which the running kernel uses")
 	case h.Alignment == 0 || h.Alignment&(h.Alignment-1) != 0 || h.Alignment > 1<<30:
 		return fmt.Errorf("damaged: it asks for an alignment of %#x", h.Alignment)
-	case h.InitSize == 0 || h.InitSize > 1<<32:
-		return fmt.Errorf("damaged: it says that it needs %d bytes to start", h.InitSize)
+	case h.InitSize < uint64(h.Protected) || h.InitSize > 1<<31:
+		return fmt.Errorf("damaged: it has %d bytes and says that it needs %d to start", h.Protected, h.InitSize)
 	case h.FileSize < h.SetupSize+h.Protected:
 		return fmt.Errorf("truncated: its header speaks of %d bytes, the file has %d", h.SetupSize+h.Protected, h.FileSize)
 	case h.PayloadSize > 0 && h.PayloadOffset+h.PayloadSize > h.FileSize:

@@ -121,8 +121,7 @@ func signers(der []byte) ([]Signer, error) {
 		for _, c := range certs {
 			signed := false
 			for _, s := range message.Content.Signers {
-				var serial []byte = s.Issuer.Serial.Bytes
-				signed = signed || string(s.Issuer.Name.FullBytes) == string(c.RawIssuer) && c.SerialNumber != nil && sameInt(serial, c.SerialNumber.Bytes())
+				signed = signed || string(s.Issuer.Name.FullBytes) == string(c.RawIssuer) && c.SerialNumber != nil && sameInt(s.Issuer.Serial.Bytes, c.SerialNumber.Bytes())
 			}
 			if signed == own {
 				out = append(out, Signer{c.Subject.String(), c.Issuer.String(), hex.EncodeToString(c.SubjectKeyId), hex.EncodeToString(c.AuthorityKeyId)})

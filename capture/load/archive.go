@@ -15,6 +15,8 @@ type Archive struct {
 	Own          bool
 	Release      string
 	KernelSHA256 string
+	// SHA256 is the sum of what follows its own head, which was read and is as the head says; "" for others.
+	SHA256 string
 	// Unpacked is its size in bytes when it is unpacked, 0 if that is not known; Modules are kernel modules of it.
 	Unpacked, Modules int64
 	Network           bool
@@ -33,7 +35,7 @@ func InspectInitrd(r io.ReaderAt, size int64) (*Archive, error) {
 		if err := h.CheckRest(io.NewSectionReader(r, begin, size-begin)); err != nil {
 			return nil, err
 		}
-		return &Archive{Own: true, Release: h.Release, KernelSHA256: h.Kernel, Unpacked: h.Unpacked, Modules: h.Modules, Network: h.Network}, nil
+		return &Archive{Own: true, SHA256: h.SHA256, Release: h.Release, KernelSHA256: h.Kernel, Unpacked: h.Unpacked, Modules: h.Modules, Network: h.Network}, nil
 	}
 	magic := make([]byte, unpack.HeadSize)
 	n, err := r.ReadAt(magic, 0)

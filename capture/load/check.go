@@ -2,9 +2,7 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"sync"
 
@@ -23,14 +21,6 @@ type checked struct {
 	ram              uint64 // of the host
 }
 
-func (c *checked) close() {
-	for _, o := range []*opened{c.kernel, c.initrd} {
-		if o != nil {
-			o.file.Close()
-		}
-	}
-}
-
 func (c *checked) warn(p Problem) { c.problems = append(c.problems, p) }
 
 func (c *checked) fatal(try, format string, args ...any) {
@@ -47,17 +37,9 @@ func (c *checked) doubt(job Job, p Problem) {
 }
 
 // check looks at everything that the kernel will look at, and at what it does not.
-func (h *Host) check(ctx context.Context, k *Kernel, job Job) (*checked, error) {
-	c := &checked{}
-	done := false
-	defer func() {
-		if !done {
-			c.close()
-		}
-	}()
+func (h *Host) check(ctx context.Context, k *Kernel, job Job, r *both) (*checked, error) {
+	c := &checked{kernel: r.kernel, initrd: r.initrd}
 	h.checkKernel(k, c, job)
-	r := h.openBoth(ctx, job)
-	c.kernel, c.initrd = r.kernel, r.initrd
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -81,7 +63,6 @@ func (h *Host) check(ctx context.Context, k *Kernel, job Job) (*checked, error) 
 	if len(fatal) > 0 {
 		return nil, &RefusedError{fatal, job.Crash && k.CrashLoaded != nil && *k.CrashLoaded}
 	}
-	done = true
 	return c, nil
 }
 
@@ -105,9 +86,8 @@ func (h *Host) checkKernel(k *Kernel, c *checked, job Job) {
 
 // both are the files of a job: they are read at the same time, as summing them up is most of the work.
 type both struct {
-	kernel, initrd                   *opened
-	kernelErr, initrdErr, archiveErr error
-	archive                          *Archive
+	kernel, initrd       *opened
+	kernelErr, initrdErr error
 }
 
 func (h *Host) openBoth(ctx context.Context, job Job) *both {
@@ -117,16 +97,18 @@ func (h *Host) openBoth(ctx context.Context, job Job) *both {
 		wait.Go(func() { r.kernel, r.kernelErr = h.open(ctx, job.Kernel) })
 	}
 	if job.Initrd != "" {
-		wait.Go(func() {
-			if r.initrd, r.initrdErr = h.openOnly(job.Initrd); r.initrdErr != nil {
-				return
-			}
-			wait.Go(func() { r.archive, r.archiveErr = h.Archive(r.initrd.file, r.initrd.Size) })
-			r.initrdErr = r.initrd.sum(ctx)
-		})
+		wait.Go(func() { r.initrd, r.initrdErr = h.openInitrd(ctx, job.Initrd) })
 	}
 	wait.Wait()
 	return r
+}
+
+func (r *both) close() {
+	for _, o := range []*opened{r.kernel, r.initrd} {
+		if o != nil {
+			o.file.Close()
+		}
+	}
 }
 
 func (h *Host) checkImage(k *Kernel, c *checked, job Job, r *both) {
@@ -158,17 +140,10 @@ func (c *checked) checkInitrd(job Job, r *both) {
 		}
 		return
 	case r.initrdErr != nil:
-		try := ""
-		if errors.Is(r.initrdErr, fs.ErrNotExist) {
-			try = "build it with kdx capture initrd build"
-		}
-		c.fatal(try, "the initrd: %v", r.initrdErr)
-		return
-	case r.archiveErr != nil:
-		c.fatal("build it anew with kdx capture initrd build", "%s: %v", job.Initrd, r.archiveErr)
+		c.fatal("build it with kdx capture initrd build", "the initrd: %v", r.initrdErr)
 		return
 	}
-	a := r.archive
+	a := c.initrd.archive
 	c.archive = a
 	switch {
 	case !job.Crash || job.Foreign && !a.Own:

@@ -50,7 +50,7 @@ var added = []struct{ word, why string }{
 	{"acpi_no_memhotplug", "memory outside of the reservation is the crashed kernel's"},
 	{"hest_disable", "firmware's error records take memory, and were the crashed kernel's"},
 	{"nokaslr", "the reservation leaves one place"},
-	{"initramfs_options=size=90%", "from 6.18 on, the root filesystem may take more than half of memory"},
+	{"initramfs_options=size=90%", "kernels that know it let the root filesystem take more than half of memory"},
 }
 
 // Source is what a command line is derived from.
@@ -108,6 +108,9 @@ func Derive(from Source) Line {
 	var own []string
 	for _, a := range from.Append {
 		for _, w := range splitWords(a) {
+			if nameOf(w) != "console" && slices.Contains(slices.Concat(words, own), w) {
+				continue // it is there; of consoles the last one counts
+			}
 			if nameOf(w) == "crashkernel" {
 				line.Removed = append(line.Removed, Change{w, Removed[0].Why})
 				continue

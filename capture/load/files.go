@@ -16,8 +16,9 @@ import (
 
 // File is a file that was loaded.
 type File struct {
-	Path   string `json:"path"`
-	Size   int64  `json:"size"`
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+	// SHA256 is the sum of the file; of an initrd of kdx's, that of what follows its head, as the head has it.
 	SHA256 string `json:"sha256"`
 	// Copy holds the same bytes whatever becomes of Path; "" if there is none.
 	Copy string `json:"copy,omitempty"`
@@ -30,6 +31,8 @@ type opened struct {
 	File
 	// from is the path that was opened: Path, or a copy.
 	from string
+	// archive is set for an initrd.
+	archive *Archive
 }
 
 func (h *Host) openOnly(path string) (*opened, error) {
@@ -37,7 +40,7 @@ func (h *Host) openOnly(path string) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{f, File{Path: path, Size: fi.Size()}, path}, nil
+	return &opened{file: f, File: File{Path: path, Size: fi.Size()}, from: path}, nil
 }
 
 func (h *Host) open(ctx context.Context, path string) (*opened, error) {
@@ -46,6 +49,24 @@ func (h *Host) open(ctx context.Context, path string) (*opened, error) {
 		return nil, err
 	}
 	if err := o.sum(ctx); err != nil {
+		o.file.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// openInitrd is open for an initrd. One of kdx's is read once: its own sum says whether it is whole and which it is.
+func (h *Host) openInitrd(ctx context.Context, path string) (*opened, error) {
+	o, err := h.openOnly(path)
+	if err != nil {
+		return nil, err
+	}
+	if o.archive, err = h.Archive(o.file, o.Size); err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	} else if o.SHA256 = o.archive.SHA256; o.SHA256 == "" {
+		err = o.sum(ctx)
+	}
+	if err != nil {
 		o.file.Close()
 		return nil, err
 	}
@@ -64,7 +85,7 @@ func (o *opened) sum(ctx context.Context) error {
 // hashOf reads a file of that many bytes whole, its SHA-256 in hexadecimal.
 func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
 	sum := sha256.New()
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, 128<<10)
 	var n int64
 	for {
 		if err := ctx.Err(); err != nil {

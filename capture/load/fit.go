@@ -37,7 +37,7 @@ type noRoomError struct {
 }
 
 func (e *noRoomError) Error() string {
-	return fmt.Sprintf("the image takes %s and the reservation has %s: no room is left for %s of %s", reserve.Size(e.need), reserve.Size(e.have), e.seg.what, reserve.Size(e.seg.size))
+	return fmt.Sprintf("the image takes %s and the reservation has %s: no room is left for %s of %s", mebi(e.need), mebi(e.have), e.seg.what, mebi(e.seg.size))
 }
 
 // place puts the segments where the kernel would, and says how much of the region they take.

@@ -114,33 +114,35 @@ func (h *Host) Load(ctx context.Context, job Job) (*Result, error) {
 		return nil, err
 	}
 	defer unlock()
-	return h.load(ctx, job)
+	return h.load(ctx, job, h.openBoth(ctx, job))
 }
 
 // Check looks at everything that Load looks at, and loads nothing. The record is what would be.
 func (h *Host) Check(ctx context.Context, job Job) (*Result, error) {
+	files := h.openBoth(ctx, job)
+	defer files.close()
 	k, err := h.ReadKernel()
 	if err != nil {
 		return nil, err
 	}
-	c, err := h.check(ctx, k, job)
+	c, err := h.check(ctx, k, job, files)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
 	return &Result{Record: newRecord(h, k, c, job), Problems: append([]Problem{}, c.problems...), Hotplug: k.Hotplug}, nil
 }
 
-func (h *Host) load(ctx context.Context, job Job) (*Result, error) {
+// load takes files that are open, and closes them.
+func (h *Host) load(ctx context.Context, job Job, files *both) (*Result, error) {
+	defer files.close()
 	before, err := h.ReadKernel()
 	if err != nil {
 		return nil, err
 	}
-	c, err := h.check(ctx, before, job)
+	c, err := h.check(ctx, before, job, files)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
 	good, err := h.readRecord(before)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.warn(Problem{What: fmt.Sprintf("what kdx loaded before is not known: %v", err)})
@@ -234,18 +236,12 @@ func sameLoad(good *Record, c *checked, job Job) bool {
 
 // restore loads a recorded image from its files, or, where these have changed since, from the copies.
 func (h *Host) restore(ctx context.Context, good *Record) error {
-	kernel, err := h.reopen(ctx, good.Kernel)
+	files, err := h.reopenBoth(ctx, good)
 	if err != nil {
-		return fmt.Errorf("its kernel: %w", err)
+		return err
 	}
-	defer kernel.file.Close()
-	c := &checked{kernel: kernel}
-	if good.Initrd.Path != "" {
-		if c.initrd, err = h.reopen(ctx, good.Initrd); err != nil {
-			return fmt.Errorf("its initrd: %w", err)
-		}
-		defer c.initrd.file.Close()
-	}
+	defer files.close()
+	c := &checked{kernel: files.kernel, initrd: files.initrd}
 	job := Job{Cmdline: good.Cmdline, Crash: true}
 	if err := h.call(c, job); err != nil {
 		return fmt.Errorf("the kernel refused it, too: %w", err)
@@ -253,14 +249,31 @@ func (h *Host) restore(ctx context.Context, good *Record) error {
 	return nil
 }
 
+// reopenBoth opens what a record names.
+func (h *Host) reopenBoth(ctx context.Context, r *Record) (*both, error) {
+	f := &both{}
+	var err error
+	if f.kernel, err = h.reopen(ctx, r.Kernel, h.open); err != nil {
+		return nil, fmt.Errorf("its kernel: %w", err)
+	}
+	if r.Initrd.Path == "" {
+		return f, nil
+	}
+	if f.initrd, err = h.reopen(ctx, r.Initrd, h.openInitrd); err != nil {
+		f.close()
+		return nil, fmt.Errorf("its initrd: %w", err)
+	}
+	return f, nil
+}
+
 // reopen opens a recorded file with the contents that it had. What was signed for its own name (IMA) is better than a copy.
-func (h *Host) reopen(ctx context.Context, f File) (*opened, error) {
+func (h *Host) reopen(ctx context.Context, f File, open func(context.Context, string) (*opened, error)) (*opened, error) {
 	var last error
 	for _, path := range []string{f.Path, f.Copy} {
 		if path == "" {
 			continue
 		}
-		o, err := h.open(ctx, path)
+		o, err := open(ctx, path)
 		switch {
 		case err != nil:
 			last = err

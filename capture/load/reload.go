@@ -37,37 +37,23 @@ func (h *Host) reload(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	job := Job{Kernel: r.Kernel.Path, Initrd: r.Initrd.Path, Cmdline: r.Cmdline, Crash: true, Foreign: r.Foreign, Force: true}
-	var changed []Problem
-	for _, f := range []struct {
-		file File
-		path *string
-	}{{r.Kernel, &job.Kernel}, {r.Initrd, &job.Initrd}} {
-		if f.file.Path == "" {
-			continue
-		}
-		o, err := h.reopen(ctx, f.file)
-		if err != nil {
-			return nil, fmt.Errorf("what is loaded can't be loaded again: %w; kdx capture load loads anew", err)
-		}
-		if o.from != f.file.Path {
-			*f.path = o.from
-			changed = append(changed, Problem{What: f.file.Path + " is not the file any more that was loaded; the copy of that was taken", Try: "kdx capture load takes the new one"})
-		}
-		o.file.Close()
+	files, err := h.reopenBoth(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("what is loaded can't be loaded again: %w; kdx capture load loads anew", err)
 	}
+	job := Job{Kernel: r.Kernel.Path, Initrd: r.Initrd.Path, Cmdline: r.Cmdline, Crash: true, Foreign: r.Foreign, Force: true}
 	for _, s := range r.Sysctls {
 		job.Sysctls = append(job.Sysctls, s.Name+"="+s.Value)
 	}
-	res, err := h.load(ctx, job)
+	res, err := h.load(ctx, job, files)
 	if err != nil {
 		return nil, err
 	}
-	res.Record.Kernel.Path, res.Record.Initrd.Path = r.Kernel.Path, r.Initrd.Path
-	if err := h.writeRecord(res.Record); err != nil {
-		return nil, err
+	for _, o := range []*opened{files.kernel, files.initrd} {
+		if o != nil && o.from != o.Path {
+			res.Problems = append(res.Problems, Problem{What: o.Path + " is not the file any more that was loaded; the copy of that was taken", Try: "kdx capture load takes the new one"})
+		}
 	}
-	res.Problems = append(changed, res.Problems...)
 	return res, nil
 }
 
