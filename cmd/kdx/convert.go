@@ -53,7 +53,7 @@ func (f *convertFlags) command(std stdio) *cobra.Command {
 	p.Var(&f.limit, "limit", "write no more than `SIZE` bytes (k, m, g) a file; what there was no room for is marked as missing")
 	p.StringVar(&f.lkcdName, "lkcd-version", "", "write LKCD of this version, `8` or 9 (default 9)")
 	p.IntVarP(&f.job.Workers, "jobs", "j", 0, "read and compress on `N` cores (default all)")
-	p.Var(&f.memory, "memory", "take no more than `SIZE` for buffers (default 32m)")
+	p.Var(&f.memory, "memory", "take no more than `SIZE` in all, as far as that goes (default 64m)")
 	p.BoolVar(&f.job.NoCheck, "no-check", false, "do not check what was written")
 	p.BoolVar(&f.dryRun, "dry-run", false, "do all but writing, and show how large OUT would be")
 	p.BoolVar(&f.memUsage, "mem-usage", false, "show how many pages each level would leave out of IN…, and write nothing")

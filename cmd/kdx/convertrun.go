@@ -124,7 +124,7 @@ func (c *conversion) checkOutputs(std stdio) error {
 // openInput opens dump and kernel. That there is no kernel to be opened is no error here: whyNot says it.
 func (c *conversion) openInput(ctx context.Context, std stdio) (x *opened, whyNot, err error) {
 	c.live = slices.Equal(c.inputs, []string{kcore.Path})
-	c.cacheBytes = convertCache
+	c.cacheBytes = divide(c.job.Memory).cache
 	if x, err = c.openImage(ctx, c.inputs, std); err != nil {
 		return nil, nil, err
 	}
@@ -155,21 +155,24 @@ func (c *conversion) opensWithout(ctx context.Context, x *opened, opt analyze.Op
 	return true
 }
 
-// Memory of a conversion, bytes: the cache of pages that the kernel is looked at through, and what all takes beside buffers and
-// a bit a page, which Go's runtime is told to keep to: by itself it lets twice of what is needed pile up.
-const (
-	convertCache = 8 << 20
-	convertHeap  = 24 << 20
-)
+// share is how a conversion divides its memory, bytes.
+type share struct {
+	cache   int64 // of pages that the kernel is looked at through; half as much again when what was written is looked at
+	buffers int64 // and compressors; 0 is convert.DefaultMemory
+	heap    int64 // all that Go's runtime is told to keep to, beside a bit a page: by itself it lets twice of what is needed pile up
+}
 
-// boundMemory tells Go's runtime how much memory there should be.
-func (c *conversion) boundMemory(info *dumpfmt.Info) {
-	buffers := c.job.Memory
-	if buffers == 0 {
-		buffers = convert.DefaultMemory
+// divide divides what --memory says, 0 if it says nothing. What the process takes that is not Go's is left out of heap.
+func divide(memory int64) share {
+	const mib = 1 << 20
+	if memory == 0 {
+		return share{cache: 8 * mib, heap: 24*mib + convert.DefaultMemory}
 	}
-	bits := int64(info.MaxPFN / 8)
-	debug.SetMemoryLimit(convertHeap + buffers + bits)
+	return share{
+		cache:   min(max(memory/16, mib/4), 8*mib),
+		buffers: max(memory/4, memory-48*mib, mib),
+		heap:    max(memory-4*mib, 6*mib),
+	}
 }
 
 // run makes the dump. The error is a *statusError.
@@ -191,8 +194,10 @@ func (c *conversion) run(ctx context.Context, std stdio, progress func(reduce.Pr
 		return outcome{}, openStatus(err)
 	}
 	defer x.Close()
-	c.boundMemory(x.img.Info())
+	mem := divide(c.job.Memory)
+	debug.SetMemoryLimit(mem.heap + int64(x.img.Info().MaxPFN/8))
 	job := c.job
+	job.Memory = mem.buffers
 	job.Image, job.Kernel, job.WhyNot, job.Rules, job.Progress = x.img, x.kernel, whyNot, rules, progress
 	w, err := c.create(std)
 	if err != nil {
@@ -214,6 +219,7 @@ type written struct {
 	stream io.Writer
 	device *os.File // a stream other than stdout
 	limit  int64
+	cache  int64 // of what was written while it is looked at, bytes
 	flat   bool
 	// discard drops what is not whole.
 	discard bool
@@ -222,7 +228,7 @@ type written struct {
 }
 
 func (c *conversion) create(std stdio) (*written, error) {
-	w := &written{names: c.outputs, limit: c.limit, flat: c.flatten, discard: c.discardIncomplete || !c.job.Target.Marks()}
+	w := &written{names: c.outputs, limit: c.limit, cache: divide(c.job.Memory).cache / 2, flat: c.flatten, discard: c.discardIncomplete || !c.job.Target.Marks()}
 	for _, out := range c.outputs {
 		if out == stdoutName {
 			w.stream = std.out
@@ -303,8 +309,7 @@ func (w *written) reopen(ctx context.Context) (*dumpfmt.Image, error) {
 		f.StartSync()
 		paths = append(paths, f.Name())
 	}
-	const cache = 4 << 20
-	return formats.Open(ctx, paths, formats.Options{CacheBytes: cache})
+	return formats.Open(ctx, paths, formats.Options{CacheBytes: w.cache})
 }
 
 // finish gives the files their names, or takes them away, and says which.
