@@ -82,9 +82,6 @@ func (a *attempt) write(ctx context.Context, fit bool) error {
 		job.Stream = writer{f}
 		a.flat = true
 	}
-	if _, err := f.Reopen(ctx); errors.Is(err, target.ErrNoRandom) {
-		job.Reopen = nil
-	}
 	if fit {
 		job.Chosen = a.fits
 	}

@@ -234,7 +234,8 @@ type localFile struct {
 	dir       *localDir
 	path      string
 	ledger    ledger
-	unchecked int64 // bytes since the last look at the room
+	unchecked int64      // bytes since the last look at the room
+	synced    chan error // what Sync said beside the check; nil before
 }
 
 // checkEvery is after how many bytes the room is looked at again: others may write there too.
@@ -248,16 +249,41 @@ func (f *localFile) Write(p []byte) (int, error) { return f.WriteAt(p, f.ledger.
 func (f *localFile) WriteAt(p []byte, off int64) (int, error) {
 	if f.unchecked += int64(len(p)); f.unchecked >= checkEvery {
 		f.unchecked = 0
+		// The disk begins to write now, so that there is less to wait for in the end.
+		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 		if free, err := freeBytes(f.dir.path); err == nil && free < f.dir.keepFree+uint64(len(p)) {
 			return 0, &FullError{Place: f.dir.path, Free: free, Keep: f.dir.keepFree}
 		}
 	}
-	n, err := f.File.WriteAt(p, off)
+	n, err := f.write(p, off)
 	f.ledger.wrote(p[:n], off)
 	return n, err
 }
 
+// write is File.WriteAt, which does not tell how much of p a disk took before it was full.
+func (f *localFile) write(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Pwrite(int(f.Fd()), p[n:], off+int64(n))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil && m == 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return n, &os.PathError{Op: "write", Path: f.Name(), Err: err}
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// Reopen has the bytes made durable beside what the caller does with them.
 func (f *localFile) Reopen(context.Context) (*dumpfmt.File, error) {
+	if f.synced == nil {
+		f.synced = make(chan error, 1)
+		go func() { f.synced <- f.Sync() }()
+	}
 	return dumpfmt.OpenFile(f.Name())
 }
 
@@ -277,7 +303,13 @@ func (f *localFile) Commit(ctx context.Context) (Written, error) {
 
 // flush makes the bytes durable and closes the file.
 func (f *localFile) flush() error {
-	err := f.Sync()
+	var err error
+	if f.synced != nil {
+		err = <-f.synced
+	}
+	if serr := f.Sync(); err == nil {
+		err = serr
+	}
 	if cerr := f.File.Close(); err == nil {
 		err = cerr
 	}

@@ -34,12 +34,13 @@ func places(t *testing.T) map[string]target.Place {
 	if err := f.Truncate(64 << 20); err != nil {
 		t.Fatal(err)
 	}
-	odd := s.Place(config.SSH)
+	odd, plain := s.Place(config.SSH), s.Place(config.SFTP)
+	plain.Dir += "/sftp"
 	odd.Dir += "/o'dd $(touch x) `y` \"dir"
 	return map[string]target.Place{
 		"local": {Name: "local", Kind: config.Dir, Dir: filepath.Join(t.TempDir(), "dumps")},
 		"raw":   {Name: "raw", Kind: config.Raw, Device: device},
-		"sftp":  s.Place(config.SFTP),
+		"sftp":  plain,
 		"ssh":   odd,
 	}
 }

@@ -144,7 +144,7 @@ func freePort(t testing.TB) int {
 // Place is the server as a target.
 func (s *Server) Place(kind config.Kind) target.Place {
 	return target.Place{Name: fmt.Sprintf("%s://%s@127.0.0.1:%d%s", kind, s.User, s.Port, s.Dir), Kind: kind, Dir: s.Dir,
-		Host: target.Host{User: s.User, Name: "127.0.0.1", Port: s.Port, Key: s.Key, KnownHosts: s.KnownHosts, Timeout: 5 * time.Second}}
+		Host: target.Host{User: s.User, Name: "127.0.0.1", Port: s.Port, Key: s.Key, KnownHosts: s.KnownHosts, Timeout: 20 * time.Second}}
 }
 
 // Proxy stands between a client and a server.
@@ -235,6 +235,6 @@ func (p *Proxy) Close() {
 func (p *Proxy) Place(s *Server, kind config.Kind) target.Place {
 	place := s.Place(kind)
 	place.Host.Port = p.Port
-	place.Host.Timeout = time.Second
+	place.Host.Timeout = 3 * time.Second
 	return place
 }
