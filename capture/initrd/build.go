@@ -107,6 +107,9 @@ type builder struct {
 	plan    plan.Plan
 	result  Result
 	needs   []need
+	// old is the initrd that is there, or oldErr why none can be read.
+	old    *Contents
+	oldErr error
 }
 
 func (b *builder) note(format string, args ...any) {
@@ -122,7 +125,7 @@ func (e *ConfigError) Error() string { return errors.Join(e.Problems...).Error()
 
 // Build builds the capture initrd, unless the file is there and was made of the same.
 func Build(ctx context.Context, spec Spec, opt Options) (*Result, error) {
-	b, m, err := gather(ctx, spec, opt)
+	b, err := newBuilder(ctx, spec, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -131,12 +134,17 @@ func Build(ctx context.Context, spec Spec, opt Options) (*Result, error) {
 	if r.Path == "" {
 		r.Path = b.host.path(b.config.Initrd)
 	}
+	b.old, b.oldErr = Show(ctx, r.Path)
+	m, err := b.gather()
+	if err != nil {
+		return nil, err
+	}
 	archive, err := b.files.archive()
 	if err != nil {
 		return nil, err
 	}
 	r.Unpacked, r.Packing = int64(len(archive)), m.Packing
-	old, why := b.compare(r.Path, m)
+	old, why := b.compare(m)
 	if opt.Force && why == "" {
 		why = "it was asked for"
 	}
@@ -173,40 +181,42 @@ func write(path string, data []byte) error {
 	return f.Commit()
 }
 
-// compare says why the initrd at path is not what m says, "" if it is, and its size.
-func (b *builder) compare(path string, m *Manifest) (size int64, why string) {
-	old, err := Show(b.ctx, path)
+// compare says why the initrd that is there is not what m says, "" if it is, and its size.
+func (b *builder) compare(m *Manifest) (size int64, why string) {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(b.oldErr, fs.ErrNotExist):
 		return 0, "there was none"
-	case err != nil:
-		return 0, "the one there can't be read: " + err.Error()
-	case old.Manifest == nil:
+	case b.oldErr != nil:
+		return 0, "the one there can't be read: " + b.oldErr.Error()
+	case b.old.Manifest == nil:
 		return 0, "the one there is not kdx's"
 	}
-	if bad := old.damage(); len(bad) > 0 {
+	if bad := b.old.damage(); len(bad) > 0 {
 		return 0, "the one there is damaged: " + bad[0]
 	}
-	return old.Size, strings.Join(old.changes(m, &b.plan), "; ")
+	return b.old.Size, strings.Join(b.old.changes(m, &b.plan), "; ")
 }
 
-// gather finds everything that belongs into the initrd.
-func gather(ctx context.Context, spec Spec, opt Options) (*builder, *Manifest, error) {
+func newBuilder(ctx context.Context, spec Spec, opt Options) (*builder, error) {
 	if opt.device == nil {
 		opt.device, opt.mountOf, opt.discover, opt.fromConfig = storage.Discover, storage.MountOf, network.Discover, network.FromConfig
 	}
 	b := &builder{ctx: ctx, spec: spec, opt: opt, host: newHost(opt.Root), files: fileset{}}
 	b.result.Notes, b.result.Modules, b.result.Targets = []string{}, []ChosenModule{}, []ChosenTarget{}
-	for _, step := range []func() error{b.readConfig, b.findKernel, b.skeleton, b.targets, b.drivings, b.secrets, b.hooks, b.types, b.writePlan} {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
+	return b, b.readConfig()
+}
+
+// gather finds everything that belongs into the initrd.
+func (b *builder) gather() (*Manifest, error) {
+	for _, step := range []func() error{b.findKernel, b.skeleton, b.targets, b.drivings, b.secrets, b.hooks, b.types, b.writePlan} {
+		if err := b.ctx.Err(); err != nil {
+			return nil, err
 		}
 		if err := step(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	m, err := b.manifest()
-	return b, m, err
+	return b.manifest()
 }
 
 // readConfig reads the configuration, and what is given in its place as if it stood there.
@@ -284,14 +294,26 @@ func (b *builder) findKernel() error {
 			return err
 		}
 	}
-	if b.facts, err = factsOf(b.ctx, b.host.root, b.kernel, b.release, dir); err != nil {
-		return fmt.Errorf("what kernel %s can unpack: %w", b.kernel, err)
+	if !b.knownFacts() {
+		if b.facts, err = factsOf(b.ctx, b.host.root, b.kernel, b.release, dir); err != nil {
+			return fmt.Errorf("what kernel %s can unpack: %w", b.kernel, err)
+		}
 	}
 	if b.facts.From == "" {
 		b.note("what kernel %s can unpack is not known (no config-%s, and the image does not say): packed with gzip, which all distributions' kernels read", b.release, b.release)
 	}
 	b.result.Kernel, b.result.Release = b.kernel, b.release
 	return nil
+}
+
+// knownFacts takes what the image itself said from when the old initrd was built: reading through it again is the dearest part of finding
+// out that nothing changed.
+func (b *builder) knownFacts() bool {
+	if b.oldErr != nil || b.old.Manifest == nil || b.old.Manifest.PackingBy != b.kernel || !slices.Contains(b.old.Manifest.Inputs, b.host.inputs[b.kernel]) {
+		return false
+	}
+	b.facts = kernelFacts{From: b.kernel, Unpacks: []unpack.Format{b.old.Manifest.Packing}}
+	return true
 }
 
 // initName is the program that becomes init, beside kdx.

@@ -56,7 +56,12 @@ func Verify(ctx context.Context, path, kernel string, opt Options) (*Verdict, er
 	v.Problems = append(v.Problems, c.damage()...)
 	v.Problems = append(v.Problems, c.lacks()...)
 	v.kernel(m, kernel)
-	b, fresh, err := gather(ctx, m.Spec, opt)
+	b, err := newBuilder(ctx, m.Spec, opt)
+	var fresh *Manifest
+	if err == nil {
+		b.old = c
+		fresh, err = b.gather()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()

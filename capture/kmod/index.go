@@ -274,7 +274,8 @@ func (x *Index) byAlias(name string) ([]string, error) {
 			out = append(out, a.module)
 		}
 	}
-	if len(out) > 0 {
+	// A tree that depmod saw lists all names of hardware, and many devices have no driver: reading all modules for each takes seconds.
+	if len(out) > 0 || len(x.indexed) > 0 && isModalias(name) {
 		return out, nil
 	}
 	return x.scan(name, where(name)), nil
