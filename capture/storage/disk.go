@@ -145,7 +145,11 @@ func (h *host) drivers(b blk) []string {
 	}
 	var out []string
 	for _, dir := range dirs {
-		out = append(out, sysfs.Drivers(h.root, dir)...)
+		for _, m := range sysfs.Drivers(h.root, dir) {
+			if !slices.Contains(out, m) {
+				out = append(out, m)
+			}
+		}
 	}
 	return out
 }
