@@ -273,7 +273,7 @@ var faults = map[string]func(*tree){
 		x.put("proc/iomem", "00100000-7fffffff : System RAM\n  6f000000-72ffffff : Crash kernel\n")
 	},
 	"reserve-margin": func(x *tree) {
-		x.put("proc/iomem", "00100000-7fffffff : System RAM\n  6f000000-755fffff : Crash kernel\n")
+		x.put("proc/iomem", "00100000-7fffffff : System RAM\n  6f000000-74ffffff : Crash kernel\n")
 	},
 	"reserve-waste": func(x *tree) {
 		x.put("proc/iomem", "00100000-7fffffff : System RAM\n  4f000000-6effffff : Crash kernel\n")

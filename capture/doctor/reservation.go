@@ -66,8 +66,8 @@ func reserveSize(h *host) outcome {
 		return skip("nothing is reserved")
 	}
 	e := h.estimate()
-	if enough, lowest := e.Enough(n); !enough {
-		return bad("%s are reserved, about %s are needed", mebi(n), mebi(lowest)).do("%s", addWords(h))
+	if !e.Enough(n) {
+		return bad("%s are reserved, %s are needed at least", mebi(n), mebi(e.Least)).do("%s", addWords(h))
 	}
 	return ok("%s are reserved, kdx asks for %s", mebi(n), mebi(e.Size))
 }
@@ -75,14 +75,13 @@ func reserveSize(h *host) outcome {
 func reserveMargin(h *host) outcome {
 	n := h.mainPart()
 	e := h.estimate()
-	enough, lowest := e.Enough(n)
-	if n == 0 || !enough {
+	if n == 0 || !e.Enough(n) {
 		return skip("less is reserved than is needed at all")
 	}
 	if n < e.Peak {
-		return bad("%s are reserved, %s are needed without any margin", mebi(n), mebi(lowest)).do("%s", addWords(h))
+		return bad("%s are reserved, kdx reckons with %s; it may do, or run out of memory", mebi(n), mebi(e.Peak)).do("%s; or prove with kdx capture test that it does", addWords(h))
 	}
-	return ok("%s beyond what is needed", mebi(n-lowest))
+	return ok("%s beyond what is needed at least", mebi(n-e.Least))
 }
 
 func reserveWaste(h *host) outcome {

@@ -59,6 +59,8 @@ type Term struct {
 	ID    string `json:"id"`
 	Title string `json:"title"`
 	Bytes uint64 `json:"bytes"`
+	// Least is what it can't do with less.
+	Least uint64 `json:"least"`
 	Phase Phase  `json:"phase"`
 	Why   string `json:"why"`
 }
@@ -71,6 +73,8 @@ type Result struct {
 	Save  uint64 `json:"save"`
 	Peak  uint64 `json:"peak"`
 	Phase Phase  `json:"peak_phase"`
+	// Least is the larger sum of what can't be less: with less memory than that the dump will not be saved.
+	Least uint64 `json:"least"`
 	// Size is the reservation: the peak with a margin, rounded up to what the architecture aligns to.
 	Size uint64 `json:"size"`
 	// Low, High and their limits are as kdumptool calibrate prints them: for ,low and ,high. High is 0 if there is no memory above 4 GiB.
@@ -92,6 +96,9 @@ type Result struct {
 const (
 	residentPercent = 72
 	kernelOwn       = 20 * mib // slabs, hash tables, devices, buffers of the log, page tables
+	leastPercent    = 64       // of init_size that stays, at least
+	leastOwn        = 13 * mib
+	leastKdx        = 12 * mib // PID 1 and a stage on a small machine
 	startOwn        = 8 * mib  // of these, before initrd and drivers
 	perCPU          = 1 * mib
 	structPage      = 64
@@ -128,24 +135,34 @@ func Of(in Input) Result {
 	r := Result{Total: in.RAM}
 	add := func(id string, phase Phase, bytes uint64, title, why string, args ...any) {
 		if bytes > 0 {
-			r.Terms = append(r.Terms, Term{id, title, bytes, phase, fmt.Sprintf(why, args...)})
+			r.Terms = append(r.Terms, Term{ID: id, Title: title, Bytes: bytes, Least: bytes, Phase: phase, Why: fmt.Sprintf(why, args...)})
+		}
+	}
+	least := func(id string, bytes uint64) {
+		if n := len(r.Terms); n > 0 && r.Terms[n-1].ID == id {
+			r.Terms[n-1].Least = bytes
 		}
 	}
 	add("kernel-start", Boot, in.InitSize, "kernel while it starts", "init_size of its header, in one piece: %s", in.Kernel)
 	add("kernel", Save, in.InitSize*residentPercent/100, "kernel", "%d %% of init_size stay when it runs", residentPercent)
+	least("kernel", in.InitSize*leastPercent/100)
 	add("initrd-packed", Boot, in.InitrdPacked, "initrd, packed", "until it is unpacked: %s", in.Initrd)
 	add("initrd", Always, in.InitrdUnpacked, "initrd, unpacked", "the root filesystem, in memory: %s", in.Initrd)
 	add("kernel-own-start", Boot, startOwn, "kernel's tables", "slabs, hash tables and page tables before drivers start")
 	add("kernel-own", Save, kernelOwn, "kernel's own memory", "slabs, hash tables, devices, page tables")
+	least("kernel-own", leastOwn)
 	add("modules", Save, in.Modules*moduleResident/100, "drivers", "%d %% of the modules' files stay, linked", moduleResident)
 	add("cpus", Always, uint64(max(in.CPUs, 1))*perCPU, "CPUs", "nr_cpus=%d, %s each", max(in.CPUs, 1), reserve.Size(perCPU))
 	add("elfcorehdr", Always, in.Elfcorehdr, "elfcorehdr", "the map of the crashed kernel's memory")
 	add("kdx", Save, supervisor+max(in.Memory, stage), "kdx", "%s for PID 1 and %s for the stage at work", reserve.Size(supervisor), reserve.Size(max(in.Memory, stage)))
+	least("kdx", leastKdx)
 	bitmap := min(in.RAM/pageSize/8*2, bitmapMost)
 	add("bitmap", Save, bitmap, "bitmaps", "2 bits a page of %s, %s at most", approx(in.RAM), reserve.Size(bitmapMost))
 	add("write", Save, writeBack, "writing", "pages on their way to the target")
+	least("write", 0)
 	if in.Network {
 		add("network", Save, networkOwn, "network", "protocols, buffers of the driver, SSH's window")
+		least("network", networkOwn/2)
 	}
 	add("luks", Save, in.LUKS, "LUKS", "%s", in.LUKSFrom)
 	add("luns", Save, uint64(in.LUNs)*perLUN, "SCSI disks", "%d LUNs, half a MiB each", in.LUNs)
@@ -165,14 +182,17 @@ func Of(in Input) Result {
 
 // sum adds the phases up. Page structures are a share of the whole, so they and the margin come last.
 func (r *Result) sum() {
+	var leastBoot, leastSave uint64
 	for _, t := range r.Terms {
 		if t.Phase != Save {
-			r.Boot += t.Bytes
+			r.Boot, leastBoot = r.Boot+t.Bytes, leastBoot+t.Least
 		}
 		if t.Phase != Boot {
-			r.Save += t.Bytes
+			r.Save, leastSave = r.Save+t.Bytes, leastSave+t.Least
 		}
 	}
+	r.Least = max(leastBoot, leastSave)
+	r.Least += r.Least / (pageSize/structPage - 1)
 	r.Phase, r.Peak = Boot, r.Boot
 	if r.Save > r.Boot {
 		r.Phase, r.Peak = Save, r.Save
@@ -180,8 +200,8 @@ func (r *Result) sum() {
 	pages := r.Peak / (pageSize/structPage - 1)
 	margin := (r.Peak + pages) * marginPercent / 100
 	at := slices.IndexFunc(r.Terms, func(t Term) bool { return t.ID == "cpus" })
-	r.Terms = slices.Insert(r.Terms, at, Term{"pages", "page structures", pages, Always, fmt.Sprintf("%d bytes a page of the reservation", structPage)})
-	r.Terms = append(r.Terms, Term{"margin", "margin", margin, Always, fmt.Sprintf("%d %%, for what differs between hosts", marginPercent)})
+	r.Terms = slices.Insert(r.Terms, at, Term{"pages", "page structures", pages, pages, Always, fmt.Sprintf("%d bytes a page of the reservation", structPage)})
+	r.Terms = append(r.Terms, Term{"margin", "margin", margin, 0, Always, fmt.Sprintf("%d %%, for what differs between hosts", marginPercent)})
 	r.Boot += pages + margin
 	r.Save += pages + margin
 	r.Peak += pages + margin
@@ -202,16 +222,8 @@ func (r *Result) words(in Input) {
 	r.HighWords = fmt.Sprintf("crashkernel=%s,high crashkernel=%s,low", reserve.Size(r.High), reserve.Size(r.Low))
 }
 
-// Enough holds what is reserved against the estimate: lowest is the peak without the margin.
-func (r *Result) Enough(reserved uint64) (enough bool, lowest uint64) {
-	lowest = r.Peak
-	for _, t := range r.Terms {
-		if t.ID == "margin" {
-			lowest -= t.Bytes
-		}
-	}
-	return reserved >= lowest, lowest
-}
+// Enough holds what is reserved against what can't be less.
+func (r *Result) Enough(reserved uint64) bool { return reserved >= r.Least }
 
 func approx(n uint64) string {
 	if n >= 10*gib {

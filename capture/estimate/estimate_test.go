@@ -83,11 +83,17 @@ func TestSums(t *testing.T) {
 }
 
 func TestEnough(t *testing.T) {
-	r := Of(lab(56))
-	if ok, _ := r.Enough(r.Size); !ok {
-		t.Error("what it asks for is not enough")
+	if r := Of(Input{}); r.Size == 0 {
+		t.Errorf("nothing is known: %+v", r)
 	}
-	if ok, low := r.Enough(48 * mib); ok || low >= r.Peak {
-		t.Errorf("48 MiB are enough: %v, lowest %d of %d", ok, low, r.Peak)
+	r := Of(lab(56))
+	if !r.Enough(r.Size) || !r.Enough(r.Least) || r.Enough(48*mib) || r.Least >= r.Peak || r.Least < 72*mib {
+		t.Errorf("%+v", r)
+	}
+	// The reservations that the lab gives its kernels are no fault.
+	for init, size := range map[float64]uint64{51.5: 96, 55.9: 96, 60.2: 112} {
+		if r := Of(lab(init)); !r.Enough(size * mib) {
+			t.Errorf("init_size %v: %d MiB are not enough for %d", init, size, r.Least/mib)
+		}
 	}
 }

@@ -81,7 +81,7 @@ func sizeArgs(words, ram string) []string {
 // sized is the JSON of size.
 type sized struct {
 	*reserve.Report
-	// Estimate is what this host's capture kernel needs. Enough says whether it is reserved; null if that is not known.
+	// Estimate is what this host's capture kernel needs. Enough is false if less is reserved than it can do with; null if that is not known.
 	Estimate      *estimate.Result `json:"estimate"`
 	EstimateNotes []string         `json:"estimate_notes"`
 	Enough        *bool            `json:"enough"`
@@ -102,7 +102,7 @@ func captureSize(std stdio, f captureFlags, arch, configFile string) error {
 	e := estimate.Of(in)
 	r := &sized{Report: h.Compare(arch), Estimate: &e, EstimateNotes: append([]string{}, notes...)}
 	if r.Bytes != nil && *r.Bytes > 0 {
-		enough, _ := e.Enough(largest(r.Report))
+		enough := e.Enough(largest(r.Report))
 		r.Enough = &enough
 	}
 	if err := answer(std.out, f.json, "capture size", []string{}, r, r.text); err != nil {
@@ -137,9 +137,9 @@ func (s *sized) text(w io.Writer) error {
 	switch {
 	case s.Enough == nil:
 	case !*s.Enough:
-		verdict = "    ENOUGH: NO: the capture kernel would not come to its end\n"
+		verdict = fmt.Sprintf("    ENOUGH: NO: %.0f MiB are needed at least\n", float64(s.Estimate.Least)/(1<<20))
 	case largest(s.Report) < s.Estimate.Peak:
-		verdict = "    ENOUGH: yes, without a margin\n"
+		verdict = fmt.Sprintf("    ENOUGH: perhaps: %.0f MiB are needed at least, kdx reckons with %.0f; kdx capture test tells\n", float64(s.Estimate.Least)/(1<<20), float64(s.Estimate.Peak)/(1<<20))
 	default:
 		verdict = "    ENOUGH: yes\n"
 	}
