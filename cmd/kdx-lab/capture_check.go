@@ -205,7 +205,7 @@ func savedRaw(ctx context.Context, c *captured) (string, error) {
 	if err := os.MkdirAll(all, 0o700); err != nil {
 		return "", err
 	}
-	if _, err := output(ctx, "", c.kdx, "capture", "extract", partition, all); err != nil {
+	if _, err := output(ctx, "", c.kdx, "capture", "extract", "--to", all, partition); err != nil {
 		return "", err
 	}
 	return c.savedIn(ctx, all, "saved")

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -34,38 +35,36 @@ func scenarios() []scenario {
 		network(scenario{name: "fallback", host: sshServer(true), arm: guestNetwork + armWith("sftp://root@"+gateway+":9/dumps", "ext4:/dev/nvme0n1:/dumps"),
 			check: and(savedOnFirst, tried("sftp://root@"+gateway+":9/dumps"))}),
 	)
-	return append(append(out, stackScenarios()...), faultScenarios()...)
+	return slices.Concat(out, stackScenarios(), faultScenarios(), livesScenarios())
 }
 
 // stackScenarios save through block devices that stand on others. The guest makes them with the usual programs; nothing of these is in
 // the capture kernel. The dump is taken off them at the next boot.
 func stackScenarios() []scenario {
-	programs := func(names ...string) func(context.Context, *lab, *captureGuest) error {
-		return func(ctx context.Context, _ *lab, g *captureGuest) error {
-			for _, n := range names {
-				if err := g.program(ctx, n); err != nil {
+	with := func(script string, programs ...string) func(context.Context, *lab, *captureGuest) error {
+		return func(ctx context.Context, l *lab, g *captureGuest) error {
+			g.c.file("bin/"+script, 0o755, l.data(script))
+			for _, p := range programs {
+				if err := g.program(ctx, p); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
 	}
-	const (
-		mounted = "mkdir -p /srv && mount -t %s %s /srv && "
-		fetch   = "mount -t %s %s /srv && cp -a /srv/dumps /mnt/ && umount /srv && umount /mnt"
-		lvm     = "export LVM_SUPPRESS_FD_WARNINGS=1 DM_DISABLE_UDEV=1\n"
-	)
-	lvmModules := []string{"dm-mod", "xfs"}
-	mdModules := []string{"raid1"}
+	fetch := func(fs, device string) string {
+		return "mkdir -p /srv && mount -t " + fs + " " + device + " /srv && cp -a /srv/dumps /mnt/ && umount /srv && umount /mnt"
+	}
+	two := []labDisk{{size: 512 << 20}, {size: 512 << 20}}
+	lvm, md := []string{"dm-mod", "xfs"}, []string{"raid1"}
+	const devices = "/dev/nvme1n1 /dev/nvme2n1"
 	return []scenario{
-		{name: "xfs-on-lvm", kernel: "6.12", disks: []labDisk{{size: 512 << 20}, {size: 512 << 20}}, modules: lvmModules, moduleTree: lvmModules, files: programs("lvm", "mkfs.xfs"),
-			arm: lvm + "lvm vgcreate vg /dev/nvme1n1 /dev/nvme2n1 && lvm lvcreate -y -Zn -Wn -l 100%FREE -n dumps vg && mkfs.xfs -q /dev/vg/dumps && " +
-				fmt.Sprintf(mounted, "xfs", "/dev/vg/dumps") + armWith("/srv/dumps"),
-			collect: lvm + "lvm vgchange -ay vg && mkdir -p /srv && " + fmt.Sprintf(fetch, "xfs", "/dev/vg/dumps"), check: savedOnFirst},
-		{name: "ext4-on-md", kernel: "6.12", disks: []labDisk{{size: 512 << 20}, {size: 512 << 20}}, modules: mdModules, moduleTree: mdModules, files: programs("mdadm", "mkfs.ext4"),
-			arm: "mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --assume-clean /dev/nvme1n1 /dev/nvme2n1 && mkfs.ext4 -q /dev/md0 && " +
-				fmt.Sprintf(mounted, "ext4", "/dev/md0") + armWith("/srv/dumps"),
-			collect: "mkdir -p /srv && mdadm --assemble --run /dev/md0 /dev/nvme1n1 /dev/nvme2n1 && " + fmt.Sprintf(fetch, "ext4", "/dev/md0"), check: savedOnFirst},
+		{name: "xfs-on-lvm", kernel: "6.12", disks: two, reserve: "112M", modules: lvm, moduleTree: lvm, files: with("lab-stack-lvm.sh", "lvm", "mkfs.xfs"),
+			arm:     "lab-stack-lvm.sh /srv " + devices + " && " + armWith("/srv/dumps"),
+			collect: "lvm vgchange -ay --noudevsync lab && lvm vgmknodes && " + fetch("xfs", "/dev/mapper/lab-target"), check: savedOnFirst},
+		{name: "ext4-on-md", kernel: "6.12", disks: two, reserve: "112M", modules: md, moduleTree: md, files: with("lab-stack-md.sh", "mdadm", "mkfs.ext4"),
+			arm:     "lab-stack-md.sh /srv 1 " + devices + " && " + armWith("/srv/dumps"),
+			collect: "mdadm --assemble --run /dev/md7 " + devices + " && " + fetch("ext4", "/dev/md7"), check: savedOnFirst},
 	}
 }
 
@@ -92,7 +91,7 @@ func faultScenarios() []scenario {
 		{name: "disk-gone", kernel: "6.12", disks: []labDisk{small}, arm: onSmall + "dd if=/dev/zero of=/dev/nvme1n1 bs=1M count=24\n",
 			check: and(savedOnFirst, tried("ext4:/dev/nvme1n1:/dumps"))},
 		{name: "1970", kernel: "6.12", qemu: []string{"-rtc", "base=1970-01-01T00:00:10"}, arm: armWith("ext4:/dev/nvme0n1:/dumps"), check: savedOnFirst},
-		{name: "killed", kernel: "6.12", files: hook("(sleep 2; pkill -9 -f 'init save') &"), arm: configured("pre-hook = /etc/kdx/hook.sh", "hook-file = /bin/busybox"), check: nothingWhole},
+		{name: "killed", kernel: "6.12", files: hook("(/bin/busybox sleep 2; /bin/busybox pkill -9 -f 'init save') &"), arm: configured("pre-hook = /etc/kdx/hook.sh", "hook-file = /bin/busybox"), check: nothingWhole},
 		{name: "no-memory", kernel: "6.12", arm: configured("memory = 4M"), check: nothingWhole},
 		{name: "second-panic", kernel: "6.12", files: hook("echo c >/proc/sysrq-trigger"), arm: configured("pre-hook = /etc/kdx/hook.sh"), check: nothingWhole},
 	}
