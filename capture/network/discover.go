@@ -53,9 +53,6 @@ type finder struct {
 }
 
 func newFinder(root string, k kernel) (*finder, error) {
-	if root == "/" {
-		root = ""
-	}
 	all, err := k.links()
 	if err != nil {
 		return nil, fmt.Errorf("asking the kernel for its network interfaces: %w", err)
@@ -66,18 +63,28 @@ func newFinder(root string, k kernel) (*finder, error) {
 // resolveLimit is how long the name of a host may take.
 const resolveLimit = 20 * time.Second
 
-// Discover finds the interfaces by which a host, a name or an address, is reached now: one, or more if its addresses lie in different directions. Routes and
-// addresses are the running kernel's; /sys and /etc are read below root.
+// Discover finds the interfaces by which a host, a name or an address, is reached now: one, or more if its addresses lie in different directions. It asks the
+// running kernel, so that a root other than "" and / is refused: the files below it are another host's.
 func Discover(root, host string) ([]Link, error) {
+	if err := ownRoot(root); err != nil {
+		return nil, fmt.Errorf("way to %s: %w", host, err)
+	}
 	addresses, err := resolve(host)
 	if err != nil {
 		return nil, err
 	}
-	f, err := newFinder(root, running{})
+	f, err := newFinder("/", running{})
 	if err != nil {
 		return nil, err
 	}
 	return f.discover(host, addresses)
+}
+
+func ownRoot(root string) error {
+	if root == "" || root == "/" {
+		return nil
+	}
+	return errors.New("interfaces and routes can only be read on the host itself")
 }
 
 func resolve(host string) ([]netip.Addr, error) {
@@ -408,9 +415,12 @@ func readResolvConf(s string) []netip.Addr {
 	return out
 }
 
-// FromConfig is the interface that a line of the configuration describes, as it is on the running host.
+// FromConfig is the interface that a line of the configuration describes, as it is on the running host. Root is as for Discover.
 func FromConfig(root string, n config.Network) (Link, error) {
-	f, err := newFinder(root, running{})
+	if err := ownRoot(root); err != nil {
+		return Link{}, fmt.Errorf("network %s: %w", n, err)
+	}
+	f, err := newFinder("/", running{})
 	if err != nil {
 		return Link{}, err
 	}

@@ -326,6 +326,15 @@ func TestDHCP6(t *testing.T) {
 	}
 }
 
+func TestOtherRoot(t *testing.T) {
+	if _, err := Discover("/srv/sosreport", "192.0.2.9"); err == nil || !strings.Contains(err.Error(), "on the host itself") {
+		t.Errorf("%v", err)
+	}
+	if _, err := FromConfig("/srv/sosreport", config.Network{NIC: "eth0", Mode: "dhcp"}); err == nil || !strings.Contains(err.Error(), "on the host itself") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWait(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

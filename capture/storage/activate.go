@@ -296,7 +296,7 @@ func (a *activation) activateDM(d *Device) (blk, error) {
 	if err != nil {
 		return blk{}, err
 	}
-	m, err := openMapper(a.h.root)
+	m, err := openMapper()
 	if err != nil {
 		return blk{}, err
 	}

@@ -26,15 +26,16 @@ const (
 	maxTableBytes = 4 << 20
 )
 
-// openMapper opens the control node, and makes it if nobody has.
-func openMapper(root string) (*mapper, error) {
-	p := filepath.Join("/", root, "dev/mapper/control")
-	f, err := os.OpenFile(p, os.O_RDWR, 0)
+const controlNode = "/dev/mapper/control"
+
+// openMapper opens the control node of the running kernel, and makes it if nobody has.
+func openMapper() (*mapper, error) {
+	f, err := os.OpenFile(controlNode, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		if err := makeControl(root, p); err != nil {
+		if err := makeControl(); err != nil {
 			return nil, fmt.Errorf("device-mapper: %w; is the module dm-mod loaded?", err)
 		}
-		f, err = os.OpenFile(p, os.O_RDWR, 0)
+		f, err = os.OpenFile(controlNode, os.O_RDWR, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("device-mapper: %w; is the module dm-mod loaded?", err)
@@ -42,16 +43,16 @@ func openMapper(root string) (*mapper, error) {
 	return &mapper{f}, nil
 }
 
-func makeControl(root, p string) error {
+func makeControl() error {
 	var major, minor uint32
-	number := sysfs.Text("/", root, "sys/class/misc/device-mapper/dev")
+	number := sysfs.Text("/sys/class/misc/device-mapper/dev")
 	if _, err := fmt.Sscanf(number, "%d:%d", &major, &minor); err != nil {
-		return fmt.Errorf("%s is missing, and so is its number in /sys/class/misc/device-mapper/dev", p)
+		return fmt.Errorf("%s is missing, and so is its number in /sys/class/misc/device-mapper/dev", controlNode)
 	}
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(controlNode), 0o755); err != nil {
 		return err
 	}
-	return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor)))
+	return unix.Mknod(controlNode, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor)))
 }
 
 func (m *mapper) Close() error { return m.f.Close() }
