@@ -68,7 +68,7 @@ func Triage(ctx context.Context, job TriageJob) (*triage.Report, error) {
 		looking, cancel = context.WithTimeoutCause(ctx, job.Timeout, fmt.Errorf("it took longer than %v (triage-timeout)", job.Timeout))
 		defer cancel()
 	}
-	rep := triage.Make(looking, k)
+	rep := triage.Make(looking, k.Core()) // names that the kernel lacks are not sought in all its modules
 	var text bytes.Buffer
 	if err := rep.Text(&text); err != nil {
 		return rep, err
