@@ -552,3 +552,19 @@ func TestPlanCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestSymbols: without a configuration the names that the running kernel knows say what it was built with.
+func TestSymbols(t *testing.T) {
+	x := healthy(t)
+	x.remove("boot/config-" + release)
+	if f := find(x.run(), "kernel-config"); f.State != Unknown {
+		t.Errorf("nothing to look at: %+v", f)
+	}
+	x.put("proc/kallsyms", "0000000000000000 T _text\n0000000000000000 D elfcorehdr_addr\n0000000000000000 t read_vmcore\n0000000000000000 t kimage_file_post_load_cleanup\n")
+	if f := find(x.run(), "kernel-config"); f.State != OK || !strings.Contains(f.Evidence, "kallsyms") {
+		t.Errorf("%+v", f)
+	}
+	if f := find(x.run(), "kernel-initrd"); f.State != Bad {
+		t.Errorf("%+v", f)
+	}
+}

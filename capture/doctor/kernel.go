@@ -1,6 +1,9 @@
 package doctor
 
 import (
+	"bufio"
+	"bytes"
+	"os"
 	"strings"
 
 	"kdx/capture/bzimage"
@@ -48,6 +51,9 @@ func kernelFormat(h *host) outcome {
 // wanted says what a kernel's configuration lacks of what it must have.
 func (h *host) wanted(release string, names ...string) outcome {
 	set, from := h.kconfig(release)
+	if set == nil && release == h.release {
+		set, from = h.fromSymbols(), "/proc/kallsyms"
+	}
 	if set == nil {
 		return unknown("the configuration of %s is not found (/boot/config-%s)", release, release)
 	}
@@ -193,4 +199,31 @@ func kernelBTF(h *host) outcome {
 		return bad("/sys/kernel/btf/vmlinux is not there")
 	}
 	return ok("/sys/kernel/btf/vmlinux")
+}
+
+// signs are functions that the running kernel has only if it was built with an option.
+var signs = map[string]string{
+	"elfcorehdr_addr": "CRASH_DUMP", "read_vmcore": "PROC_VMCORE", "vmcore_proc_ops": "PROC_VMCORE", "mmap_vmcore": "PROC_VMCORE", "kimage_file_post_load_cleanup": "KEXEC_FILE", "copy_oldmem_page": "CRASH_DUMP",
+	"populate_rootfs": "BLK_DEV_INITRD", "unpack_to_rootfs": "BLK_DEV_INITRD", "devtmpfs_init": "DEVTMPFS", "devtmpfs_create_node": "DEVTMPFS", "shmem_init_fs_context": "TMPFS",
+}
+
+// fromSymbols is what can be told of the running kernel's configuration by the names that it knows; nil if it shows none.
+func (h *host) fromSymbols() map[string]string {
+	f, err := os.Open(h.path("proc/kallsyms"))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var set map[string]string
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		_, name, _ := bytes.Cut(sc.Bytes(), []byte(" "))
+		_, name, _ = bytes.Cut(name, []byte(" "))
+		if set == nil && len(name) > 0 {
+			set = make(map[string]string)
+		}
+		if option := signs[string(name)]; option != "" {
+			set[option] = "y"
+		}
+	}
+	return set
 }

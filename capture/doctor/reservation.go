@@ -152,7 +152,7 @@ func reserveNext(h *host) outcome {
 		}
 	}
 	if len(looked) == 0 {
-		return unknown("no boot loader's configuration that kdx knows is found")
+		return skip("no boot loader's configuration that kdx knows is found")
 	}
 	if h.reserved() == 0 {
 		return skip("nothing is reserved now")

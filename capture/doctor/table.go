@@ -59,7 +59,7 @@ var checks = []check{
 
 	{"panic-oops", "Panic", Warning, "An oops is a panic", "sysctl -w kernel.panic_on_oops=1; kdx capture load sets what sysctl = in the configuration says", panicOops},
 	{"panic-sysctls", "Panic", Warning, "The sysctls of the configuration are in force", "kdx capture reload sets them; something else, such as /etc/sysctl.d, has set them back", panicSysctls},
-	{"panic-reboot", "Panic", Warning, "The host boots again if capturing fails (kernel.panic)", "sysctl -w kernel.panic=10", panicReboot},
+	{"panic-reboot", "Panic", Note, "The host boots again after a panic that starts no capture kernel (kernel.panic)", "sysctl -w kernel.panic=10; without, it stands still", panicReboot},
 	{"panic-hangs", "Panic", Note, "Some kind of hang is a panic", "sysctl = kernel.hardlockup_panic=1 in the configuration, or the one that fits", panicHangs},
 	{"panic-warn", "Panic", Note, "A warning is not a panic", "sysctl -w kernel.panic_on_warn=0, unless it is meant", panicWarn},
 	{"panic-notifiers", "Panic", Warning, "The capture kernel starts before other code runs (crash_kexec_post_notifiers)", "take it off the command line, unless the platform needs it (Hyper-V): each notifier is a chance to hang", panicNotifiers},

@@ -320,7 +320,7 @@ func targetRemoteDisk(h *host) outcome {
 func (h *host) fabrics(name string) bool {
 	for _, f := range h.glob("sys/class/nvme/nvme*/transport") {
 		rel := strings.TrimPrefix(f, h.base)
-		if v := h.text(rel); v != "pcie" && v != "" && strings.HasPrefix(name, filepath.Base(filepath.Dir(f))) {
+		if v := h.text(rel); v != "pcie" && v != "" && strings.HasPrefix(name, filepath.Base(filepath.Dir(f))+"n") {
 			return true
 		}
 	}
