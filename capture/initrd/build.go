@@ -366,9 +366,7 @@ func (b *builder) skeleton() error {
 // drivings finds the modules for everything.
 func (b *builder) drivings() error {
 	b.needs = append(b.needs, b.console()...)
-	dogs, runs := b.watchdog()
-	b.needs = append(b.needs, dogs...)
-	b.plan.Watchdog = runs
+	b.needs = append(b.needs, b.watchdog()...)
 	b.needs = append(b.needs, wanted(b.config.Modules, "the configuration (modules)", false)...)
 	mods, err := b.choose(b.needs)
 	if err != nil {

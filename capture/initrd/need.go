@@ -61,26 +61,21 @@ func (b *builder) console() []need {
 	return out
 }
 
-// watchdog finds the drivers of watchdogs that run: the capture kernel has to feed those, or they end it.
-func (b *builder) watchdog() (out []need, runs bool) {
+// watchdog finds the drivers of all watchdogs, not only of those that run now: one that is started later would end the capture kernel if
+// that could not feed it.
+func (b *builder) watchdog() []need {
 	if b.config.Watchdog == "off" {
-		return nil, false
+		return nil
 	}
 	dogs, err := os.ReadDir(b.host.path("/sys/class/watchdog"))
 	if err != nil {
-		return nil, false
+		return nil
 	}
+	var out []need
 	for _, d := range dogs {
-		at := "/sys/class/watchdog/" + d.Name()
-		named := b.config.Watchdog == "/dev/"+d.Name() || b.config.Watchdog == "/dev/watchdog" && d.Name() == "watchdog0"
-		state, err := readLine(b.host.path(at + "/state"))
-		if err == nil && state != "active" && !named {
-			continue
-		}
-		runs = runs || err == nil && state == "active"
-		out = append(out, wanted(b.drivers(at), "watchdog "+d.Name(), true)...)
+		out = append(out, wanted(b.drivers("/sys/class/watchdog/"+d.Name()), d.Name(), true)...)
 	}
-	return out, runs
+	return out
 }
 
 // drivers are the modules that drive a device of a class, and those of the devices that it hangs on, which come first.

@@ -213,7 +213,7 @@ func sameJSON(a, b any) bool {
 // planParts are the parts of a plan in words.
 var planParts = map[string]string{
 	"host": "the host's name", "build_id": "the running kernel", "config": "the configuration", "modules": "the modules that are needed",
-	"targets": "what the targets stand on", "links": "the way to the targets", "types": "the types of the running kernel", "watchdog": "whether a watchdog runs",
+	"targets": "what the targets stand on", "links": "the way to the targets", "types": "the types of the running kernel",
 }
 
 // planChanges names the parts of a plan that differ.

@@ -42,8 +42,6 @@ type Plan struct {
 	Links []network.Link `json:"links,omitempty"`
 	// Types is the path in the initrd of what was resolved of the running kernel's types; "" if they do not travel with it.
 	Types string `json:"types,omitempty"`
-	// Watchdog says that a watchdog ran on the host, so that the capture kernel may have to feed it.
-	Watchdog bool `json:"watchdog,omitempty"`
 }
 
 // Module is a kernel module in the initrd.

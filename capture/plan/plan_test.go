@@ -29,7 +29,7 @@ func sample() *Plan {
 			{Target: config.Target{Kind: config.SFTP, User: "u", Host: "h", Port: 23, Path: "/d"}, Configured: "sftp://u@h:23/d", Addresses: []string{"192.0.2.1"}},
 		},
 		Links: []network.Link{{Kind: network.Physical, Name: "eth0", MAC: "52:54:00:12:34:56", Mode: network.DHCP}},
-		Types: "/kdx/types", Watchdog: true,
+		Types: "/kdx/types",
 	}
 }
 
