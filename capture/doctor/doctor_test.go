@@ -457,6 +457,7 @@ func TestEach(t *testing.T) {
 			continue
 		}
 		t.Run(c.id, func(t *testing.T) {
+			t.Parallel()
 			x := healthy(t)
 			change(x)
 			r := x.run()
