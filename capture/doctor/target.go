@@ -104,12 +104,16 @@ func (h *host) targetMount(t config.Target) (mount, bool) {
 		return mount{}, false
 	}
 	dev := h.text("sys/class/block/" + name + "/dev")
+	part, found := mount{}, false
 	for _, m := range h.mounts {
-		if m.dev == dev && dev != "" || estimate.DeviceName(h.opt.Root, m.source) == name && strings.HasPrefix(m.source, "/dev/") {
-			return m, true
+		if m.dev == dev && dev != "" || strings.HasPrefix(m.source, "/dev/") && estimate.DeviceName(h.opt.Root, m.source) == name {
+			if m.root == "/" {
+				return m, true
+			}
+			part, found = m, true // a directory of it, or a subvolume
 		}
 	}
-	return mount{}, false
+	return part, found
 }
 
 // dirOf is where a target's directory is on the running host, "" if it is not mounted.
