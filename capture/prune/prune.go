@@ -19,6 +19,8 @@ type Options struct {
 	Keep int
 	// Host takes only dumps of that host; "" takes all.
 	Host string
+	// Saved is the directory of the dump that was saved just now: it is the newest, whatever the clock says. "" is none.
+	Saved string
 	// DryRun removes nothing.
 	DryRun bool
 }
@@ -64,6 +66,12 @@ func Run(ctx context.Context, t target.Target, opt Options) (Report, error) {
 	}
 	// The newest first. A clock that was wrong sorts a dump wrongly, but the newest whole one of a wrong order stays, too.
 	slices.SortFunc(dumps, func(a, b Dump) int {
+		if (a.Dir == opt.Saved) != (b.Dir == opt.Saved) {
+			if a.Dir == opt.Saved {
+				return -1
+			}
+			return 1
+		}
 		return cmp.Or(b.Begun.Compare(a.Begun), cmp.Compare(b.Dir, a.Dir))
 	})
 	whole := 0

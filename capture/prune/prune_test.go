@@ -61,8 +61,9 @@ func TestRun(t *testing.T) {
 			{Options{Keep: 1, Host: "a"}, []string{"a1", "a2", "a3"}},
 			{Options{}, []string{"a1", "a2", "a3", "b1"}},
 			{Options{Keep: 10}, []string{"a2"}},
+			{Options{Keep: 1, Saved: "a1"}, []string{"a2", "a3", "a4", "a5", "b1", "lying"}},
 		} {
-			if p.Kind != config.Dir && test.opt.Keep != 1 {
+			if p.Kind != config.Dir && (test.opt.Keep != 1 || test.opt.Saved != "") {
 				continue // once is enough for what all have in common
 			}
 			if err := os.RemoveAll(p.Dir); err != nil {

@@ -22,7 +22,7 @@ import (
 // manifest says what lies in the directory. why is "" if the dump is whole.
 func (a *attempt) manifest(why string) *manifest.Manifest {
 	m := &manifest.Manifest{Version: manifest.Version, KDX: cmp.Or(a.Version, "unknown"), Complete: why == "", Why: why, Host: a.Host, BootID: a.BootID,
-		Target: a.place.Name, Begun: a.begun.UTC(), Ended: time.Now().UTC(), Files: a.files, Stages: a.stages, Notes: a.notes}
+		Target: a.place.Name, Begun: a.begun.UTC(), Ended: a.now().UTC(), Files: a.files, Stages: a.stages, Notes: a.notes}
 	m.Dump = manifest.Dump{File: dumpName, Format: "kdump", Codec: a.Codec, Asked: a.Level, Level: a.report.Recorded, Check: a.checked()}
 	switch {
 	case a.src.img == nil:

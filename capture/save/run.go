@@ -32,7 +32,9 @@ func Run(ctx context.Context, job Job) (Result, error) {
 		return Result{Place: -1}, err
 	}
 	defer src.Close()
-	r := &runner{Job: job, src: src, name: DirName(job.Host, job.Time, job.BootID)}
+	r := &runner{Job: job, src: src}
+	r.askDump(ctx)
+	r.name = DirName(r.Host, r.Time, r.BootID)
 	r.stage("opening the dump", begin)
 	if src.whyNot != nil {
 		r.note("the kernel can't be opened, so that no page is left out but those of zeros: %v", src.whyNot)
@@ -48,6 +50,7 @@ type runner struct {
 	stages []manifest.Stage
 	notes  []string
 	target string
+	shift  time.Duration // of a clock that stands before the crash
 }
 
 func (r *runner) note(format string, args ...any) {
@@ -132,7 +135,7 @@ func (r *runner) try(ctx context.Context, p target.Place, last bool) (*attempt, 
 	if err != nil {
 		return nil, err
 	}
-	a := &attempt{runner: r, place: p, t: t, begun: begin, last: last, level: r.Level}
+	a := &attempt{runner: r, place: p, t: t, begun: r.now(), last: last, level: r.Level}
 	if err := a.create(ctx); err != nil {
 		t.Close()
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,8 @@ import (
 	"kdx/capture/config"
 	"kdx/capture/manifest"
 	"kdx/capture/target"
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/vmcoreinfo"
 )
 
 const small = "../../testdata/dumps/6.12/vmcore"
@@ -215,3 +219,32 @@ func hexSum(b []byte) string {
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:])
 }
+
+// TestClock: the dump of a machine whose clock stands before the crash bears the crash's time, and its own boot's id.
+func TestClock(t *testing.T) {
+	f, err := dumpfmt.OpenFile(small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := openDump(t.Context(), f, imageCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	crash := time.Now().Add(48 * time.Hour).Truncate(time.Second)
+	info := *img.Info()
+	info.VMCoreInfo = vmcoreinfo.Parse([]byte(fmt.Sprintf("OSRELEASE=6.12.0\nCRASHTIME=%d\n", crash.Unix())))
+	r := &runner{Job: Job{Time: time.Unix(0, 0), Log: slog.New(slog.DiscardHandler)}, src: &source{img: dumpfmt.NewImage(shown{img.Source(), &info}, dumpfmt.Options{})}}
+	r.askDump(t.Context())
+	if !r.Time.Equal(crash) || r.now().Before(crash) || len(r.notes) != 1 {
+		t.Errorf("the time is %v, now %v, notes %q", r.Time, r.now(), r.notes)
+	}
+}
+
+// shown is a source that says other things of itself.
+type shown struct {
+	dumpfmt.Source
+	info *dumpfmt.Info
+}
+
+func (s shown) Info() *dumpfmt.Info { return s.info }

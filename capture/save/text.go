@@ -171,7 +171,7 @@ func (a *attempt) afterwards(ctx context.Context) {
 
 func (a *attempt) prune(ctx context.Context) {
 	begin := time.Now()
-	rep, err := prune.Run(ctx, a.t, prune.Options{Keep: a.Keep})
+	rep, err := prune.Run(ctx, a.t, prune.Options{Keep: a.Keep, Saved: a.name})
 	for _, gone := range rep.Removed {
 		a.Log.Info("an older dump was removed", "dir", gone.Dir)
 	}
