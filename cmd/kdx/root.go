@@ -29,11 +29,12 @@ func exitWith(st repl.Status) error {
 func newRoot(std stdio) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kdx",
-		Short: "look inside crash dumps of Linux kernels",
+		Short: "crash dumps of Linux kernels: capture them, convert them, look inside",
 		Long: "kdx opens a kernel's crash dump with nothing but the dump: types, symbols and unwind tables come from the dumped memory itself.\n\n" +
 			"    kdx open vmcore            a prompt (help lists its commands)\n" +
 			"    kdx bt vmcore              one command, no prompt; also: kdx ps vmcore -S\n" +
-			"    kdx open -c bt -c ps vmcore",
+			"    kdx open -c bt -c ps vmcore\n" +
+			"    kdx capture --help         this host: arm it, so that a crash leaves a dump",
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetIn(std.in)
