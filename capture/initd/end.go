@@ -15,10 +15,10 @@ func (in *initd) act(action string) {
 	in.dogs.end(action == "halt")
 	in.log.say("%s", action)
 	in.log.drain()
-	commands := map[string]int{"reboot": unix.LINUX_REBOOT_CMD_RESTART, "poweroff": unix.LINUX_REBOOT_CMD_POWER_OFF, "halt": unix.LINUX_REBOOT_CMD_HALT}
+	commands := map[string]uint32{"reboot": unix.LINUX_REBOOT_CMD_RESTART, "poweroff": unix.LINUX_REBOOT_CMD_POWER_OFF, "halt": unix.LINUX_REBOOT_CMD_HALT}
 	command, ok := commands[action]
 	if !ok {
-		command = unix.LINUX_REBOOT_CMD_RESTART
+		command = commands["reboot"]
 	}
 	// reboot(2) shuts drivers down, and one may hang in that for ever.
 	failed := make(chan error, 1)

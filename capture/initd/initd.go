@@ -117,7 +117,7 @@ func (in *initd) first() {
 	if unix.Uname(&uts) == nil {
 		release = unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
 	}
-	in.log.say("this is kdx-init in the capture kernel %s", release)
+	in.log.say("this is kdx-init, on Linux %s", release)
 	if m, err := readMeminfo(in.sys.path("/proc/meminfo")); err == nil {
 		in.log.say("memory: %v, %d CPUs", m, runtime.NumCPU())
 	}
@@ -315,7 +315,7 @@ func (in *initd) hooks(ctx context.Context, commands []string, arguments ...stri
 		if len(words) == 0 {
 			continue
 		}
-		in.sup.run(ctx, task{name: "hook", args: words, limit: in.plan.Config.HookTimeout, quit: unix.SIGTERM, unlimited: true})
+		in.sup.run(ctx, task{name: "hook", label: "hook " + words[0], args: words, limit: in.plan.Config.HookTimeout, quit: unix.SIGTERM, unlimited: true})
 	}
 }
 

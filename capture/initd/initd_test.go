@@ -225,7 +225,7 @@ type machine struct {
 	root    string
 	sys     System
 	mu      sync.Mutex
-	reboots []int
+	reboots []uint32
 }
 
 func newMachine(t *testing.T, fakes string, change func(*plan.Plan)) *machine {
@@ -257,7 +257,7 @@ func newMachine(t *testing.T, fakes string, change func(*plan.Plan)) *machine {
 	m.sys = System{
 		Root: m.root, PID1: true, Self: self(t), Env: []string{fakeEnv + "=" + fakes, fakeTrace + "=" + m.root + "/trace"},
 		Mount: func(string, string, string, uintptr, string) error { return nil },
-		Reboot: func(c int) error {
+		Reboot: func(c uint32) error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.reboots = append(m.reboots, c)
@@ -304,7 +304,7 @@ func TestRun(t *testing.T) {
 		name, fakes string
 		change      func(*plan.Plan)
 		trace       []string
-		reboot      int
+		reboot      uint32
 		log         string
 	}{
 		{name: "saved", trace: []string{"device0", "save0", "triage0", "log0", "sync"}, reboot: restart, log: "the dump is saved"},
@@ -321,7 +321,7 @@ func TestRun(t *testing.T) {
 		{
 			name: "hooks", fakes: "hook /pre a=hang;device0=fail;device1=fail",
 			change: func(p *plan.Plan) { p.Config.PreHooks, p.Config.PostHooks = []string{"/pre a"}, []string{"/post"} },
-			trace:  []string{"hook /pre a", "device0", "device1", "hook /post 1", "sync"}, reboot: restart, log: "hook has not ended within 1s",
+			trace:  []string{"hook /pre a", "device0", "device1", "hook /post 1", "sync"}, reboot: restart, log: "hook /pre has not ended within 1s",
 		},
 		{
 			name: "hooks after", change: func(p *plan.Plan) { p.Config.PostHooks = []string{"/post b"} },
@@ -348,7 +348,7 @@ func TestRun(t *testing.T) {
 			if !slices.Equal(trace, tt.trace) {
 				t.Errorf("ran %q; want %q\n%s", trace, tt.trace, log)
 			}
-			if !slices.Equal(m.reboots, []int{tt.reboot}) {
+			if !slices.Equal(m.reboots, []uint32{tt.reboot}) {
 				t.Errorf("reboot(2) with %#x; want %#x", m.reboots, tt.reboot)
 			}
 			if !strings.Contains(log, tt.log) {
@@ -374,7 +374,7 @@ func TestShell(t *testing.T) {
 	if want := "shell /bin/busybox sh"; len(trace) == 0 || trace[len(trace)-1] != want {
 		t.Errorf("ran %q; want %q at the end\n%s", trace, want, log)
 	}
-	if !slices.Equal(m.reboots, []int{restart}) {
+	if !slices.Equal(m.reboots, []uint32{restart}) {
 		t.Errorf("reboots: %#x", m.reboots)
 	}
 }
@@ -410,7 +410,7 @@ func TestBrokenPlan(t *testing.T) {
 			m := newMachine(t, "", nil)
 			m.write("kdx/plan.json", text)
 			trace, log := m.run()
-			if len(trace) != 0 || !slices.Equal(m.reboots, []int{restart}) || !strings.Contains(log, "without a plan there is no target") {
+			if len(trace) != 0 || !slices.Equal(m.reboots, []uint32{restart}) || !strings.Contains(log, "without a plan there is no target") {
 				t.Errorf("ran %q, reboots %v:\n%s", trace, m.reboots, log)
 			}
 		})
@@ -419,16 +419,16 @@ func TestBrokenPlan(t *testing.T) {
 
 // TestEnd: reboot(2) that fails or hangs is followed by sysrq.
 func TestEnd(t *testing.T) {
-	for name, reboot := range map[string]func(int) error{
-		"fails": func(int) error { return unix.EPERM },
-		"hangs": func(int) error { time.Sleep(time.Hour); return nil },
+	for name, reboot := range map[string]func(uint32) error{
+		"fails": func(uint32) error { return unix.EPERM },
+		"hangs": func(uint32) error { time.Sleep(time.Hour); return nil },
 		"panic": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, "", nil)
 			m.sys.Reboot = reboot
 			if name == "panic" {
-				m.sys.Reboot = func(int) error { return nil }
+				m.sys.Reboot = func(uint32) error { return nil }
 				m.sys.SetHostname = func(string) error { panic("a fault") }
 			}
 			_, log := m.run()

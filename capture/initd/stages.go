@@ -89,8 +89,11 @@ func setClock(context.Context, *stage) (any, error) {
 		return nil, err
 	}
 	sec, ok := src.Info().VMCoreInfo.Decimal("CRASHTIME")
-	if !ok || time.Unix(sec, 0).UTC().Year() < clockYear {
+	if !ok {
 		return nil, errors.New("the crashed kernel did not say what time it was (CRASHTIME of VMCOREINFO)")
+	}
+	if at := time.Unix(sec, 0).UTC(); at.Year() < clockYear {
+		return nil, fmt.Errorf("the crashed kernel's own clock stood at %v", at.Format(time.RFC3339))
 	}
 	ts := unix.NsecToTimespec(time.Unix(sec, 0).Add(sinceBoot()).UnixNano())
 	return nil, unix.ClockSettime(unix.CLOCK_REALTIME, &ts)

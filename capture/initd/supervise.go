@@ -61,7 +61,9 @@ func (s Stage) String() string {
 
 // task is a stage to run.
 type task struct {
-	name  string
+	name string
+	// label is what people are told, if it is not the name.
+	label string
 	args  []string
 	limit time.Duration
 	// quit is the signal that asks it to end at its deadline. Go programs answer SIGQUIT with where their goroutines are.
@@ -87,8 +89,11 @@ type supervisor struct {
 // run runs a stage until it ends or is ended. It always returns: within limit and the graces.
 func (s *supervisor) run(ctx context.Context, t task) Stage {
 	info, err := readMeminfo(s.sys.path("/proc/meminfo"))
-	st := Stage{Name: t.name, Available: info.available}
-	s.log.say("%s begins, %v, limit %v", t.name, info, t.limit)
+	if t.label == "" {
+		t.label = t.name
+	}
+	st := Stage{Name: t.label, Available: info.available}
+	s.log.say("%s begins, %v, limit %v", t.label, info, t.limit)
 	begin := time.Now()
 	s.attempt(ctx, t, allow(info, err, s.memory), &st)
 	st.Took = time.Since(begin)
@@ -176,7 +181,7 @@ func (s *supervisor) watch(ctx context.Context, t task, pid int, ended <-chan ex
 		}
 		break
 	}
-	s.log.say("%s has not ended within %v: it is ended now", t.name, t.limit)
+	s.log.say("%s has not ended within %v: it is ended now", t.label, t.limit)
 	for _, step := range []struct {
 		signal syscall.Signal
 		grace  time.Duration

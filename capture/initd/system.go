@@ -20,7 +20,7 @@ type System struct {
 	Env []string
 
 	Mount       func(source, target, fstype string, flags uintptr, data string) error
-	Reboot      func(command int) error
+	Reboot      func(command uint32) error
 	SetHostname func(name string) error
 }
 
@@ -30,9 +30,8 @@ func Machine() System {
 		PID1:  os.Getpid() == 1,
 		Self:  []string{"/proc/self/exe"},
 		Mount: unix.Mount,
-		Reboot: func(command int) error {
-			return unix.Reboot(command)
-		},
+		// Through int32, as int has no room for some of the commands where it has 32 bits; the kernel takes the low 32.
+		Reboot:      func(command uint32) error { return unix.Reboot(int(int32(command))) },
 		SetHostname: func(name string) error { return unix.Sethostname([]byte(name)) },
 	}
 }
