@@ -288,9 +288,12 @@ var faults = map[string]func(*tree){
 	"kernel-config": func(x *tree) {
 		x.put("boot/config-"+release, "CONFIG_PROC_VMCORE=y\nCONFIG_KEXEC_FILE=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\n")
 	},
-	"kernel-initrd":  func(x *tree) { x.put("boot/config-"+release, "CONFIG_CRASH_DUMP=y\nCONFIG_PROC_VMCORE=y\n") },
-	"kernel-modules": func(x *tree) { x.remove("usr/lib/modules") },
-	"kernel-same":    func(x *tree) { x.put("boot/other", bootImage("6.1.0-other", 0x7f)); x.conf("kernel = /boot/other") },
+	"kernel-initrd": func(x *tree) { x.put("boot/config-"+release, "CONFIG_CRASH_DUMP=y\nCONFIG_PROC_VMCORE=y\n") },
+	"kernel-modules": func(x *tree) {
+		x.remove("usr/lib/modules")
+		x.opt.show = func(context.Context, string) (*initrd.Contents, error) { return nil, fs.ErrNotExist }
+	},
+	"kernel-same": func(x *tree) { x.put("boot/other", bootImage("6.1.0-other", 0x7f)); x.conf("kernel = /boot/other") },
 	"kernel-realtime": func(x *tree) {
 		x.put("sys/kernel/realtime", "1\n")
 		x.put("boot/config-"+release, "CONFIG_PREEMPT_RT=y\n")
@@ -567,5 +570,25 @@ func TestSymbols(t *testing.T) {
 	}
 	if f := find(x.run(), "kernel-initrd"); f.State != Bad {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestNoModules: a host without modules whose initrd could be built needs none.
+func TestNoModules(t *testing.T) {
+	x := healthy(t)
+	x.remove("usr/lib/modules")
+	if f := find(x.run(), "kernel-modules"); f.State != OK {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestRoomOfParent: a directory that is made only when a dump is saved has the room of the filesystem above it.
+func TestRoomOfParent(t *testing.T) {
+	x := healthy(t)
+	x.conf("target = ext4:/dev/nvme0n1p1:/not/yet")
+	asked := ""
+	x.opt.Free = func(path string) (uint64, error) { asked = path; return 1 << 40, nil }
+	if f := find(x.run(), "target-space"); f.State != OK || asked != filepath.Join(x.root, "var/crash") {
+		t.Errorf("%+v, asked for %s", f, asked)
 	}
 }

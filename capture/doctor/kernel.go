@@ -169,6 +169,9 @@ func kernelModules(h *host) outcome {
 			return ok("/%s%s", d, rel)
 		}
 	}
+	if m, is := h.own(); is && m.Release == rel {
+		return ok("they are not installed, and the initrd could be built without")
+	}
 	if set, from := h.kconfig(rel); set != nil && set["MODULES"] != "y" {
 		return ok("it has no modules (%s)", from)
 	}

@@ -210,6 +210,9 @@ func targetSpace(h *host) outcome {
 		if dir == "" {
 			return skip("not mounted now")
 		}
+		for dir != "/" && !h.exists(dir) { // it will be made
+			dir = filepath.Dir(dir)
+		}
 		free, err := h.opt.Free(h.path(dir))
 		if err != nil {
 			return unknown("what is free on %s can't be read: %v", dir, err)
