@@ -7,8 +7,8 @@ import (
 	"kdx/symbols"
 )
 
-// constants yields where the names of an enum's constants are.
-func (r *rawTypes) constants(x record) iter.Seq[uint32] {
+// constantsOf yields where the names of an enum's constants are.
+func (r *rawTypes) constantsOf(x record) iter.Seq[uint32] {
 	size := 8
 	if x.kind == kindEnum64 {
 		size = 12
@@ -67,7 +67,7 @@ func (f *Finder) constantOffsets() ([]named, error) {
 		if err != nil || !ok {
 			return nil, err
 		}
-		for off := range f.raw.constants(x) {
+		for off := range f.raw.constantsOf(x) {
 			all = append(all, newNamed(off, id))
 		}
 	}
@@ -91,20 +91,18 @@ func (f *Finder) enumWith(name string) (*symbols.Type, error) {
 // enumOf is the number of the first enum that has the constant. f.mu is held.
 func (f *Finder) enumOf(name string) (typeID, bool, error) {
 	if !f.constants.made {
-		all, err := f.constantOffsets()
+		x, err := f.raw.newIndex(f.raw.constants)
 		if err != nil {
 			return 0, false, err
 		}
-		if f.constants, err = f.raw.newIndex(all); err != nil {
-			return 0, false, err
-		}
+		f.constants, f.raw.constants = x, nil
 	}
 	return f.constants.find(name, func(id typeID) (bool, error) {
 		x, ok, err := f.raw.record(id)
 		if err != nil || !ok {
 			return false, err
 		}
-		for off := range f.raw.constants(x) {
+		for off := range f.raw.constantsOf(x) {
 			if s, err := f.raw.str(off); err != nil || s == name {
 				return err == nil, err
 			}

@@ -61,6 +61,7 @@ type rawTypes struct {
 	count       int      // of types
 	starts      []uint32 // where each stride-th record lies
 	enums       []typeID // in rising order
+	constants   []named  // of enums, until there is an index of them
 	signedEnums bool     // an enum says that it is signed
 	plainChars  bool     // "signed char" does not say that it is signed
 	// bitfields are integers with an offset and a width of their own: up to pahole 1.11 a bit-field was a member of such a type.
@@ -207,6 +208,9 @@ func (r *rawTypes) scan() (nameIndex, error) {
 		case kindEnum, kindEnum64:
 			r.signedEnums = r.signedEnums || x.flag
 			r.enums = append(r.enums, id)
+			for off := range r.constantsOf(x) {
+				r.constants = append(r.constants, newNamed(off, id))
+			}
 		}
 		if x.isNamed(typeKinds) {
 			names = append(names, newNamed(x.name, id))
