@@ -41,7 +41,7 @@ func livesScenarios() []scenario {
 			try{"refused", "head -c 90000000 /dev/urandom >/tmp/big; kdx capture load --force --kernel /boot/vmlinuz --initrd /tmp/big", 1, nil},
 			try{"armed-again", "cat /sys/kernel/kexec_crash_loaded; kdx capture status", 0, []string{"1", "/boot/initrd.kdx"}},
 			try{"two", tryLoad + " & one=$!; " + tryLoad + "; two=$?; wait $one; echo $? $two; cat /sys/kernel/kexec_crash_loaded", 0, []string{"0 0", "1"}},
-			try{"syntax", "printf 'target = /var/crash\\nlevel = $(touch /tmp/ran)\\nlevl = 3\\n' >/tmp/bad.conf; kdx capture load --config /tmp/bad.conf; r=$?; ls /tmp/ran; (exit $r)", 12,
+			try{"syntax", "(echo 'target = /var/crash'; echo 'level = $(touch /tmp/ran)'; echo 'levl = 3') >/tmp/bad.conf; cat /tmp/bad.conf; kdx capture load --config /tmp/bad.conf; r=$?; ls /tmp/ran; (exit $r)", 12,
 				[]string{"/tmp/bad.conf:2", "/tmp/bad.conf:3", "/tmp/ran: No such file"}},
 			try{"unload", "kdx capture unload && cat /sys/kernel/kexec_crash_loaded", 0, []string{"0"}}),
 		lives("no-reservation", "none", "", false, build, try{"load", tryLoad, 13, []string{"crashkernel="}}),
