@@ -180,7 +180,7 @@ func (h *Host) checkRoom(k *Kernel, c *checked, job Job) error {
 	c.ram = r.RAM
 	switch r.State {
 	case reserve.NotAsked, reserve.Refused:
-		c.problems = append(c.problems, Problem{Fatal: true, Reservation: true, What: "no memory is reserved for a capture kernel: crashkernel= was " + string(r.State),
+		c.problems = append(c.problems, Problem{Fatal: true, Reservation: true, What: "no memory is reserved for a capture kernel: crashkernel= is " + string(r.State),
 			Try: "kdx capture size says what to put on the kernel's command line; it takes a reboot"})
 		return nil
 	case reserve.Hidden:

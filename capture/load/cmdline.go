@@ -53,6 +53,15 @@ var added = []struct{ word, why string }{
 	{"initramfs_options=size=90%", "kernels that know it let the root filesystem take more than half of memory"},
 }
 
+// Added are words that every capture kernel gets, unless one of that name is there.
+func Added() []Change {
+	var out []Change
+	for _, a := range added {
+		out = append(out, Change{a.word, a.why})
+	}
+	return out
+}
+
 // Source is what a command line is derived from.
 type Source struct {
 	// Running is the running kernel's command line, Base what to start from instead of it, if it is not "".

@@ -245,12 +245,12 @@ func TestRefused(t *testing.T) {
 		"kexec_load_disabled is 1":    put("proc/sys/kernel/kexec_load_disabled", "1"),
 		"kexec_load_limit_panic is 0": put("proc/sys/kernel/kexec_load_limit_panic", "0"),
 		"has no kexec":                func(m *machine, _ *Job) { os.Remove(filepath.Join(m.Root, "sys/kernel/kexec_crash_loaded")) },
-		"crashkernel= was not asked for": func(m *machine, _ *Job) {
+		"crashkernel= is not asked for": func(m *machine, _ *Job) {
 			m.put("proc/cmdline", "console=ttyS0")
 			m.put("proc/iomem", "00100000-3fffffff : System RAM\n")
 			m.put("sys/kernel/kexec_crash_size", "0")
 		},
-		"crashkernel= was asked for, nothing": func(m *machine, _ *Job) {
+		"crashkernel= is asked for, nothing": func(m *machine, _ *Job) {
 			m.put("proc/iomem", "00100000-3fffffff : System RAM\n")
 			m.put("sys/kernel/kexec_crash_size", "0")
 		},
@@ -442,10 +442,15 @@ func TestReboot(t *testing.T) {
 	if err := m.Exec(t.Context(), ExecOptions{NoLinksDown: true}); !errors.Is(err, syscall.EINVAL) || strings.Join(m.calls, " ") != "sync reboot" {
 		t.Error(err, m.calls)
 	}
-	r = m.load(Job{Kernel: "/boot/vmlinuz", Foreign: true})
+	m.load(Job{Kernel: "/boot/vmlinuz", Foreign: true})
 	if m.loaded != "no initrd, " || !strings.HasSuffix(m.calls[2], "0x4") {
 		t.Error(m.loaded, m.calls)
 	}
+	m.put("proc/sys/kernel/kexec_load_disabled", "1")
+	if _, err := m.Unload(t.Context(), false); err == nil || !strings.Contains(err.Error(), "not unloaded: kernel.kexec_load_disabled") {
+		t.Error(err)
+	}
+	m.put("proc/sys/kernel/kexec_load_disabled", "0")
 	if _, err := m.Unload(t.Context(), false); err != nil || m.get("sys/kernel/kexec_loaded") != "0" {
 		t.Error(err)
 	}

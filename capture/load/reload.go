@@ -151,15 +151,14 @@ func (h *Host) Unload(ctx context.Context, crash bool) ([]Problem, error) {
 	c := &checked{}
 	h.checkKernel(k, c, job)
 	for _, p := range c.problems {
-		return nil, &RefusedError{[]Problem{{Fatal: true, What: "what is loaded can't be unloaded: " + p.What, Try: p.Try}}, crash && k.armed()}
+		return nil, fmt.Errorf("not unloaded: %v", p)
 	}
 	flags := flagUnload
 	if crash {
 		flags |= flagOnCrash
 	}
 	if err := h.Calls.FileLoad(nil, nil, "", flags); err != nil {
-		cause := h.explain(err, k, c, job)
-		return nil, fmt.Errorf("unloading: %w", &LoadError{Cause: cause, After: AfterKept})
+		return nil, fmt.Errorf("not unloaded: %v (%w)", h.explain(err, k, c, job), err)
 	}
 	if !crash {
 		return nil, nil

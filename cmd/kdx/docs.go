@@ -22,6 +22,7 @@ func generated() map[string]string {
 		"capture-doctor.md": doctor.Doc(),
 		"commands.md":       repl.CommandsDoc(commands.All()),
 		"exit-codes.md":     repl.StatusDoc(),
+		"kexec.md":          kexecDoc(),
 		"makedumpfile.md":   makedumpfileDoc(),
 	}
 	maps.Copy(pages, manPages())
