@@ -158,3 +158,19 @@ func TestPlausible(t *testing.T) {
 		}
 	}
 }
+
+// TestLargePage: pages that are too large for the compressors of single pages are the libraries'.
+func TestLargePage(t *testing.T) {
+	want := bytes.Repeat([]byte("a page of words, "), maxPage/17+1)[:maxPage]
+	for c := Raw; c <= Zstd; c++ {
+		e, err := NewEncoder(c, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enc, used, err := e.Encode(nil, want)
+		got := make([]byte, len(want))
+		if derr := NewDecoder().Decode(used, got, enc); err != nil || derr != nil || used != c || !bytes.Equal(got, want) {
+			t.Errorf("%v: %d bytes of %v, errors = %v, %v", c, len(enc), used, err, derr)
+		}
+	}
+}

@@ -27,6 +27,9 @@ type Encoder struct {
 	zstd  sync.Pool // of *zstd.Encoder; one of its own would make states for all cores, of 0.5 MiB and more each
 }
 
+// fastestZstd is zstd's lowest level.
+const fastestZstd = 1
+
 // maxPage is the largest page of any machine, in bytes.
 const maxPage = 256 << 10
 
@@ -58,7 +61,10 @@ func NewEncoder(c Codec, level int) (*Encoder, error) {
 		}
 	case Zstd:
 		if level == 0 {
-			e.level = 1
+			e.level = fastestZstd
+		}
+		if e.level == fastestZstd {
+			break // the library's is for pages that hardly any machine has
 		}
 		z, err := e.newZstd()
 		if err != nil {
@@ -97,8 +103,8 @@ func (e *Encoder) Encode(dst, page []byte) ([]byte, Codec, error) {
 		out = out[:start+len(s2.EncodeSnappy(out[start:cap(out)], page))]
 	case Zstd:
 		var err error
-		if e.level == 1 && len(page) <= zstdpage.MaxPage {
-			out = e.fastestZstd(dst, page)
+		if e.level == fastestZstd && len(page) <= zstdpage.MaxPage {
+			out = e.zstdPage(dst, page)
 		} else if out, err = e.zstandard(dst, page); err != nil {
 			return dst, Raw, err
 		}
@@ -120,8 +126,8 @@ func (e *Encoder) fastest(dst, page []byte) []byte {
 	return dst
 }
 
-// fastestZstd is fastest for zstd.
-func (e *Encoder) fastestZstd(dst, page []byte) []byte {
+// zstdPage is fastest for zstd.
+func (e *Encoder) zstdPage(dst, page []byte) []byte {
 	z, _ := e.frame.Get().(*zstdpage.Compressor)
 	if z == nil {
 		z = new(zstdpage.Compressor)
