@@ -73,6 +73,11 @@ func (s fileset) has(name string) bool {
 // archive writes all files in the order of their names, in which directories come before what is in them.
 func (s fileset) archive() ([]byte, error) {
 	var out bytes.Buffer
+	size := 1024
+	for name, f := range s {
+		size += headerSize + len(name) + 8 + len(f.data)
+	}
+	out.Grow(size)
 	w := &writer{w: &out}
 	for _, name := range slices.Sorted(maps.Keys(s)) {
 		if err := w.file(s[name].header, s[name].data); err != nil {

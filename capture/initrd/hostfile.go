@@ -81,12 +81,12 @@ func (h *host) take(what, file string) ([]byte, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxInput+1))
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(b) > maxInput {
+	if fi.Size() > maxInput {
 		return nil, nil, fmt.Errorf("%s has more than %d MiB, too much for a capture initrd", file, maxInput>>20)
+	}
+	b := make([]byte, fi.Size())
+	if _, err := io.ReadFull(f, b); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
 	}
 	h.inputs[file] = Input{What: what, Path: file, Size: int64(len(b)), SHA256: sum(b)}
 	return b, fi, nil
