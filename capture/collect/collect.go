@@ -43,9 +43,9 @@ type Skipped struct {
 	Why    string `json:"why"`
 }
 
-// Places are the targets that can be looked at on the running host: directories, filesystems that are mounted, and hosts. What lay on a
-// raw partition is looked for where it is extracted to.
-func Places(root string, c *config.Config) (places []target.Place, skipped []Skipped) {
+// Places are the targets that can be looked at on the running host: directories, filesystems that are mounted or, if m is not nil, can be for
+// a while, and hosts. What lay on a raw partition is looked for where it is extracted to.
+func Places(root string, c *config.Config, m *Mounts) (places []target.Place, skipped []Skipped) {
 	for _, t := range c.Targets {
 		switch t.Kind {
 		case config.Raw:
@@ -55,9 +55,16 @@ func Places(root string, c *config.Config) (places []target.Place, skipped []Ski
 			}
 			continue
 		case config.FS:
-			point := mountPoint(root, t)
+			point, err := mountPoint(root, t), error(nil)
+			if point == "" && m != nil {
+				point, err = m.look(root, t)
+			}
 			if point == "" {
-				skipped = append(skipped, Skipped{t.String(), "not mounted"})
+				why := "not mounted"
+				if err != nil {
+					why = err.Error()
+				}
+				skipped = append(skipped, Skipped{t.String(), why})
 				continue
 			}
 			places = append(places, target.Of(t, c, point, ""))

@@ -148,8 +148,49 @@ func TestMounted(t *testing.T) {
 	put("sys/class/block/sdb1/dev", "8:17\n")
 	put("sys/class/block/sdb2/dev", "8:18\n")
 	put("proc/self/mountinfo", "20 1 8:17 / /srv rw - ext4 /dev/sdb1 rw\n21 1 0:30 /vol /data rw - btrfs /dev/sdb2 rw,subvol=/vol\n")
-	places, skipped := Places(root, conf("ext4:/dev/sdb1:/dumps", "btrfs:/dev/sdb2:/d subvol=vol", "btrfs:/dev/sdb2:/d"))
+	places, skipped := Places(root, conf("ext4:/dev/sdb1:/dumps", "btrfs:/dev/sdb2:/d subvol=vol", "btrfs:/dev/sdb2:/d"), nil)
 	if len(places) != 2 || places[0].Dir != filepath.Join(root, "srv/dumps") || places[1].Dir != filepath.Join(root, "data/d") || len(skipped) != 1 {
 		t.Errorf("%+v, %+v", places, skipped)
+	}
+}
+
+// TestMounts: filesystems that are not mounted are, read-only, for as long as they are looked at.
+func TestMounts(t *testing.T) {
+	root := t.TempDir()
+	for _, n := range []string{"sys/class/block/sdb1", "sys/class/block/sdc1"} {
+		if err := os.MkdirAll(filepath.Join(root, n), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.MkdirAll(filepath.Join(root, "proc/self"), 0o755)
+	os.WriteFile(filepath.Join(root, "proc/self/mountinfo"), nil, 0o600)
+	var did []string
+	m := &Mounts{dir: filepath.Join(root, "look"), unmount: func(at string) error {
+		did = append(did, "unmount "+filepath.Base(at))
+		return os.RemoveAll(filepath.Join(at, "dumps"))
+	}}
+	m.mount = func(device, at, kind string, flags uintptr, data string) error {
+		did = append(did, filepath.Base(device)+" "+kind+" "+data)
+		if flags&1 == 0 {
+			t.Error("not read-only")
+		}
+		if filepath.Base(device) == "sdc1" {
+			return errors.New("no medium")
+		}
+		dump(t, filepath.Join(at, "dumps", name), "whole", func(*manifest.Manifest) {})
+		return nil
+	}
+	r, err := Run(context.Background(), conf("ext4:/dev/sdb1:/dumps", "btrfs:/dev/sdc1:/d subvol=v", "xfs:/dev/sdz1:/d"), Options{Root: root, Mounts: m})
+	if err != nil || len(r.New) != 1 || !r.New[0].Whole || len(r.Skipped) != 2 || !strings.Contains(r.Skipped[0].Why, "no medium") || !strings.Contains(r.Skipped[1].Why, "/dev/sdz1") {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(did, ", "); got != "sdb1 ext4 , sdc1 btrfs subvol=v, unmount 0" {
+		t.Errorf("did %s", got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(root, "look/*")); len(left) > 0 {
+		t.Errorf("left %v", left)
 	}
 }

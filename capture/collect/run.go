@@ -24,6 +24,8 @@ type Report struct {
 // Options of Run.
 type Options struct {
 	Root string
+	// Mounts mounts targets that are not, to look into them; nil leaves those out.
+	Mounts *Mounts
 	// Open is target.Open, Extract target.Extract; nil for these.
 	Open    Opener
 	Extract func(ctx context.Context, device, dir string, keep bool, progress func(name string, done, total int64)) (target.Extracted, error)
@@ -49,7 +51,7 @@ func Run(ctx context.Context, c *config.Config, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	places, skipped := Places(opt.Root, c)
+	places, skipped := Places(opt.Root, c, opt.Mounts)
 	r.Skipped = append(r.Skipped, skipped...)
 	var dirs []string
 	for _, p := range places {
@@ -74,7 +76,10 @@ func Run(ctx context.Context, c *config.Config, opt Options) (*Report, error) {
 			if err := ctx.Err(); err != nil {
 				return r, err
 			}
-			r.New, dirs = append(r.New, d), append(dirs, d.Path)
+			r.New = append(r.New, d)
+			if opt.Mounts == nil || !opt.Mounts.holds(d.Path) { // those are mounted read-only
+				dirs = append(dirs, d.Path)
+			}
 		}
 	}
 	if err := Relabel(ctx, opt.Root, dirs); err != nil {

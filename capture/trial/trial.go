@@ -53,6 +53,9 @@ var ErrNone = errors.New("no test was begun on this host (kdx capture test)")
 // ErrSameBoot: the host has not been down since.
 var ErrSameBoot = errors.New("the host has not booted since the test was begun")
 
+// ErrUnknown: a target could not be looked at, and on the others there is no whole dump of the test.
+var ErrUnknown = errors.New("what became of the test is not known yet")
+
 const maxRecord = 8 << 20
 
 // Read reads the record of the last test.
@@ -113,13 +116,16 @@ func line(root, name string) string {
 
 // Begin makes the record of a test that is about to be made. Targets that can't be reached are errors: a dump there could not be told from
 // others.
-func Begin(ctx context.Context, root, kdx string, c *config.Config, open collect.Opener) (*Record, error) {
+func Begin(ctx context.Context, root, kdx string, c *config.Config, open collect.Opener, m *collect.Mounts) (*Record, error) {
 	r := &Record{Version: version, Kdx: kdx, Host: line(root, "proc/sys/kernel/hostname"), Release: line(root, "proc/sys/kernel/osrelease"), BootID: line(root, "proc/sys/kernel/random/boot_id"),
 		Begun: time.Now().UTC(), Targets: []string{}, Before: []string{}}
 	for _, t := range c.Targets {
 		r.Targets = append(r.Targets, t.String())
 	}
-	places, _ := collect.Places(root, c)
+	places, skipped := collect.Places(root, c, m)
+	for _, s := range skipped {
+		return nil, fmt.Errorf("what lies on %s before the test: %s", s.Target, s.Why)
+	}
 	for _, p := range places {
 		dumps, err := collect.Find(ctx, open, p, "")
 		if err != nil {
@@ -146,8 +152,9 @@ func Crash(root string) error {
 	return nil
 }
 
-// Look finds out what became of a test and writes it down: on the targets that there were then, with the keys of c. ErrNone and ErrSameBoot if there is nothing to look for.
-func Look(ctx context.Context, root string, c *config.Config, open collect.Opener) (*Record, error) {
+// Look finds out what became of a test and writes it down: on the targets that there were then, with the keys of c. ErrNone and ErrSameBoot if there is nothing to look for,
+// ErrUnknown if it can't be told now.
+func Look(ctx context.Context, root string, c *config.Config, open collect.Opener, m *collect.Mounts) (*Record, error) {
 	r, err := Read(root)
 	if err != nil {
 		return nil, err
@@ -166,15 +173,15 @@ func Look(ctx context.Context, root string, c *config.Config, open collect.Opene
 	for _, b := range r.Before {
 		before[b] = true
 	}
-	var failures []string
-	places, skipped := collect.Places(root, &at)
+	var failures, unseen []string
+	places, skipped := collect.Places(root, &at, m)
 	for _, s := range skipped {
-		failures = append(failures, s.Target+": "+s.Why)
+		unseen = append(unseen, s.Target+": "+s.Why)
 	}
 	for _, p := range places {
 		dumps, err := collect.Find(ctx, open, p, "")
 		if err != nil {
-			failures = append(failures, fmt.Sprintf("%s: %v", p.Name, err))
+			unseen = append(unseen, fmt.Sprintf("%s: %v", p.Name, err))
 			continue
 		}
 		var found *collect.Dump
@@ -196,6 +203,9 @@ func Look(ctx context.Context, root string, c *config.Config, open collect.Opene
 		}
 		r.arrived(root, found)
 		return r, r.Write(root)
+	}
+	if len(unseen) > 0 {
+		return r, fmt.Errorf("%w: %s", ErrUnknown, strings.Join(append(unseen, failures...), "; "))
 	}
 	r.Arrived, r.Outcome = false, "no whole dump has arrived: "+strings.Join(failures, "; ")
 	return r, r.Write(root)

@@ -51,7 +51,7 @@ func begun(t *testing.T) (root string, c *config.Config) {
 	put(t, root, "proc/sys/kernel/osrelease", "6.12\n")
 	put(t, root, "proc/sys/kernel/random/boot_id", "one\n")
 	dump(t, root, "web1-2026-11-01T00-00-00Z-00000000", "web1", true)
-	r, err := Begin(context.Background(), root, "1", c, target.Open)
+	r, err := Begin(context.Background(), root, "1", c, target.Open, nil)
 	if err == nil {
 		err = r.Write(root)
 	}
@@ -77,13 +77,13 @@ func TestLook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, c := begun(t)
-			if _, err := Look(context.Background(), root, c, target.Open); !errors.Is(err, ErrSameBoot) {
+			if _, err := Look(context.Background(), root, c, target.Open, nil); !errors.Is(err, ErrSameBoot) {
 				t.Errorf("before the crash: %v", err)
 			}
 			put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
 			put(t, root, "proc/stat", fmt.Sprintf("cpu 1\nbtime %d\n", time.Now().Add(time.Minute).Unix()))
 			x.after(t, root)
-			r, err := Look(context.Background(), root, c, target.Open)
+			r, err := Look(context.Background(), root, c, target.Open, nil)
 			if err != nil || r.Arrived != x.arrived || !strings.Contains(r.Outcome, x.outcome) {
 				t.Fatalf("%+v, %v; want %v, %q", r, err, x.arrived, x.outcome)
 			}
@@ -103,7 +103,7 @@ func TestUnreachable(t *testing.T) {
 	c.Targets = append(c.Targets, config.Target{Kind: config.SFTP, User: "a", Host: "vault.example.com", Path: "/d", Port: 1})
 	c.NetworkTimeout = time.Second
 	c.SSHKey = filepath.Join(root, "no-key")
-	if _, err := Begin(context.Background(), root, "1", c, target.Open); err == nil || !strings.Contains(err.Error(), "vault.example.com") {
+	if _, err := Begin(context.Background(), root, "1", c, target.Open, nil); err == nil || !strings.Contains(err.Error(), "vault.example.com") {
 		t.Errorf("begun: %v", err)
 	}
 }
@@ -133,5 +133,25 @@ func TestCrash(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(root, "proc/sysrq-trigger")); err != nil || string(b) != "c" {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// TestLater: as long as a target can't be looked at, nothing is said, and nothing written.
+func TestLater(t *testing.T) {
+	root, c := begun(t)
+	r, err := Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Targets = append(r.Targets, "ext4:/dev/sdz1:/d")
+	if err := r.Write(root); err != nil {
+		t.Fatal(err)
+	}
+	put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
+	if _, err := Look(context.Background(), root, c, target.Open, nil); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "sdz1") {
+		t.Errorf("%v", err)
+	}
+	if r, err := Read(root); err != nil || r.Outcome != "" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

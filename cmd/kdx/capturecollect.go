@@ -42,7 +42,9 @@ func captureCollectCommand(std stdio) *cobra.Command {
 				return configStatus(err)
 			}
 			say := func(format string, args ...any) { fmt.Fprintf(std.err, "kdx: "+format+"\n", args...) }
-			r, err := collect.Run(ctx, doctor.InForce(ctx, "", runtime.GOARCH, l.Config), collect.Options{Say: say})
+			m := collect.NewMounts()
+			defer m.Close()
+			r, err := collect.Run(ctx, doctor.InForce(ctx, "", runtime.GOARCH, l.Config), collect.Options{Say: say, Mounts: m})
 			if ctx.Err() != nil {
 				return &statusError{repl.Interrupted, errors.New("interrupted")}
 			}
@@ -51,9 +53,10 @@ func captureCollectCommand(std stdio) *cobra.Command {
 			}
 			out := &collected{Report: r}
 			if t, err := trial.Read(""); err == nil && t.Outcome == "" {
-				out.Test, err = trial.Look(ctx, "", l.Config, target.Open)
-				if err != nil {
+				if t, err = trial.Look(ctx, "", l.Config, target.Open, m); err != nil {
 					r.Problems = append(r.Problems, err.Error())
+				} else {
+					out.Test = t
 				}
 			}
 			if err := answer(std.out, asJSON, "capture collect", []string{}, out, out.text); err != nil {

@@ -101,7 +101,7 @@ func pruneTarget(ctx context.Context, t config.Target, cfg *config.Config, opt p
 	}
 	one := *cfg
 	one.Targets = []config.Target{t}
-	places, skipped := collect.Places("", &one)
+	places, skipped := collect.Places("", &one, nil)
 	if len(places) == 0 {
 		return fail(errors.New(skipped[0].Why))
 	}

@@ -317,7 +317,7 @@ func placeHere(t config.Target, cfg *config.Config) (target.Place, error) {
 	}
 	one := *cfg
 	one.Targets = []config.Target{t}
-	places, skipped := collect.Places("", &one)
+	places, skipped := collect.Places("", &one, nil)
 	if len(places) == 0 {
 		return target.Place{}, fmt.Errorf("%s: %s: mount it, and name the directory with --target", t, skipped[0].Why)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"kdx/capture/collect"
 	"kdx/capture/config"
 	"kdx/capture/doctor"
 	"kdx/capture/target"
@@ -57,7 +58,9 @@ func captureTestCommand(std stdio) *cobra.Command {
 }
 
 func testResult(ctx context.Context, std stdio, asJSON bool, c *config.Config) error {
-	r, err := trial.Look(ctx, "", c, target.Open)
+	m := collect.NewMounts()
+	r, err := trial.Look(ctx, "", c, target.Open, m)
+	err = errors.Join(err, m.Close())
 	if err != nil {
 		return &statusError{repl.Failed, err}
 	}
@@ -105,7 +108,9 @@ func crashThisHost(ctx context.Context, std stdio, yes bool, configFile string, 
 			return &statusError{repl.Failed, fmt.Errorf("not crashed: that is not %q", host)}
 		}
 	}
-	r, err := trial.Begin(ctx, "", version(), doctor.InForce(ctx, "", runtime.GOARCH, c), target.Open)
+	m := collect.NewMounts()
+	r, err := trial.Begin(ctx, "", version(), doctor.InForce(ctx, "", runtime.GOARCH, c), target.Open, m)
+	err = errors.Join(err, m.Close())
 	if err == nil {
 		err = r.Write("")
 	}
