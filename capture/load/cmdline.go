@@ -30,7 +30,7 @@ var Removed = []Rule{
 		Why: "sizes made for the whole machine's memory", only: sized},
 	{Names: []string{"slub_debug", "slab_debug", "page_owner", "debug_pagealloc", "page_poison", "kmemleak", "kasan", "kasan_multi_shot", "ftrace", "ftrace_filter", "trace_event", "trace_options",
 		"trace_instance", "tp_printk", "kprobe_event", "stacktrace"}, Why: "debugging that takes memory"},
-	{Names: []string{"mem", "memmap", "memory_hotplug.", "memhp_default_state"}, Why: "kexec says which memory may be used"},
+	{Names: []string{"mem", "memmap", "memory_hotplug.", "memhp_default_state", "cgroup_disable", "cgroup_enable", "swapaccount"}, Why: "kexec says which memory may be used, and kdx-init how much a stage may take"},
 	{Names: []string{"nr_cpus", "maxcpus", "possible_cpus", "nosmp", "isolcpus", "nohz_full", "rcu_nocbs", "rcu_nocb_poll", "irqaffinity", "kthread_cpus", "numa_balancing", "additional_cpus"},
 		Why: "about CPUs that the capture kernel does not start"},
 	{Names: []string{"panic", "oops", "panic_on_warn", "panic_on_taint", "panic_on_oops", "softlockup_panic", "hung_task_panic", "hardlockup_panic", "unknown_nmi_panic", "nmi_watchdog", "panic_on_unrecovered_nmi",
@@ -41,6 +41,7 @@ var Removed = []Rule{
 var added = []struct{ word, why string }{
 	{"reset_devices", "drivers reset what the crashed kernel left running"},
 	{"panic=10", "a capture kernel that panics reboots"},
+	{"cgroup_disable=memory", "accounts of memory, which take some"},
 	{"numa=off", "the reservation is on one node; structures of the others take memory"},
 	{"cma=0", "nothing of the reservation is set aside"},
 	{"hugetlb_cma=0", "the same"},

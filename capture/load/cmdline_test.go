@@ -28,7 +28,7 @@ func TestWords(t *testing.T) {
 }
 
 // own are the words that Derive adds on its own for one CPU.
-const own = "nr_cpus=1 reset_devices panic=10 numa=off cma=0 hugetlb_cma=0 transparent_hugepage=never kfence.sample_interval=0 novmcoredd acpi_no_memhotplug hest_disable nokaslr initramfs_options=size=90%"
+const own = "nr_cpus=1 reset_devices panic=10 cgroup_disable=memory numa=off cma=0 hugetlb_cma=0 transparent_hugepage=never kfence.sample_interval=0 novmcoredd acpi_no_memhotplug hest_disable nokaslr initramfs_options=size=90%"
 
 func TestDerive(t *testing.T) {
 	one := func(running string) Source { return Source{Running: running, CPUs: 1, BootAPIC: 0} }
@@ -59,7 +59,7 @@ func TestDerive(t *testing.T) {
 		}
 	}
 	l := Derive(one("quiet a crashkernel=1M"))
-	if len(l.Removed) != 2 || l.Removed[0].Word != "quiet" || l.Removed[0].Why == "" || len(l.Added) != 13 {
+	if len(l.Removed) != 2 || l.Removed[0].Word != "quiet" || l.Removed[0].Why == "" || len(l.Added) != 14 {
 		t.Errorf("%+v", l)
 	}
 }
