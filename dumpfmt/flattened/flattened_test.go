@@ -136,6 +136,9 @@ func FuzzFlattened(f *testing.F) {
 			if p.at < end || p.size <= 0 || p.data < 0 || p.data+p.size > r.places.total || pos < headerSize || left <= 0 || pos+left > int64(len(b)) {
 				t.Fatalf("piece %+v behind %d, at %d, file of %d bytes", p, end, pos, len(b))
 			}
+			if gap := r.NextGap(end, r.size); end < p.at && gap != end || r.NextGap(p.at, r.size) < p.at+p.size {
+				t.Fatalf("piece %+v behind %d: the next gap is at %d", p, end, gap)
+			}
 			end = p.at + p.size
 		}
 		buf := make([]byte, 4096)

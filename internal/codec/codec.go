@@ -103,7 +103,12 @@ func (d *Decoder) Decode(c Codec, dst, src []byte) (err error) {
 
 // Plausible reports whether bytes look as if they decoded to a page of the size: what a codec puts at their ends is there. It costs next to
 // nothing, and finds bytes that were overwritten, lost or never written; a flipped bit in the midst is for Decode.
-func Plausible(c Codec, src []byte, size int) bool {
+func Plausible(c Codec, src []byte, size int) (ok bool) {
+	defer func() {
+		if recover() != nil { // as in Decode
+			ok = false
+		}
+	}()
 	switch c {
 	case Raw:
 		return len(src) == size
