@@ -306,13 +306,17 @@ func (b *builder) findKernel() error {
 	return nil
 }
 
-// knownFacts takes what the image itself said from when the old initrd was built: reading through it again is the dearest part of finding
+// knownFacts takes what the kernel itself said from when the old initrd was built: reading through it again is the dearest part of finding
 // out that nothing changed.
 func (b *builder) knownFacts() bool {
-	if b.oldErr != nil || b.old.Manifest == nil || b.old.Manifest.PackingBy != b.kernel || !slices.Contains(b.old.Manifest.Inputs, b.host.inputs[b.kernel]) {
+	if b.oldErr != nil || b.old.Manifest == nil || !slices.Contains(b.old.Manifest.Inputs, b.host.inputs[b.kernel]) {
 		return false
 	}
-	b.facts = kernelFacts{From: b.kernel, Unpacks: []unpack.Format{b.old.Manifest.Packing}}
+	m := b.old.Manifest
+	if m.PackingBy != b.kernel && m.PackingBy != symbolsPath {
+		return false
+	}
+	b.facts = kernelFacts{From: m.PackingBy, Unpacks: []unpack.Format{m.Packing}}
 	return true
 }
 

@@ -492,6 +492,15 @@ func TestFacts(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.what, k, err)
 		}
 	}
+	b := newBench(t)
+	b.put("proc/sys/kernel/osrelease", []byte(release+"\n"), 0o644)
+	b.put("proc/kallsyms", []byte("0000 T gunzip\n0000 t unzstd\t[module]\nffff T unxz\nffff\n"), 0o444)
+	if r := b.build(); r.Packing != unpack.XZ || b.show().Manifest.PackingBy != symbolsPath {
+		t.Errorf("%+v", r)
+	}
+	if r := b.build(); r.Built {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestRunningImage(t *testing.T) {

@@ -1,6 +1,7 @@
 package initrd
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -88,8 +89,38 @@ func factsOf(ctx context.Context, root, image, release, modules string) (kernelF
 				return fromConfig("/proc/config.gz", text), nil
 			}
 		}
+		if k := factsOfSymbols(filepath.Join(root, symbolsPath)); len(k.Unpacks) > 0 {
+			return k, nil
+		}
 	}
 	return factsOfImage(ctx, image)
+}
+
+const symbolsPath = "/proc/kallsyms"
+
+// functions are the decompressors by the names of their functions (init/do_mounts_rd.c, lib/decompress.c).
+var functions = map[string]unpack.Format{"unzstd": unpack.Zstd, "unxz": unpack.XZ, "gunzip": unpack.Gzip}
+
+// factsOfSymbols looks for decompressors among the functions of the running kernel. That is cheaper than the image, which may need 128 MiB to
+// be unpacked (zstd's longest window).
+func factsOfSymbols(path string) kernelFacts {
+	k := kernelFacts{From: symbolsPath}
+	f, err := os.Open(path)
+	if err != nil {
+		return k
+	}
+	defer f.Close()
+	const mostSymbols = 64 << 20 // bytes
+	lines := bufio.NewScanner(io.LimitReader(f, mostSymbols))
+	for lines.Scan() {
+		b := lines.Bytes() // address, type, name, and of modules the module
+		if i := bytes.IndexByte(b, ' '); i >= 0 && len(b) > i+3 {
+			if format, ok := functions[string(b[i+3:])]; ok && !slices.Contains(k.Unpacks, format) {
+				k.Unpacks = append(k.Unpacks, format)
+			}
+		}
+	}
+	return k
 }
 
 func gunzip(b []byte) ([]byte, error) {
