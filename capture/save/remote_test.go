@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kdx/analyze/kernel"
+	"kdx/analyze/reduce"
 	"kdx/analyze/scrub"
 	"kdx/analyze/triage"
 	"kdx/capture/config"
@@ -127,6 +128,20 @@ func TestFull(t *testing.T) {
 	defer img.Close()
 	if n, err := img.Count(t.Context()); err != nil || !img.Info().Incomplete || n.Present == 0 {
 		t.Errorf("what fits holds %+v, %v", n, err)
+	}
+}
+
+// TestEstimate: a partition that the pages would not fit as they are, but do when they are compressed.
+func TestEstimate(t *testing.T) {
+	for size, fits := range map[int64]bool{25 << 20: true, 19 << 20: false} {
+		begun := false
+		j := job(partition(t, size))
+		j.More = true
+		j.Progress = func(p Progress) { begun = begun || p.Step == reduce.StepCopy }
+		res, err := Run(t.Context(), j)
+		if res.Saved != fits || begun != fits || !fits && !strings.Contains(err.Error(), "there is room for") {
+			t.Errorf("%d MiB: %+v, %v", size>>20, res, err)
+		}
 	}
 }
 

@@ -338,13 +338,16 @@ func (f *localFile) Leave(context.Context) error {
 	return errors.Join(f.flush(), syncDir(f.dir.path))
 }
 
-// FullError says that writing went on to where room must stay.
+// FullError says that a target is full, or that writing went on to where room must stay.
 type FullError struct {
 	Place      string
-	Free, Keep uint64
+	Free, Keep uint64 // bytes; Free is 0 if that is not known
 }
 
 func (e *FullError) Error() string {
+	if e.Free > e.Keep || e.Free == 0 {
+		return fmt.Sprintf("%s: no space left", e.Place)
+	}
 	return fmt.Sprintf("%s: %d MiB are free, and %d MiB shall stay so (keep-free)", e.Place, e.Free>>20, e.Keep>>20)
 }
 
