@@ -171,8 +171,10 @@ func (c *captured) boot(ctx context.Context, k kernel, initrd, arm, last string)
 	}
 	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max", "-m", mem, "-smp", "2",
 		"-kernel", k.vmlinuz(), "-initrd", initrd, "-append", params}
+	// Namespaces of one controller have the same names at each boot; of several controllers whichever answers first is the first.
+	args = append(args, "-device", "nvme,id=c0,serial=lab")
 	for i, d := range c.disks {
-		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=d%d,format=raw", d, i), "-device", fmt.Sprintf("nvme,drive=d%d,serial=lab%d", i, i))
+		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=d%d,format=raw", d, i), "-device", fmt.Sprintf("nvme-ns,bus=c0,drive=d%d,nsid=%d", i, i+1))
 	}
 	log := filepath.Join(c.dir, arm+".log")
 	v, err := start(ctx, append(args, c.sc.qemu...), log)
