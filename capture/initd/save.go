@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"kdx/analyze/scrub"
 	"kdx/capture/config"
 	"kdx/capture/manifest"
+	"kdx/capture/network"
 	"kdx/capture/plan"
 	"kdx/capture/save"
 	"kdx/capture/target"
@@ -54,11 +56,36 @@ func saveDump(ctx context.Context, s *stage) (any, error) {
 	if job.Rules, err = rules(c); err != nil {
 		return nil, err
 	}
+	if err := s.awaitHost(ctx, c, job.Places[0]); err != nil {
+		return nil, err
+	}
 	res, err := save.Run(ctx, job)
 	if err == nil {
 		fmt.Printf("saved: %s\n", res.Path)
 	}
 	return saved{Dir: res.Dir}, err
+}
+
+// awaitHost waits until a target on another host answers: right after its link came up a network may not carry anything yet.
+func (s *stage) awaitHost(ctx context.Context, c *config.Config, p target.Place) error {
+	if p.Kind != config.SFTP && p.Kind != config.SSH {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(p.Host.Address())
+	if err != nil {
+		return err
+	}
+	var addresses []string
+	for _, a := range p.Host.Addresses {
+		addresses = append(addresses, net.JoinHostPort(a, port))
+	}
+	if len(addresses) == 0 {
+		addresses = []string{p.Host.Address()}
+	}
+	s.At("waiting for " + p.Host.Address())
+	ctx, cancel := context.WithTimeout(ctx, c.NetworkTimeout)
+	defer cancel()
+	return network.Wait(ctx, addresses...)
 }
 
 // rules are what must not be in the dump. What can't be read of them ends the save: a dump that holds what it must not is worse than none.

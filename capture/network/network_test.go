@@ -341,14 +341,19 @@ func TestWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	where := l.Addr().String()
-	if err := Wait(context.Background(), where); err != nil {
+	// 192.0.2.1 is nobody's: either there is no route, or the connection takes longer than the other's.
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if err := Wait(ctx, where, "192.0.2.1:9"); err != nil {
 		t.Error(err)
 	}
 	l.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if err := Wait(ctx, where); err == nil || !strings.Contains(err.Error(), where+" did not answer") || !errors.Is(err, unix.ECONNREFUSED) {
+	if err := Wait(context.Background(), where); err == nil || !strings.Contains(err.Error(), where+" did not answer") || !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("%v", err)
+	}
+	begin := time.Now()
+	if err := Wait(ctx, where, "192.0.2.1:9"); err == nil || !strings.Contains(err.Error(), "192.0.2.1:9 did not answer") || time.Since(begin) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 }
 

@@ -470,22 +470,35 @@ func sleep(ctx context.Context) error {
 	}
 }
 
+// Limits of waiting for a host: of one connection, and between two.
 const (
 	connectLimit = 10 * time.Second
 	connectPause = time.Second
 )
 
-// Wait waits until host:port takes a TCP connection, which is closed at once, or until the context ends. The error is the last that was seen.
-func Wait(ctx context.Context, address string) error {
+// Wait waits until one of a host's addresses (host:port) takes a TCP connection, which is closed at once, or until the context ends. A switch may forward
+// nothing for half a minute after a link came up. A host that refuses is there, and is not waited for. The error is what was seen last.
+func Wait(ctx context.Context, addresses ...string) error {
 	for {
-		d := net.Dialer{Timeout: connectLimit}
-		c, err := d.DialContext(ctx, "tcp", address)
-		if err == nil {
-			return c.Close()
+		var failed []error
+		refused := 0
+		for _, a := range addresses {
+			d := net.Dialer{Timeout: connectLimit}
+			c, err := d.DialContext(ctx, "tcp", a)
+			if err == nil {
+				return c.Close()
+			}
+			if errors.Is(err, unix.ECONNREFUSED) {
+				refused++
+			}
+			failed = append(failed, fmt.Errorf("%s did not answer: %w", a, err))
+		}
+		if refused == len(addresses) || ctx.Err() != nil {
+			return errors.Join(failed...)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not answer: %w", address, err)
+			return errors.Join(failed...)
 		case <-time.After(connectPause):
 		}
 	}
