@@ -87,7 +87,8 @@ type indexer struct {
 // newIndexer is for n entries, or fewer.
 func newIndexer(hash *hasher, n int) *indexer {
 	bucketBits := max(1, bits.Len(uint(n))-2) // two to four entries in each
-	return &indexer{x: hashIndex{hash: hash, shift: uint(64 - bucketBits - checkBits)}}
+	const believed = 1 << 20                  // of n, which may lie
+	return &indexer{all: make([]uint32, 0, min(n, believed)), x: hashIndex{hash: hash, shift: uint(64 - bucketBits - checkBits)}}
 }
 
 func (b *indexer) add(hash uint64) { b.all = append(b.all, uint32(mixed(hash)>>b.x.shift)) }

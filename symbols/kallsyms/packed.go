@@ -3,6 +3,7 @@ package kallsyms
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -90,35 +91,42 @@ func (p *packed) readNames(hash *hasher) (marks map[string][]int, sawLong, ok bo
 	p.starts = p.starts[:0]
 	x := newIndexer(hash, p.count)
 	marks = make(map[string][]int)
-	wanted := make(map[uint64]string)
-	for _, name := range []string{"_stext", "_sdata", "_edata"} {
-		h, _ := hash.of([]byte(name))
-		wanted[h] = name
+	names := [...]string{"_stext", "_sdata", "_edata"}
+	var wanted [len(names)]uint64
+	for i, name := range names {
+		wanted[i], _ = hash.of([]byte(name))
 	}
 	s := newStream(p.mem, p.loc.Names, p.loc.Names+nameBound(p.loc))
+	const usual = 256 // bytes of a record; longer ones are looked at again
 	at := uint32(0)
+	var b []byte
 	for i := range p.count {
-		b := s.ahead(2)
+		if len(b) < usual {
+			b = s.ahead(usual)
+		}
 		sawLong = sawLong || len(b) > 0 && b[0]&0x80 != 0
 		head, size := nameSize(b, p.long)
 		if size == 0 {
 			return nil, sawLong, false
 		}
-		if b = s.ahead(head + size); len(b) < head+size {
-			return nil, sawLong, false
+		if len(b) < head+size {
+			if b = s.ahead(head + size); len(b) < head+size {
+				return nil, sawLong, false
+			}
 		}
-		name := b[head : head+size]
-		h, ok := hash.name(name)
+		h, ok := hash.name(b[head : head+size])
 		if !ok {
 			return nil, sawLong, false
 		}
-		if w, ok := wanted[h]; ok {
+		if h == wanted[0] || h == wanted[1] || h == wanted[2] {
+			w := names[slices.Index(wanted[:], h)]
 			marks[w] = append(marks[w], i)
 		}
 		if i%stride == 0 {
 			p.starts = append(p.starts, at)
 		}
 		x.add(h)
+		b = b[head+size:]
 		s.skip(head + size)
 		at += uint32(head + size)
 	}
@@ -166,12 +174,15 @@ func (p *packed) readAddrs() (absolute uint64, ok bool) {
 	s := newStream(p.mem, p.addrsAt(), p.addrsAt()+uint64(size*p.count))
 	p.addrs = make([]uint64, 0, len(p.starts))
 	prev := uint64(0)
+	var b []byte
 	for i := range p.count {
-		b := s.ahead(size)
 		if len(b) < size {
-			return 0, false
+			if b = s.ahead(size); len(b) < size {
+				return 0, false
+			}
 		}
 		a, isAbsolute := p.layout.address(b, i)
+		b = b[size:]
 		s.skip(size)
 		if a < prev {
 			return 0, false
