@@ -592,3 +592,19 @@ func TestRoomOfParent(t *testing.T) {
 		t.Errorf("%+v, asked for %s", f, asked)
 	}
 }
+
+// TestDumps: a dump counts as whole by its manifest.
+func TestDumps(t *testing.T) {
+	x := healthy(t)
+	const dir = "var/crash/web1-2026-11-01T00-00-00Z-0b54a4a1"
+	for text, want := range map[string]State{
+		`{"version":1,"kdx":"1","complete":true,"begun":"2026-11-01T00:00:00Z"}`:            OK,
+		`{"version":1,"kdx":"1","complete":false,"why":"x","begun":"2026-11-01T00:00:00Z"}`: Bad,
+		`{`: Bad,
+	} {
+		x.put(dir+"/manifest.json", text)
+		if f := find(x.run(), "dumps"); f.State != want {
+			t.Errorf("%s: %+v", text, f)
+		}
+	}
+}

@@ -1,8 +1,8 @@
 package doctor
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +11,7 @@ import (
 
 	"kdx/capture/config"
 	"kdx/capture/estimate"
+	"kdx/capture/manifest"
 )
 
 // local are the targets on disks of the host.
@@ -445,9 +446,7 @@ func dumpsWhole(h *host) outcome {
 	}
 	var partial []string
 	for _, d := range h.dumps() {
-		b, err := os.ReadFile(filepath.Join(d, "manifest.json"))
-		left, _ := filepath.Glob(filepath.Join(d, "*.incomplete"))
-		if err != nil || !json.Valid(b) || len(left) > 0 {
+		if !whole(d) {
 			partial = append(partial, filepath.Base(d))
 		}
 	}
@@ -455,4 +454,20 @@ func dumpsWhole(h *host) outcome {
 		return bad("%d of %d are not whole: %s", len(partial), len(h.dumps()), strings.Join(partial, ", ")).do("read kdx.log in it: it says what stopped the save")
 	}
 	return ok("%d, all whole", len(h.dumps()))
+}
+
+// whole says whether the manifest of a dump says so, and nothing unfinished lies beside it.
+func whole(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, manifest.Name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize+1))
+	if err != nil {
+		return false
+	}
+	m, err := manifest.Parse(b)
+	left, _ := filepath.Glob(filepath.Join(dir, "*.incomplete"))
+	return err == nil && m.Complete && len(left) == 0
 }
