@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 
 	"kdx/analyze/kernel"
 	"kdx/analyze/vmem"
@@ -12,7 +13,7 @@ import (
 )
 
 // memMap finds the struct page of a pfn. Memory models: SPARSEMEM with or without VMEMMAP, its table of sections in two stages (EXTREME) or
-// in one; FLATMEM. It is immutable.
+// in one; FLATMEM. It is immutable but for what it remembers.
 type memMap struct {
 	k     *kernel.Kernel
 	size  uint64 // of struct page
@@ -30,7 +31,12 @@ type memMap struct {
 	mapOffset   uint64 // of section_mem_map
 	pagesShift  uint   // log2 of the pages of a section
 	flagMask    uint64 // of the bits of section_mem_map that are flags
+
+	known [64]atomic.Pointer[knownSection] // that were asked for last, by the end of their number
 }
+
+// knownSection is a section and where the struct page of pfn 0 would be by it.
+type knownSection struct{ n, base uint64 }
 
 const (
 	// A section_mem_map holds flags in its low bits: at most six of them in 7.2. SECTION_MAP_LAST_BIT is an enumerator since 6.0.
@@ -136,6 +142,7 @@ func (m *memMap) findSparse(f *facts) error {
 	for _, t := range tables {
 		for _, perRoot := range []uint64{m.k.PageSize() / m.sectionSize, 0} {
 			m.roots, m.perRoot = t, perRoot
+			m.known = [len(m.known)]atomic.Pointer[knownSection]{}
 			if m.works() {
 				return nil
 			}
@@ -195,6 +202,18 @@ func (m *memMap) run(pfn, to uint64) (addr, end uint64, err error) {
 
 // section is where the struct page of pfn 0 would be if all were in the array of this section.
 func (m *memMap) section(n uint64) (uint64, error) {
+	known := &m.known[n%uint64(len(m.known))]
+	if s := known.Load(); s != nil && s.n == n {
+		return s.base, nil
+	}
+	base, err := m.readSection(n)
+	if err == nil {
+		known.Store(&knownSection{n, base})
+	}
+	return base, err
+}
+
+func (m *memMap) readSection(n uint64) (uint64, error) {
 	at := m.roots + n*m.sectionSize
 	if m.perRoot > 0 {
 		if n/m.perRoot >= m.nroots {
