@@ -15,25 +15,28 @@ type Archive struct {
 	Own          bool
 	Release      string
 	KernelSHA256 string
-	// SHA256 is the sum of what follows its own head, which was read and is as the head says; "" for others.
+	// SHA256 is the sum of what follows its own head, as the head says; "" for others.
 	SHA256 string
 	// Unpacked is its size in bytes when it is unpacked, 0 if that is not known; Modules are kernel modules of it.
 	Unpacked, Modules int64
 	Network           bool
 }
 
-// Inspector reads an initrd of size bytes; an error says that the kernel could not unpack it, or that it is damaged.
-type Inspector func(r io.ReaderAt, size int64) (*Archive, error)
+// Inspector reads an initrd of size bytes; an error says that the kernel could not unpack it, or that it is damaged. Without whole only
+// its head is looked at.
+type Inspector func(r io.ReaderAt, size int64, whole bool) (*Archive, error)
 
 // InspectInitrd knows kdx's own initrds, whose head tells all without unpacking, and those of others by how they begin.
-func InspectInitrd(r io.ReaderAt, size int64) (*Archive, error) {
+func InspectInitrd(r io.ReaderAt, size int64, whole bool) (*Archive, error) {
 	h, begin, err := initrd.ReadHead(r, size)
 	if err != nil {
 		return nil, err
 	}
 	if h != nil {
-		if err := h.CheckRest(io.NewSectionReader(r, begin, size-begin)); err != nil {
-			return nil, err
+		if whole {
+			if err := h.CheckRest(io.NewSectionReader(r, begin, size-begin)); err != nil {
+				return nil, err
+			}
 		}
 		return &Archive{Own: true, SHA256: h.SHA256, Release: h.Release, KernelSHA256: h.Kernel, Unpacked: h.Unpacked, Modules: h.Modules, Network: h.Network}, nil
 	}

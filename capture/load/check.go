@@ -92,12 +92,18 @@ type both struct {
 
 func (h *Host) openBoth(ctx context.Context, job Job) *both {
 	r := &both{}
+	var known Record
+	if k, err := h.ReadKernel(); err == nil {
+		if loaded, err := h.readRecord(k); err == nil {
+			known = *loaded
+		}
+	}
 	var wait sync.WaitGroup
 	if job.Kernel != "" {
-		wait.Go(func() { r.kernel, r.kernelErr = h.open(ctx, job.Kernel) })
+		wait.Go(func() { r.kernel, r.kernelErr = h.open(ctx, job.Kernel, known.Kernel) })
 	}
 	if job.Initrd != "" {
-		wait.Go(func() { r.initrd, r.initrdErr = h.openInitrd(ctx, job.Initrd) })
+		wait.Go(func() { r.initrd, r.initrdErr = h.openInitrd(ctx, job.Initrd, known.Initrd) })
 	}
 	wait.Wait()
 	return r

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"kdx/internal/unpack"
@@ -20,6 +21,8 @@ type File struct {
 	Size int64  `json:"size"`
 	// SHA256 is the sum of the file; of an initrd of kdx's, that of what follows its head, as the head has it.
 	SHA256 string `json:"sha256"`
+	// Print changes whenever the file does, as far as the filesystem tells; "" if it was too young for that to be sure.
+	Print string `json:"print,omitempty"`
 	// Copy holds the same bytes whatever becomes of Path; "" if there is none.
 	Copy string `json:"copy,omitempty"`
 }
@@ -40,13 +43,34 @@ func (h *Host) openOnly(path string) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{file: f, File: File{Path: path, Size: fi.Size()}, from: path}, nil
+	return &opened{file: f, File: File{Path: path, Size: fi.Size(), Print: printOf(fi)}, from: path}, nil
 }
 
-func (h *Host) open(ctx context.Context, path string) (*opened, error) {
+// printOf is a file's identity and times. Two changes within a tick of the filesystem's clock have the same times, so a file that was
+// changed just now has none.
+func printOf(fi os.FileInfo) string {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || time.Since(time.Unix(st.Ctim.Unix())) < time.Second {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d:%d:%d.%09d:%d.%09d", st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec)
+}
+
+// opener opens a file that is to be loaded. known is what is loaded now, of which a file that has not changed need not be read again.
+type opener func(ctx context.Context, path string, known File) (*opened, error)
+
+func (o *opened) is(known File) bool {
+	return known.Print != "" && known.Print == o.Print && known.Path == o.Path
+}
+
+func (h *Host) open(ctx context.Context, path string, known File) (*opened, error) {
 	o, err := h.openOnly(path)
 	if err != nil {
 		return nil, err
+	}
+	if o.is(known) {
+		o.SHA256 = known.SHA256
+		return o, nil
 	}
 	if err := o.sum(ctx); err != nil {
 		o.file.Close()
@@ -56,14 +80,17 @@ func (h *Host) open(ctx context.Context, path string) (*opened, error) {
 }
 
 // openInitrd is open for an initrd. One of kdx's is read once: its own sum says whether it is whole and which it is.
-func (h *Host) openInitrd(ctx context.Context, path string) (*opened, error) {
+func (h *Host) openInitrd(ctx context.Context, path string, known File) (*opened, error) {
 	o, err := h.openOnly(path)
 	if err != nil {
 		return nil, err
 	}
-	if o.archive, err = h.Archive(o.file, o.Size); err != nil {
+	same := o.is(known)
+	if o.archive, err = h.Archive(o.file, o.Size, !same); err != nil {
 		err = fmt.Errorf("%s: %w", path, err)
-	} else if o.SHA256 = o.archive.SHA256; o.SHA256 == "" {
+	} else if o.SHA256 = o.archive.SHA256; same {
+		o.SHA256 = known.SHA256
+	} else if o.SHA256 == "" {
 		err = o.sum(ctx)
 	}
 	if err != nil {

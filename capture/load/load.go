@@ -267,13 +267,13 @@ func (h *Host) reopenBoth(ctx context.Context, r *Record) (*both, error) {
 }
 
 // reopen opens a recorded file with the contents that it had. What was signed for its own name (IMA) is better than a copy.
-func (h *Host) reopen(ctx context.Context, f File, open func(context.Context, string) (*opened, error)) (*opened, error) {
+func (h *Host) reopen(ctx context.Context, f File, open opener) (*opened, error) {
 	var last error
 	for _, path := range []string{f.Path, f.Copy} {
 		if path == "" {
 			continue
 		}
-		o, err := open(ctx, path)
+		o, err := open(ctx, path, f)
 		switch {
 		case err != nil:
 			last = err
