@@ -26,10 +26,13 @@ func Create(path string, perm os.FileMode) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a temporary file for %s: %w", path, err)
 	}
-	if err := f.Chmod(perm); err != nil {
-		f.Close()
-		os.Remove(f.Name())
-		return nil, err
+	const made = 0o600 // by CreateTemp; FAT, as some have on /boot, refuses to be told so
+	if perm != made {
+		if err := f.Chmod(perm); err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			return nil, err
+		}
 	}
 	return &File{File: f, path: path, early: early{begin: beginWriting, sync: (*os.File).Sync}}, nil
 }
