@@ -163,6 +163,9 @@ func Build(ctx context.Context, spec Spec, opt Options) (*Result, error) {
 		return nil, fmt.Errorf("writing the capture initrd: %w", err)
 	}
 	r.Built, r.Why, r.Packed = true, why, int64(len(packed))
+	if st, err := os.Stat(r.Path); err == nil && st.Mode().Perm()&0o077 != 0 && b.files.has(keyPath) {
+		b.note("%s has a private key in it, and others than root can read it: its filesystem has no modes of files; mount it with umask=0077", r.Path)
+	}
 	return r, nil
 }
 
