@@ -204,12 +204,7 @@ func TestDirName(t *testing.T) {
 	}
 }
 
-func TestWriteLog(t *testing.T) {
-	var b limited
-	b.Write(make([]byte, maxText-1))
-	if n, err := b.Write([]byte("abc")); n != 3 || err != nil || b.dropped != 2 {
-		t.Errorf("Write = %d, %v, dropped %d", n, err, b.dropped)
-	}
+func TestPrintable(t *testing.T) {
 	if got := string(printable([]byte("a\x1b[31m\tb\u0085"))); got != "a.[31m\tb." {
 		t.Errorf("printable = %q", got)
 	}

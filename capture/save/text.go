@@ -1,10 +1,9 @@
 package save
 
 import (
+	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,46 +15,49 @@ import (
 	"kdx/analyze/vmem"
 	"kdx/capture/manifest"
 	"kdx/capture/prune"
+	"kdx/capture/target"
 	"kdx/symbols"
 )
 
-// maxText bounds a small file; a log buffer of a kernel can have 32 MiB (CONFIG_LOG_BUF_SHIFT=25), and more by log_buf_len=.
-const maxText = 4 << 20
-
-// limited collects a text and drops what is behind its limit.
-type limited struct {
-	bytes.Buffer
-	dropped int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	n := min(len(p), maxText-l.Len())
-	l.Buffer.Write(p[:n])
-	l.dropped += len(p) - n
-	return len(p), nil
-}
-
-// text writes a small file of what make writes. What was written before make failed is saved, too.
+// text writes a small file of what make writes: a log can have many MiB, so it is not collected before. What was written before
+// make failed is saved, too.
 func (a *attempt) text(ctx context.Context, name string, make func(io.Writer) error) error {
-	var b limited
-	err := make(&b)
-	if b.dropped > 0 {
-		fmt.Fprintf(&b.Buffer, "\n(%d more bytes are left out here: they are in the dump)\n", b.dropped)
+	l := &late{ctx: ctx, dir: a.dir, name: name}
+	w := bufio.NewWriterSize(l, 64<<10)
+	err := make(w)
+	if ferr := w.Flush(); ferr != nil {
+		if l.file != nil {
+			ferr = errors.Join(ferr, l.file.Leave(ctx))
+		}
+		return errors.Join(err, ferr)
 	}
-	if b.Len() == 0 {
+	if l.file == nil {
 		return err
 	}
-	return errors.Join(err, a.put(ctx, name, b.Bytes()))
+	done, cerr := l.file.Commit(ctx)
+	if cerr == nil {
+		a.files = append(a.files, manifest.File{Name: name, Size: done.Size, SHA256: done.SHA256, Proof: done.Proof})
+	}
+	return errors.Join(err, cerr)
 }
 
-// put writes a small file, and remembers it for the manifest.
-func (a *attempt) put(ctx context.Context, name string, data []byte) error {
-	if err := a.dir.Put(ctx, name, data); err != nil {
-		return err
+// late is a file that is made when there is something to be written.
+type late struct {
+	ctx  context.Context
+	dir  target.Dir
+	name string
+	file target.File
+}
+
+func (l *late) Write(p []byte) (int, error) {
+	if l.file == nil {
+		f, err := l.dir.Create(l.ctx, l.name)
+		if err != nil {
+			return 0, err
+		}
+		l.file = f
 	}
-	h := sha256.Sum256(data)
-	a.files = append(a.files, manifest.File{Name: name, Size: int64(len(data)), SHA256: hex.EncodeToString(h[:])})
-	return nil
+	return l.file.Write(p)
 }
 
 // writeLog writes the kernel's log as dmesg does. Only VMCOREINFO is needed for it, and no symbols or types.
