@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -21,9 +22,28 @@ const (
 	askTimes = 40
 )
 
+// awaitRandom waits until the kernel has random numbers. The DHCP library asks without waiting, again and again for two minutes, and a kernel on a machine
+// without an instruction for them makes them only for those who wait.
+func awaitRandom(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		rand.Read(make([]byte, 8)) // never fails
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the kernel has no random numbers yet: %w", ctx.Err())
+	}
+}
+
 // dhcp4 leases an address until the machine reboots: a dump takes less time than a lease lasts, and it is not renewed.
 func (u *up) dhcp4(ctx context.Context, name string) error {
 	u.opt.logf("%s: asks for an address by DHCP", name)
+	if err := awaitRandom(ctx); err != nil {
+		return fmt.Errorf("DHCP on %s: %w", name, err)
+	}
 	c, err := nclient4.New(name, nclient4.WithTimeout(askAgain), nclient4.WithRetry(askTimes))
 	if err != nil {
 		return fmt.Errorf("DHCP on %s: %w; is the module af_packet loaded?", name, err)
@@ -92,6 +112,9 @@ func (u *up) dhcp6(ctx context.Context, name string) error {
 		return fmt.Errorf("no link-local address on %s: %w", name, err)
 	}
 	u.opt.logf("%s: asks for an address by DHCPv6", name)
+	if err := awaitRandom(ctx); err != nil {
+		return fmt.Errorf("DHCPv6 on %s: %w", name, err)
+	}
 	c, err := nclient6.New(name, nclient6.WithTimeout(askAgain), nclient6.WithRetry(askTimes))
 	if err != nil {
 		return fmt.Errorf("DHCPv6 on %s: %w", name, err)
