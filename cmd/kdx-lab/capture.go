@@ -171,7 +171,7 @@ func (c *captured) boot(ctx context.Context, k kernel, initrd, arm, last string)
 	}
 	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max", "-m", mem, "-smp", "2",
 		"-kernel", k.vmlinuz(), "-initrd", initrd, "-append", params}
-	// Namespaces of one controller have the same names at each boot; of several controllers whichever answers first is the first.
+	// Namespaces say which they are (nsid), whatever they are called at this boot.
 	args = append(args, "-device", "nvme,id=c0,serial=lab")
 	for i, d := range c.disks {
 		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=d%d,format=raw", d, i), "-device", fmt.Sprintf("nvme-ns,bus=c0,drive=d%d,nsid=%d", i, i+1))

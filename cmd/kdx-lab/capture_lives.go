@@ -17,7 +17,7 @@ type try struct {
 
 // armCommand builds and loads, as armWith, of a guest that lives.
 const (
-	tryBuild = "kdx capture initrd build --kernel /boot/vmlinuz --target ext4:/dev/nvme0n1:/dumps -o /boot/initrd.kdx"
+	tryBuild = "kdx capture initrd build --kernel /boot/vmlinuz --target ext4:/dev/lab0:/dumps -o /boot/initrd.kdx"
 	tryLoad  = "kdx capture load --kernel /boot/vmlinuz --initrd /boot/initrd.kdx"
 )
 

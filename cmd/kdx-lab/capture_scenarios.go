@@ -22,7 +22,7 @@ func scenarios() []scenario {
 	for _, k := range []string{"6.1", "6.12", "7.2"} {
 		out = append(out,
 			scenario{name: "ext4", kernel: k, arm: armWith("ext4:/dev/nvme0n1:/dumps"), check: savedOnFirst, short: k == "6.12"},
-			scenario{name: "raw", kernel: k, disks: []labDisk{{size: 1 << 30, make: onePartition}}, arm: armWith("raw:/dev/nvme0n2p1"), check: savedRaw, short: k == "6.1"})
+			scenario{name: "raw", kernel: k, disks: []labDisk{{size: 1 << 30, make: onePartition}}, arm: armWith("raw:/dev/lab1p1"), check: savedRaw, short: k == "6.1"})
 	}
 	network := func(sc scenario) scenario {
 		sc.kernel, sc.reserve, sc.qemu, sc.modules, sc.moduleTree, sc.files = "6.12", "128M", withNetwork, networkModules, networkModules, sshKeys
@@ -32,7 +32,7 @@ func scenarios() []scenario {
 	out = append(out,
 		network(scenario{name: "sftp", host: sshServer(true), arm: guestNetwork + armWith("sftp://"+server), check: savedOverSSH, short: true}),
 		network(scenario{name: "ssh", host: sshServer(false), arm: guestNetwork + armWith("ssh://"+server), check: savedOverSSH}),
-		network(scenario{name: "fallback", host: sshServer(true), arm: guestNetwork + armWith("sftp://root@"+gateway+":9/dumps", "ext4:/dev/nvme0n1:/dumps"),
+		network(scenario{name: "fallback", host: sshServer(true), arm: guestNetwork + armWith("sftp://root@"+gateway+":9/dumps", "ext4:/dev/lab0:/dumps"),
 			check: and(savedOnFirst, tried("sftp://root@"+gateway+":9/dumps"))}),
 	)
 	return slices.Concat(out, stackScenarios(), faultScenarios(), livesScenarios())
@@ -57,7 +57,7 @@ func stackScenarios() []scenario {
 	}
 	two := []labDisk{{size: 512 << 20}, {size: 512 << 20}}
 	lvm, md := []string{"dm-mod", "xfs"}, []string{"raid1"}
-	const devices = "/dev/nvme0n2 /dev/nvme0n3"
+	const devices = "/dev/lab1 /dev/lab2"
 	return []scenario{
 		{name: "xfs-on-lvm", kernel: "6.12", disks: two, reserve: "112M", modules: lvm, moduleTree: lvm, files: with("lab-stack-lvm.sh", "lvm", "mkfs.xfs"),
 			arm:     "lab-stack-lvm.sh /srv " + devices + " && " + armWith("/srv/dumps"),
@@ -78,19 +78,19 @@ func hook(script string) func(context.Context, *lab, *captureGuest) error {
 
 // configured arms by a configuration file.
 func configured(lines ...string) string {
-	return "mkdir -p /etc/kdx\ncat >/etc/kdx/capture.conf <<END\nkernel = /boot/vmlinuz\ntarget = ext4:/dev/nvme0n1:/dumps\ncmdline-append = console=ttyS0\n" +
+	return "mkdir -p /etc/kdx\ncat >/etc/kdx/capture.conf <<END\nkernel = /boot/vmlinuz\ntarget = ext4:/dev/lab0:/dumps\ncmdline-append = console=ttyS0\n" +
 		strings.Join(lines, "\n") + "\nEND\nkdx capture load || echo 'kdx-lab: not armed'\n"
 }
 
 // faultScenarios go wrong where only a kernel can show it. All of them end by themselves.
 func faultScenarios() []scenario {
 	small := labDisk{size: 24 << 20, make: makeExt4}
-	onSmall := armWith("ext4:/dev/nvme0n2:/dumps", "ext4:/dev/nvme0n1:/dumps")
+	onSmall := armWith("ext4:/dev/lab1:/dumps", "ext4:/dev/lab0:/dumps")
 	return []scenario{
-		{name: "full", kernel: "6.12", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/nvme0n2:/dumps"))},
-		{name: "disk-gone", kernel: "6.12", disks: []labDisk{small}, arm: onSmall + "dd if=/dev/zero of=/dev/nvme0n2 bs=1M count=24\n",
-			check: and(savedOnFirst, tried("ext4:/dev/nvme0n2:/dumps"))},
-		{name: "1970", kernel: "6.12", qemu: []string{"-rtc", "base=1970-01-01T00:00:10"}, arm: armWith("ext4:/dev/nvme0n1:/dumps"), check: savedOnFirst},
+		{name: "full", kernel: "6.12", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps"))},
+		{name: "disk-gone", kernel: "6.12", disks: []labDisk{small}, arm: onSmall + "dd if=/dev/zero of=/dev/lab1 bs=1M count=24\n",
+			check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps"))},
+		{name: "1970", kernel: "6.12", qemu: []string{"-rtc", "base=1970-01-01T00:00:10"}, arm: armWith("ext4:/dev/lab0:/dumps"), check: savedOnFirst},
 		{name: "killed", kernel: "6.12", files: hook("(/bin/busybox sleep 2; /bin/busybox pkill -9 -f 'init save') &"), arm: configured("pre-hook = /etc/kdx/hook.sh", "hook-file = /bin/busybox"), check: nothingWhole},
 		{name: "no-memory", kernel: "6.12", arm: configured("memory = 4M"), check: nothingWhole},
 		{name: "second-panic", kernel: "6.12", files: hook("echo c >/proc/sysrq-trigger"), arm: configured("pre-hook = /etc/kdx/hook.sh"), check: nothingWhole},

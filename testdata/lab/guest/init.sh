@@ -15,7 +15,14 @@ echo "kdx-lab: first kernel, way $way, armed by $arm"
 
 while read -r m; do insmod "/modules/$m.ko" || echo "kdx-lab: module $m does not load"; done </modules/order
 sysctl -q -w kernel.sysrq=1 kernel.kptr_restrict=0 kernel.printk="7 4 1 7"
-mount -t ext4 /dev/nvme0n1 /mnt || echo "kdx-lab: no disk"
+# Disks are named in the order in which they answer; /dev/lab0, lab1, lab1p1 are what the machine has as its first and second.
+for b in /sys/block/nvme*; do
+  for p in "$b" "$b"/*p[0-9]; do
+    name=${p##*/}
+    if [ -e "$p/dev" ]; then ln -s "$name" "/dev/lab$(($(cat "$b/nsid") - 1))${name#"${b##*/}"}"; fi
+  done
+done
+mount -t ext4 /dev/lab0 /mnt || echo "kdx-lab: no disk"
 
 case $arm in
 kexec) kdx-lab guest arm /boot/vmlinuz /boot/capture.img || echo "kdx-lab: not armed" ;;
