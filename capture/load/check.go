@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"kdx/capture/bzimage"
+	"kdx/capture/estimate"
 	"kdx/capture/reserve"
 )
 
@@ -222,6 +223,15 @@ func (h *Host) checkRoom(k *Kernel, c *checked, job Job) error {
 	if least := leastToStart(c.header, k.Elfcorehdr, c.reserved, packed, unpacked); least > c.reserved {
 		c.doubt(job, Problem{Reservation: true, What: fmt.Sprintf("the reservation is too small: the image fits, but the capture kernel can't start in %s; it needs %s to unpack kernel and initrd",
 			reserve.Size(c.reserved), mebi(least)), Try: try})
+	} else if c.archive != nil && c.archive.Own && c.ram > 0 {
+		e := estimate.Of(estimate.Input{
+			Arch: h.Arch, RAM: c.ram, RAMLow: c.ram, InitSize: c.header.InitSize, InitrdPacked: uint64(packed), InitrdUnpacked: uint64(unpacked), Modules: uint64(c.archive.Modules), CPUs: 1,
+			Network: c.archive.Network, Elfcorehdr: k.Elfcorehdr,
+		})
+		if !e.Enough(c.reserved) {
+			c.warn(Problem{Reservation: true, What: fmt.Sprintf("the reservation may be too small: it has %s, and saving is estimated to take at least %s", reserve.Size(c.reserved), mebi(e.Least)),
+				Try: "kdx capture size tells of what; kdx capture test shows whether it does"})
+		}
 	}
 	return nil
 }

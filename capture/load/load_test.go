@@ -452,6 +452,16 @@ func TestForced(t *testing.T) {
 	}
 }
 
+// TestTight: the kernel starts, but saving will be close.
+func TestTight(t *testing.T) {
+	m := newMachine(t)
+	m.put("proc/iomem", "00100000-3fffffff : System RAM\n  33000000-37ffffff : Crash kernel\n")
+	r := m.load(m.job())
+	if len(r.Problems) != 1 || r.Problems[0].Fatal || !strings.Contains(r.Problems[0].What, "may be too small: it has 80M") {
+		t.Errorf("%+v", r.Problems)
+	}
+}
+
 func TestDebug(t *testing.T) {
 	m := newMachine(t)
 	m.refuse["debug"] = syscall.EINVAL
