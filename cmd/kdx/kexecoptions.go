@@ -150,6 +150,9 @@ func parseKexec(args []string) (*kexecLine, error) {
 		return nil, err
 	}
 	k.files = p.Args()
+	if k.unload && len(k.files) == 0 {
+		k.load = false // -u -p is -p -u
+	}
 	return k, k.conflict()
 }
 
