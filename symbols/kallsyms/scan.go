@@ -195,7 +195,11 @@ func namesWithin(mem symbols.Memory, loc Location, low uint64, tokens *tokenSet,
 	skip := int(-base & 3)
 	var lastErr error
 	for i := (len(tail)-skip-8)&^3 + skip; i >= 0 && *budget > 0; i -= 4 {
-		count := int(opt.order().Uint32(tail[i:]))
+		says := opt.order().Uint32(tail[i:])
+		if says > maxSymbols {
+			continue
+		}
+		count := int(says)
 		// A name takes some 12 bytes, never fewer than 3 on average; seqs_of_names 3 more.
 		if count < fewestNames || count*3 > len(tail)-i || count*64 < len(tail)-i {
 			continue
