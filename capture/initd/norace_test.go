@@ -1,0 +1,5 @@
+//go:build !race
+
+package initd
+
+const raceDetector = false
