@@ -61,7 +61,7 @@ func stackScenarios() []scenario {
 	return []scenario{
 		{name: "xfs-on-lvm", kernel: "6.12", disks: two, reserve: "112M", modules: lvm, moduleTree: lvm, files: with("lab-stack-lvm.sh", "lvm", "mkfs.xfs"),
 			arm:     "lab-stack-lvm.sh /srv " + devices + " && " + armWith("/srv/dumps"),
-			collect: "lvm vgchange -ay --noudevsync lab && lvm vgmknodes && " + fetch("xfs", "/dev/mapper/lab-target"), check: savedOnFirst},
+			collect: "lvm vgchange -ay --noudevsync lab && lvm vgmknodes && " + fetch("xfs", "/dev/mapper/lab-target"), check: savedOnFirst, short: true},
 		{name: "ext4-on-md", kernel: "6.12", disks: two, reserve: "112M", modules: md, moduleTree: md, files: with("lab-stack-md.sh", "mdadm", "mkfs.ext4"),
 			arm:     "lab-stack-md.sh /srv 1 " + devices + " && " + armWith("/srv/dumps"),
 			collect: "mdadm --assemble --run /dev/md7 " + devices + " && " + fetch("ext4", "/dev/md7"), check: savedOnFirst},
@@ -87,7 +87,7 @@ func faultScenarios() []scenario {
 	small := labDisk{size: 24 << 20, make: makeExt4}
 	onSmall := armWith("ext4:/dev/lab1:/dumps", "ext4:/dev/lab0:/dumps")
 	return []scenario{
-		{name: "full", kernel: "6.12", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps"))},
+		{name: "full", kernel: "6.12", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps")), short: true},
 		{name: "disk-gone", kernel: "6.12", disks: []labDisk{small}, arm: onSmall + "dd if=/dev/zero of=/dev/lab1 bs=1M count=24\n",
 			check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps"))},
 		{name: "1970", kernel: "6.12", qemu: []string{"-rtc", "base=1970-01-01T00:00:10"}, arm: armWith("ext4:/dev/lab0:/dumps"), check: savedOnFirst},
