@@ -122,7 +122,7 @@ func ReadHead(r io.ReaderAt, size int64) (*Head, int64, error) {
 // CheckRest says whether what follows the head is as it was written.
 func (h *Head) CheckRest(rest io.Reader) error {
 	s := sha256.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{s}, rest, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(struct{ io.Writer }{s}, rest, make([]byte, 128<<10))
 	switch {
 	case err != nil:
 		return err
