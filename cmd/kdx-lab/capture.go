@@ -111,11 +111,12 @@ func (l *lab) captureOne(ctx context.Context, c *captured) (note string, err err
 	if err := c.makeDisks(ctx); err != nil {
 		return "", err
 	}
-	last := "kdx-lab: dying by sysrq"
+	// What a kernel prints last does not always reach the console before the next one starts.
+	last := []string{"kdx-lab: dying by sysrq", "Kernel panic - not syncing", "kdx: this is kdx-init"}
 	if c.sc.lives {
-		last = "kdx-lab: lives"
+		last = []string{"kdx-lab: lives"}
 	}
-	if c.console, err = c.boot(ctx, k, initrd, "kdx", last); err != nil {
+	if c.console, err = c.boot(ctx, k, initrd, "kdx", last...); err != nil {
 		return "", err
 	}
 	if _, ok := c.said("kdx-lab: not armed"); ok {
@@ -160,7 +161,7 @@ var reservations = map[string]string{"6.1": "96M", "6.12": "96M", "7.2": "112M"}
 
 // boot runs the guest to its end, which must come after it said last: it dies, is captured, and QEMU exits with the reboot. What the
 // console said is returned.
-func (c *captured) boot(ctx context.Context, k kernel, initrd, arm, last string) (string, error) {
+func (c *captured) boot(ctx context.Context, k kernel, initrd, arm string, last ...string) (string, error) {
 	mem := c.sc.mem
 	if mem == "" {
 		mem = "512M"
@@ -181,7 +182,7 @@ func (c *captured) boot(ctx context.Context, k kernel, initrd, arm, last string)
 	if err != nil {
 		return "", err
 	}
-	if _, _, err = v.wait(ctx, 0, bootLimit, last); err != nil {
+	if _, _, err = v.wait(ctx, 0, bootLimit, last...); err != nil {
 		v.stop()
 		return "", fmt.Errorf("%w; console in %s", err, log)
 	}
