@@ -67,7 +67,8 @@ func Verify(ctx context.Context, path, kernel string, opt Options) (*Verdict, er
 		return nil, ctx.Err()
 	case err != nil:
 		v.Changes = append(v.Changes, c.Manifest.changedInputs(inputsNow(m))...)
-		v.Problems = append(v.Problems, "it could not be built anew: "+err.Error())
+		// What is there may still save a dump: what is known to be wrong with it stands among the problems.
+		v.Changes = append(v.Changes, "it could not be built anew: "+err.Error())
 	default:
 		v.Changes = append(v.Changes, c.changes(fresh, &b.plan)...)
 	}
