@@ -2,21 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // captureGuest is the root file system of a guest that kdx arms: busybox, the kernel's image, its modules, kdx and kdx-init, and
 // nothing of a distribution.
 type captureGuest struct {
 	c         *cpioWriter
-	set       *moduleSet
 	k         kernel
 	dir       string          // the scenario's on this machine
 	port      int             // of the scenario's server
@@ -33,64 +30,33 @@ func (l *lab) armedInitrd(ctx context.Context, c *captured, k kernel, out string
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(out)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	g := &captureGuest{c: newCpioWriter(z), k: k, dir: c.dir, port: c.port, libraries: map[string]bool{}}
-	if err := l.addBase(g.c); err != nil {
-		return err
-	}
-	for _, script := range []string{"init.sh", "workload.sh"} {
-		g.c.file(script, 0o755, l.data("guest", script))
-	}
-	g.c.symlink("init", "init.sh")
-	g.c.file("bin/kdx-lab", 0o755, helper)
-	g.c.file("bin/kdx", 0o755, c.kdx)
-	g.c.file("bin/kdx-init", 0o755, first)
-	g.c.file("boot/vmlinuz", 0o644, k.vmlinuz())
-	words := strings.NewReplacer("PORT", fmt.Sprint(c.port), "SERVERDIR", filepath.Join(c.dir, "ssh", "dumps"))
-	g.c.bytes("arm.sh", 0o755, []byte(words.Replace(c.sc.arm)))
-	g.c.bytes("collect.sh", 0o755, []byte(c.sc.collect))
-	if err := g.addModules(ctx, c.sc); err != nil {
-		return err
-	}
-	if c.sc.files != nil {
-		if err := c.sc.files(ctx, l, g); err != nil {
+	return writeInitrd(out, func(w *cpioWriter) error {
+		g := &captureGuest{c: w, k: k, dir: c.dir, port: c.port, libraries: map[string]bool{}}
+		if err := l.addGuest(w, k, helper); err != nil {
 			return err
 		}
-	}
-	return errors.Join(g.c.close(), z.Close(), f.Close())
+		w.file("bin/kdx", 0o755, c.kdx)
+		w.file("bin/kdx-init", 0o755, first)
+		words := strings.NewReplacer("PORT", fmt.Sprint(c.port), "SERVERDIR", filepath.Join(c.dir, "ssh", "dumps"))
+		w.bytes("arm.sh", 0o755, []byte(words.Replace(c.sc.arm)))
+		w.bytes("collect.sh", 0o755, []byte(c.sc.collect))
+		if err := addLoaded(ctx, w, k, slices.Concat(c.sc.modules, guestModules)); err != nil {
+			return err
+		}
+		if err := g.addTree(ctx, c.sc.moduleTree); err != nil || c.sc.files == nil {
+			return err
+		}
+		return c.sc.files(ctx, l, g)
+	})
 }
 
-// addModules adds those that the guest loads, unpacked, and the tree in which kdx finds its own, as the package has it.
-func (g *captureGuest) addModules(ctx context.Context, sc *scenario) error {
-	var err error
-	if g.set, err = newModuleSet(g.k); err != nil {
-		return err
-	}
-	for _, m := range append(sc.modules, guestModules...) {
-		if err := g.set.add(ctx, m); err != nil {
-			return err
-		}
-	}
-	var order strings.Builder
-	for _, m := range g.set.order {
-		g.c.bytes("modules/"+m.name+".ko", 0o644, m.data)
-		fmt.Fprintln(&order, m.name)
-	}
-	g.c.bytes("modules/order", 0o644, []byte(order.String()))
-
+// addTree adds the tree in which kdx finds modules, as the package has it.
+func (g *captureGuest) addTree(ctx context.Context, modules []string) error {
 	tree, err := newModuleSet(g.k)
 	if err != nil {
 		return err
 	}
-	for _, m := range sc.moduleTree {
+	for _, m := range modules {
 		if err := tree.add(ctx, m); err != nil {
 			return err
 		}
@@ -102,10 +68,11 @@ func (g *captureGuest) addModules(ctx context.Context, sc *scenario) error {
 		}
 	}
 	for _, name := range []string{"modules.builtin", "modules.builtin.modinfo", "modules.order"} {
-		if exists(filepath.Join(base, name)) {
-			if err := g.addFrom(base, filepath.Join(base, name)); err != nil {
-				return err
-			}
+		if !exists(filepath.Join(base, name)) {
+			continue
+		}
+		if err := g.addFrom(base, filepath.Join(base, name)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,6 +49,17 @@ func (l *lab) guestInitrd(ctx context.Context, k kernel, helper, out string) err
 	if err != nil {
 		return err
 	}
+	return writeInitrd(out, func(c *cpioWriter) error {
+		if err := l.addGuest(c, k, helper); err != nil {
+			return err
+		}
+		c.bytes("boot/capture.img", 0o644, capture)
+		return addLoaded(ctx, c, k, guestModules)
+	})
+}
+
+// writeInitrd writes a packed archive of what fill puts into it.
+func writeInitrd(out string, fill func(c *cpioWriter) error) error {
 	f, err := os.Create(out)
 	if err != nil {
 		return err
@@ -58,6 +70,14 @@ func (l *lab) guestInitrd(ctx context.Context, k kernel, helper, out string) err
 		return err
 	}
 	c := newCpioWriter(z)
+	if err := fill(c); err != nil {
+		return err
+	}
+	return errors.Join(c.close(), z.Close(), f.Close())
+}
+
+// addGuest adds what every guest that will crash has.
+func (l *lab) addGuest(c *cpioWriter, k kernel, helper string) error {
 	if err := l.addBase(c); err != nil {
 		return err
 	}
@@ -67,13 +87,17 @@ func (l *lab) guestInitrd(ctx context.Context, k kernel, helper, out string) err
 	c.symlink("init", "init.sh")
 	c.file("bin/kdx-lab", 0o755, helper)
 	c.file("boot/vmlinuz", 0o644, k.vmlinuz())
-	c.bytes("boot/capture.img", 0o644, capture)
+	return c.err
+}
+
+// addLoaded adds the modules that init.sh loads, with what they need.
+func addLoaded(ctx context.Context, c *cpioWriter, k kernel, modules []string) error {
 	set, err := newModuleSet(k)
 	if err != nil {
 		return err
 	}
 	var order strings.Builder
-	for _, m := range guestModules {
+	for _, m := range modules {
 		if err := set.add(ctx, m); err != nil {
 			return err
 		}
@@ -83,13 +107,7 @@ func (l *lab) guestInitrd(ctx context.Context, k kernel, helper, out string) err
 		fmt.Fprintln(&order, m.name)
 	}
 	c.bytes("modules/order", 0o644, []byte(order.String()))
-	if err := c.close(); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	return f.Close()
+	return c.err
 }
 
 // addBase adds directories, busybox and its links.
