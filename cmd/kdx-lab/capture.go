@@ -178,7 +178,7 @@ func (c *captured) boot(ctx context.Context, k kernel, initrd, arm string, last 
 		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=d%d,format=raw", d, i), "-device", fmt.Sprintf("nvme-ns,bus=c0,drive=d%d,nsid=%d", i, i+1))
 	}
 	log := filepath.Join(c.dir, arm+".log")
-	v, err := start(ctx, append(args, c.sc.qemu...), log)
+	v, err := begin(ctx, append(args, c.sc.qemu...), log)
 	if err != nil {
 		return "", err
 	}
@@ -192,6 +192,23 @@ func (c *captured) boot(ctx context.Context, k kernel, initrd, arm string, last 
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return string(v.text), nil
+}
+
+// begin starts a guest and waits until its init runs. Emulated on several threads, a kernel now and then dies while it patches its own code at
+// boot, or finds its timer too late on a busy machine: then it has another turn, once.
+func begin(ctx context.Context, args []string, log string) (*vm, error) {
+	var last error
+	for range 2 {
+		v, err := start(ctx, args, log)
+		if err != nil {
+			return nil, err
+		}
+		if _, _, last = v.wait(ctx, 0, bootLimit, "kdx-lab: first kernel"); last == nil {
+			return v, nil
+		}
+		v.stop()
+	}
+	return nil, fmt.Errorf("%w, twice; console in %s", last, log)
 }
 
 // reserve is what crashkernel= says.
