@@ -35,6 +35,8 @@ func livesScenarios() []scenario {
 			try{"load", tryLoad, 0, []string{"armed"}},
 			try{"status", "kdx capture status", 0, []string{"/boot/vmlinuz", "/boot/initrd.kdx"}},
 			try{"loaded", "cat /sys/kernel/kexec_crash_loaded", 0, []string{"1"}},
+			try{"doctor", "kdx capture doctor --all; [ $? != 14 ]", 0, nil},
+			try{"size", "kdx capture size", 0, []string{"crashkernel="}},
 			try{"damaged", "head -c 3000000 /boot/vmlinuz >/boot/cut; kdx capture load --kernel /boot/cut --initrd /boot/initrd.kdx", 1, nil},
 			try{"armed-still", "cat /sys/kernel/kexec_crash_loaded", 0, []string{"1"}},
 			// Only the kernel finds this one out, once it has dropped what was loaded: a map of memory that lies hides that there is no room.
