@@ -65,13 +65,5 @@ func (s *Seen) Write() error {
 	if err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(s.path, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(append(b, '\n')); err != nil {
-		return err
-	}
-	return f.Commit()
+	return atomicfile.WriteFile(s.path, append(b, '\n'), 0o600)
 }

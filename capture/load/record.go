@@ -107,15 +107,7 @@ func (h *Host) writeRecord(r *Record) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(name, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(append(b, '\n')); err != nil {
-		return err
-	}
-	return f.Commit()
+	return atomicfile.WriteFile(name, append(b, '\n'), 0o644)
 }
 
 // keep writes the record and copies of what was loaded. The host is armed by now, so whatever fails is told, no more.

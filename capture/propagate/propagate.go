@@ -132,10 +132,10 @@ func key(path, comment string) (ssh.Signer, bool, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, false, err
 	}
-	if err := write(path, 0o600, pem.EncodeToMemory(block)); err != nil {
+	if err := atomicfile.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 		return nil, false, err
 	}
-	if err := write(path+".pub", 0o644, []byte(line(public, comment)+"\n")); err != nil {
+	if err := atomicfile.WriteFile(path+".pub", []byte(line(public, comment)+"\n"), 0o644); err != nil {
 		return nil, false, err
 	}
 	signer, err := ssh.NewSignerFromSigner(priv)
@@ -144,18 +144,6 @@ func key(path, comment string) (ssh.Signer, bool, error) {
 
 func line(key ssh.PublicKey, comment string) string {
 	return strings.TrimSpace(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) + " " + comment)
-}
-
-func write(path string, perm fs.FileMode, data []byte) error {
-	f, err := atomicfile.Create(path, perm)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Commit()
 }
 
 // pinner trusts the keys on file, and one more that somebody confirms.
@@ -217,7 +205,7 @@ func pin(file, host string, key ssh.PublicKey) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	return write(file, 0o644, append(text, knownhosts.Line([]string{knownhosts.Normalize(host)}, key)+"\n"...))
+	return atomicfile.WriteFile(file, append(text, knownhosts.Line([]string{knownhosts.Normalize(host)}, key)+"\n"...), 0o644)
 }
 
 // methods are the ways in which the user may log in: with the agent's keys, with keys of his, with a password.

@@ -95,15 +95,7 @@ func (r *Record) Write(root string) error {
 	if err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(path, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(append(b, '\n')); err != nil {
-		return err
-	}
-	return f.Commit()
+	return atomicfile.WriteFile(path, append(b, '\n'), 0o600)
 }
 
 func line(root, name string) string {

@@ -93,15 +93,7 @@ func write(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(path, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write([]byte(text)); err != nil {
-		return err
-	}
-	return f.Commit()
+	return atomicfile.WriteFile(path, []byte(text), 0o644)
 }
 
 // Remove takes away what Install writes, if it is still that.

@@ -221,13 +221,5 @@ func writeConfig(name, text string, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	out, err := atomicfile.Create(name, 0o600)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	if _, err := io.WriteString(out, text); err != nil {
-		return err
-	}
-	return out.Commit()
+	return atomicfile.WriteFile(name, []byte(text), 0o600)
 }

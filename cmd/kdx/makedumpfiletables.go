@@ -134,15 +134,7 @@ func (m *makedumpfile) writeLog(ctx context.Context) error {
 		m.msg(msgCommon, "\nThe dmesg log is saved to STDOUT.\n")
 		return nil
 	}
-	f, err := atomicfile.Create(names[0], 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	if err := f.Commit(); err != nil {
+	if err := atomicfile.WriteFile(names[0], text, 0o600); err != nil {
 		return err
 	}
 	m.msg(msgCommon, "\nThe dmesg log is saved to %s.\n", names[0])

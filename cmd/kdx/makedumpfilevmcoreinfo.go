@@ -17,15 +17,7 @@ func (m *makedumpfile) writeVMCoreInfo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(m.generate, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.WriteString(text); err != nil {
-		return err
-	}
-	if err := f.Commit(); err != nil {
+	if err := atomicfile.WriteFile(m.generate, []byte(text), 0o600); err != nil {
 		return err
 	}
 	m.msg(msgCommon, "\nThe vmcoreinfo is saved to %s.\n", m.generate)

@@ -37,6 +37,19 @@ func Create(path string, perm os.FileMode) (*File, error) {
 	return &File{File: f, path: path, early: early{begin: beginWriting, sync: (*os.File).Sync}}, nil
 }
 
+// WriteFile makes path a file of data, which is durable when it returns.
+func WriteFile(path string, data []byte, perm os.FileMode) error {
+	f, err := Create(path, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
 // WriteAt writes to the temporary file. Of large files, the disk begins to write before the end.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.File.WriteAt(p, off)

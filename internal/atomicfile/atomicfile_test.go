@@ -73,3 +73,23 @@ func TestDropped(t *testing.T) {
 		t.Error("a directory that isn't there holds a file")
 	}
 }
+
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	for _, text := range []string{"first", "second"} {
+		if err := WriteFile(path, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(path)
+		if b, _ := os.ReadFile(path); err != nil || string(b) != text || st.Mode().Perm() != 0o640 {
+			t.Errorf("WriteFile left %q, %v, %v; want %q for 0640", b, st, err, text)
+		}
+	}
+	if err := WriteFile(filepath.Join(dir, "none", "out"), nil, 0o600); err == nil {
+		t.Error("WriteFile into a directory that is not there = nil; want an error")
+	}
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("WriteFile left %v; want one file", got)
+	}
+}

@@ -183,15 +183,7 @@ func writeMeta(path string, m meta) error {
 	if err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(path, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	return f.Commit()
+	return atomicfile.WriteFile(path, b, 0o600)
 }
 
 // Entry is a file that is being made. It is written from start to end.
