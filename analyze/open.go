@@ -8,7 +8,6 @@ import (
 
 	"kdx/analyze/arch"
 	"kdx/analyze/bootstrap"
-	"kdx/analyze/distill"
 	"kdx/analyze/kernel"
 	"kdx/analyze/resolved"
 	"kdx/dumpfmt"
@@ -50,12 +49,17 @@ var ErrNoVMCoreInfo = bootstrap.ErrNone
 // Open makes a Kernel of an open dump. It reads almost nothing, unless VMCOREINFO has to be found: symbols, types and unwind
 // tables are opened by the first question that needs them. Closing the image is the caller's.
 func Open(ctx context.Context, img *dumpfmt.Image, opt Options) (*kernel.Kernel, error) {
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
 	found, err := FindVMCoreInfo(ctx, img, opt)
 	if err != nil {
 		return nil, err
+	}
+	return OpenFound(img, opt, found)
+}
+
+// OpenFound is Open with what FindVMCoreInfo found: memory may have been searched for it.
+func OpenFound(img *dumpfmt.Image, opt Options, found bootstrap.Result) (*kernel.Kernel, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	for _, w := range found.Warnings {
 		opt.Log.Warn(w)
@@ -75,17 +79,8 @@ func Open(ctx context.Context, img *dumpfmt.Image, opt Options) (*kernel.Kernel,
 	return kernel.New(c), nil
 }
 
-// says reports whether a person said which kernel it is.
-func (o *Options) says() bool {
-	return o.VMCoreInfo != nil || o.KASLR != nil || o.PhysBase != nil || o.CaptureKernel
-}
-
 // FindVMCoreInfo finds what Open starts from: the dump's note, or what stands for it.
 func FindVMCoreInfo(ctx context.Context, img *dumpfmt.Image, opt Options) (bootstrap.Result, error) {
-	// A distilled dump does not hold what tells other kernels: it recorded what was said of them.
-	if rec, ok := distill.ReadRecord(img.Info()); ok && img.Info().VMCoreInfo != nil && !opt.says() {
-		return bootstrap.Result{VMCoreInfo: img.Info().VMCoreInfo, Warnings: rec.Warnings}, nil
-	}
 	l := &linked{path: opt.Vmlinux}
 	defer l.close()
 	o := bootstrap.Options{Supplied: opt.VMCoreInfo, SuppliedBy: opt.VMCoreInfoFrom, KASLR: opt.KASLR, PhysBase: opt.PhysBase,

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"kdx/analyze/distill"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/vmcoreinfo"
 )
@@ -83,6 +84,11 @@ func (f *finder) find(ctx context.Context) error {
 		return fmt.Errorf("%w (memory is searched only for kernels of x86_64; this machine is %q)", ErrNone, info.Machine)
 	case info.Machine != dumpfmt.MachineX86_64:
 		f.res.VMCoreInfo = info.VMCoreInfo
+		return nil
+	}
+	// A distilled dump does not hold what tells other kernels: it recorded what was said of them.
+	if rec, ok := distill.ReadRecord(info); ok && info.VMCoreInfo != nil && !f.CaptureKernel && len(f.overrides()) == 0 {
+		f.res = Result{VMCoreInfo: info.VMCoreInfo, Warnings: rec.Warnings}
 		return nil
 	}
 	running := f.running()

@@ -79,7 +79,7 @@ func (o *options) distill(ctx context.Context, x *opened, opt distill.Options, o
 		return distill.Report{}, 0, openStatus(err)
 	}
 	opt.Warnings = found.Warnings
-	whole, err := analyze.Open(ctx, x.img, how)
+	whole, err := analyze.OpenFound(x.img, how, found)
 	if err != nil {
 		return distill.Report{}, 0, openStatus(err)
 	}
