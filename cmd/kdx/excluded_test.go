@@ -136,6 +136,9 @@ func sameIdentity(a, b any) bool {
 // number that could not be read would be such a change. KDX_HOSTILE_SEEDS, KDX_HOSTILE_DUMPS as in TestHostile.
 func TestExcluded(t *testing.T) {
 	from, to := uint64(0), uint64(60)
+	if raceDetector {
+		to = 15
+	}
 	if s := os.Getenv("KDX_HOSTILE_SEEDS"); s != "" {
 		a, b, _ := strings.Cut(s, "-")
 		var err1, err2 error

@@ -71,21 +71,26 @@ func (d *damaged) ReadPage(dst []byte, pfn uint64) error {
 // Close leaves the file open: many damaged dumps share it.
 func (d *damaged) Close() error { return nil }
 
-// hostileLines are the commands that run on each damaged dump.
-var hostileLines = []string{
-	"sys", "sys -t", "sys -i", "sys -c openat", "sys -c", "sys config", "log", "log -T", "log -m -d", "log -a",
-	"ps", "ps -l", "ps -m", "ps -t", "ps -a", "ps -r", "ps -p", "ps -g", "ps -c", "ps -S", "ps -Y", "ps -y FIFO", "ps -A", "ps -l -C a",
-	"bt", "bt -a", "bt -f", "bt -F", "bt -t", "bt -T", "bt -r", "bt -e", "bt -E", "bt --overflow", "bt -v", "frame 1", "up", "locals", "args", "bt -g 1", "bt -R schedule",
-	"foreach bt", "foreach bt -f", "foreach bt -F", "foreach bt -t", "foreach bt -e", "foreach bt -S", "foreach task -R comm,pid,mm", "foreach UN bt", "foreach set",
-	"mod", "mod -g", "mod -t", "kmem -i", "kmem -s", "kmem -S task_struct", "kmem -S kmalloc-64", "kmem -v", "kmem -V", "kmem -z", "kmem -h", "kmem -o", "kmem init_task", "kmem -p | head -50",
-	"task", "task 1", "set", "set 1", "p init_task", "p jiffies", "p runqueues:a", "p *init_task.mm", "p init_task.tasks.next->next", "p init_task.comm[0] + 1",
-	"struct task_struct init_task", "struct list_head modules", "struct module", "struct -o task_struct", "union thread_union", "init_task", "task_struct.pid,comm init_task",
-	"whatis -m task_struct", "whatis -m list_head", "whatis jiffies", "whatis task_struct",
-	"rd -a linux_banner", "rd -s init_task 64", "rd -S init_task 64", "rd -8 linux_banner 10000", "vtop init_task", "vtop linux_banner", "vtop 0x1000", "vtop ffffc90000000000", "vtop -u 7f0000000000",
-	"list modules", "list -H modules -o module.list -s module.name", "list -h init_task -o task_struct.tasks -s task_struct.pid,comm",
-	"list -r -H modules", "tree -t radix init_pid_ns.idr", "tree -t maple sparse_irqs", "tree -t xarray init_pid_ns.idr", "tree -t rbtree vmap_area_root", "tree -t radix init_task", "tree -t maple init_task", "tree -t rbtree init_task",
-	"dis panic", "dis __schedule", "dis -r do_syscall_64+10", "dis schedule", "dis init_task 50",
-	"sym init_task", "sym -l | tail -3", "sym -M", "sym -m overlay", "sym -p schedule", "sym -n schedule", "sym -q module", "ptov 0", "ptov 1000", "pte 8000000011a001e3", "eval 1k", "ascii linux_banner",
+// hostileMore are lines that run on each damaged dump beside those of testdata/lines.
+var hostileMore = []string{
+	"sys config", "log -m -d", "ps -t", "ps -a", "ps -r", "ps -p", "ps -g", "ps -c", "ps -l -C a", "bt -R schedule", "foreach bt -f", "foreach bt -F", "foreach bt -t",
+	"foreach bt -e", "foreach task -R comm,pid,mm", "foreach UN bt", "foreach set", "kmem -S task_struct", "kmem -S kmalloc-64", "kmem -p | head -50", "task 1", "set 1",
+	"p *init_task.mm", "p init_task.tasks.next->next", "p init_task.comm[0] + 1", "struct task_struct init_task", "struct list_head modules", "struct module",
+	"union thread_union", "init_task", "task_struct.pid,comm init_task", "whatis -m task_struct", "whatis -m list_head", "whatis task_struct", "rd -8 linux_banner 10000",
+	"vtop linux_banner", "vtop 0x1000", "vtop ffffc90000000000", "vtop -u 7f0000000000", "list -h init_task -o task_struct.tasks -s task_struct.pid,comm",
+	"list -r -H modules", "tree -t maple sparse_irqs", "tree -t xarray init_pid_ns.idr", "tree -t rbtree vmap_area_root", "tree -t radix init_task",
+	"tree -t maple init_task", "tree -t rbtree init_task", "dis panic", "dis -r do_syscall_64+10", "dis init_task 50", "sym init_task", "sym -p schedule",
+	"sym -n schedule", "sym -q module", "ptov 0", "ptov 1000", "pte 8000000011a001e3", "eval 1k", "ascii linux_banner",
+}
+
+// hostileLines are the commands that run on each damaged dump: each with each of its flags, as TestLines sees to it.
+func hostileLines(t testing.TB) []string {
+	t.Helper()
+	var out []string
+	for _, n := range needLines(t) {
+		out = append(out, n.line)
+	}
+	return append(out, hostileMore...)
 }
 
 // clean is a dump that is damaged in memory, again and again.
@@ -154,7 +159,7 @@ func hostileRun(t testing.TB, k *kernel.Kernel, line, what string, patience time
 	return text
 }
 
-// openSources opens the dumps that are damaged in memory.
+// openSources opens the dumps that are damaged in memory; they stay open, as tests share them.
 func openSources(t testing.TB) []*clean {
 	t.Helper()
 	pattern := "../../testdata/dumps/*/vmcore"
@@ -171,31 +176,48 @@ func openSources(t testing.TB) []*clean {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { img.Close() })
 		out = append(out, &clean{name: filepath.Base(filepath.Dir(f)), src: img.Source()})
 	}
 	return out
 }
 
-// hostileDumps are these, and which of their pages the commands read.
+// hostileDumps are these, and which of their pages the commands read. With the race detector it is one of them, as it makes commands
+// take five times as long.
 func hostileDumps(t testing.TB) []*clean {
 	t.Helper()
-	dumps := openSources(t)
-	for _, c := range dumps {
-		d := &damaged{Source: c.src, read: make(map[uint64]bool)}
-		k, err := openHostile(d)
-		if err != nil {
-			t.Fatal(err)
+	hostileOnce.Do(func() {
+		dumps := openSources(t)
+		if raceDetector {
+			dumps = dumps[:1]
 		}
-		for _, line := range hostileLines {
-			hostileRun(t, k, line, c.name+" undamaged", time.Minute)
+		for _, c := range dumps {
+			c.findPages(t)
 		}
-		for pfn := range d.read {
-			c.pages = append(c.pages, pfn)
-		}
-		slices.Sort(c.pages)
+		hostileFound = dumps
+	})
+	return hostileFound
+}
+
+// Finding the pages takes a run of all lines, which TestHostile and FuzzCommands share.
+var (
+	hostileOnce  sync.Once
+	hostileFound []*clean
+)
+
+func (c *clean) findPages(t testing.TB) {
+	t.Helper()
+	d := &damaged{Source: c.src, read: make(map[uint64]bool)}
+	k, err := openHostile(d)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return dumps
+	for _, line := range hostileLines(t) {
+		hostileRun(t, k, line, c.name+" undamaged", time.Minute)
+	}
+	for pfn := range d.read {
+		c.pages = append(c.pages, pfn)
+	}
+	slices.Sort(c.pages)
 }
 
 // harm makes a damaged dump out of a seed.
@@ -280,11 +302,11 @@ func spoil(r *rand.Rand, how int, page []byte) {
 	}
 }
 
-// TestHostile damages the dumps that ship with kdx and runs every command on them. KDX_HOSTILE_SEEDS=FROM-TO runs these
+// TestHostile damages the dumps that ship with kdx and runs some of the commands on each. KDX_HOSTILE_SEEDS=FROM-TO runs these
 // seeds with all lines; KDX_HOSTILE_DUMPS names other dumps.
 func TestHostile(t *testing.T) {
-	from, to, share := uint64(0), uint64(24), 10
-	if testing.Short() {
+	from, to, share := uint64(0), uint64(24), 12
+	if testing.Short() || raceDetector {
 		to = 6
 	}
 	if s := os.Getenv("KDX_HOSTILE_SEEDS"); s != "" {
@@ -312,7 +334,7 @@ func (c *clean) hostile(t testing.TB, seed uint64, share int) {
 	if err != nil {
 		return // a kernel that can't be opened is an answer
 	}
-	for _, line := range hostileLines {
+	for _, line := range hostileLines(t) {
 		if r.IntN(share) == 0 {
 			hostileRun(t, k, line, fmt.Sprintf("%s seed %d", c.name, seed), 10*time.Second)
 		}
@@ -321,18 +343,18 @@ func (c *clean) hostile(t testing.TB, seed uint64, share int) {
 
 // FuzzCommands runs a command on a dump that is damaged by a seed.
 func FuzzCommands(f *testing.F) {
-	dumps := hostileDumps(f)
+	dumps, lines := hostileDumps(f), hostileLines(f)
 	for i := range uint64(8) {
-		f.Add(i, byte(i*13))
+		f.Add(i, uint16(i*29))
 	}
-	f.Fuzz(func(t *testing.T, seed uint64, line byte) {
+	f.Fuzz(func(t *testing.T, seed uint64, line uint16) {
 		c := dumps[seed%uint64(len(dumps))]
 		d, _ := c.harm(seed)
 		k, err := openHostile(d)
 		if err != nil {
 			return
 		}
-		hostileRun(t, k, hostileLines[int(line)%len(hostileLines)], c.name, 10*time.Second)
+		hostileRun(t, k, lines[int(line)%len(lines)], c.name, 10*time.Second)
 	})
 }
 
@@ -347,11 +369,12 @@ func TestConcurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lines := hostileLines(t)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
-			for i := range 12 {
-				hostileRun(t, k, hostileLines[(i*9+g*3)%len(hostileLines)], "concurrent", time.Minute)
+			for i := range len(lines) / 8 {
+				hostileRun(t, k, lines[(i*17+g*3)%len(lines)], "concurrent", time.Minute)
 			}
 		})
 	}
@@ -369,7 +392,7 @@ func TestCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range hostileLines {
+	for _, line := range hostileLines(t) {
 		hostileRun(t, k, line, "cancelled", time.Nanosecond)
 	}
 	// In the middle of long ones.

@@ -18,7 +18,7 @@ type needLine struct {
 	line string
 }
 
-func needLines(t *testing.T) []needLine {
+func needLines(t testing.TB) []needLine {
 	t.Helper()
 	text, err := os.ReadFile("../../testdata/lines")
 	if err != nil {
