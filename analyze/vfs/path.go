@@ -1,4 +1,3 @@
-// Package vfs reads the kernel's view of files: names, dentries, mounts.
 package vfs
 
 import (
@@ -10,55 +9,88 @@ import (
 	"kdx/analyze/vmem"
 )
 
-type dentry struct {
-	Parent  vmem.Addr `k:"d_parent"`
-	NameLen uint32    `k:"d_name.len"`
-	Name    vmem.Addr `k:"d_name.name"`
-}
-
-type mount struct {
-	Parent     vmem.Addr `k:"mnt_parent"`
-	Mountpoint vmem.Addr `k:"mnt_mountpoint"`
-	Root       vmem.Addr `k:"mnt.mnt_root"`
-}
-
 // The kernel's own limits: a path of PATH_MAX bytes has at most half as many parts, a name at most NAME_MAX bytes.
 const (
 	maxParts = 4096
 	maxName  = 255
 )
 
-// FilePath is the path of an open file, from the root of its mount namespace.
+var errTooDeep = errors.New("the path has more parts than paths can have: dentries or mounts loop or are damaged")
+
+// FilePath is the name of an open file as d_path gives it, see Reader.Name.
 func FilePath(v *kernel.View, file vmem.Addr) (string, error) {
-	bind, err := kernel.Bind[struct {
-		Mnt    vmem.Addr `k:"f_path.mnt"`
-		Dentry vmem.Addr `k:"f_path.dentry"`
-	}](v.Kernel, "file")
+	r, err := NewReader(v)
 	if err != nil {
 		return "", err
 	}
-	f, err := bind.Read(v, file)
+	f, err := r.files.Read(v, file)
 	if err != nil {
 		return "", err
 	}
-	return Path(v, f.Mnt, f.Dentry)
+	return r.Name(f.Mnt, f.Dentry)
 }
 
 // Path is the path of a dentry as it is seen through a mount: mnt is the address of a struct vfsmount. If part of it
 // can't be read, what is known of its end comes with the error.
 func Path(v *kernel.View, mnt, at vmem.Addr) (string, error) {
-	ds, err := kernel.Bind[dentry](v.Kernel, "dentry")
+	r, err := NewReader(v)
 	if err != nil {
 		return "", err
 	}
-	ms, err := kernel.Bind[mount](v.Kernel, "mount")
+	return r.Path(mnt, at)
+}
+
+// place is a dentry as it is seen through a mount.
+type place struct{ mnt, dentry vmem.Addr }
+
+type named struct {
+	name string
+	err  error
+}
+
+// maxNames bounds what a Reader remembers of names, open files and tables.
+const maxNames = 100_000
+
+// Name is what the kernel calls the dentry (d_path): its path from the root of the mount namespace, with " (deleted)" if it
+// has been unlinked; or what its file system makes of it, such as pipe:[4711] or anon_inode:[eventfd].
+func (r *Reader) Name(mnt, at vmem.Addr) (string, error) {
+	key := place{mnt, at}
+	if n, ok := r.names[key]; ok {
+		return n.name, n.err
+	}
+	name, err := r.name(mnt, at)
+	if len(r.names) >= maxNames {
+		clear(r.names)
+	}
+	r.names[key] = named{name, err}
+	return name, err
+}
+
+func (r *Reader) name(mnt, at vmem.Addr) (string, error) {
+	d, err := r.dentries.Read(r.v, at)
 	if err != nil {
 		return "", err
 	}
-	off, ok := ms.Type().OffsetOf("mnt")
-	if !ok {
-		return "", fmt.Errorf("%s has no member mnt", ms.Type())
+	if name, ok, err := r.special(at, &d); ok || err != nil {
+		return name, err
 	}
+	path, err := r.Path(mnt, at)
+	if err == nil && d.unlinked(at) {
+		path += " (deleted)"
+	}
+	return path, err
+}
+
+// Path is the path of a dentry through a mount, see the function Path.
+func (r *Reader) Path(mnt, at vmem.Addr) (string, error) {
+	return r.path(mnt-r.mntOff, at)
+}
+
+// Inside is the path of a dentry from the root of its file system.
+func (r *Reader) Inside(at vmem.Addr) (string, error) { return r.path(0, at) }
+
+// path goes up from a dentry; here is the struct mount, 0 to stay in the file system.
+func (r *Reader) path(here, at vmem.Addr) (string, error) {
 	var parts []string
 	path := func() string {
 		var b strings.Builder
@@ -70,35 +102,62 @@ func Path(v *kernel.View, mnt, at vmem.Addr) (string, error) {
 		}
 		return b.String()
 	}
-	here := mnt - vmem.Addr(off)
-	m, err := ms.Read(v, here)
-	if err != nil {
-		return "", err
+	var m mountPlace
+	var err error
+	if here != 0 {
+		if m, err = r.mountAt(here); err != nil {
+			return "", err
+		}
 	}
 	for range maxParts {
-		if at == m.Root {
+		if here != 0 && at == m.Root {
 			if m.Parent == here || m.Parent == 0 {
 				return path(), nil
 			}
 			here, at = m.Parent, m.Mountpoint
-			if m, err = ms.Read(v, here); err != nil {
+			if m, err = r.mountAt(here); err != nil {
 				return path(), err
 			}
 			continue
 		}
-		d, err := ds.Read(v, at)
+		d, err := r.dentries.Read(r.v, at)
 		if err != nil {
 			return path(), err
 		}
 		if d.Parent == at { // the root of a file system that is mounted nowhere, such as that of pipes
 			return path(), nil
 		}
-		name, err := v.CString(d.Name, int(min(d.NameLen, maxName)))
+		name, err := r.part(at, &d)
 		if err != nil {
-			return path(), fmt.Errorf("name of the dentry at %#x: %w", uint64(at), err)
+			return path(), err
 		}
 		parts = append(parts, name)
 		at = d.Parent
 	}
-	return path(), errors.New("the path has more parts than paths can have: dentries loop or are damaged")
+	return path(), errTooDeep
+}
+
+// part is the dentry's own name.
+func (r *Reader) part(at vmem.Addr, d *dentry) (string, error) {
+	name, err := r.v.CString(d.Name, int(min(d.NameLen, maxName)))
+	if err != nil {
+		return name, fmt.Errorf("name of the dentry at %#x: %w", uint64(at), err)
+	}
+	return name, nil
+}
+
+// mountAt reads where a mount stands, and remembers: every path goes through the same few.
+func (r *Reader) mountAt(addr vmem.Addr) (mountPlace, error) {
+	if m, ok := r.places[addr]; ok {
+		return m, nil
+	}
+	m, err := r.mounts.Read(r.v, addr)
+	if err != nil {
+		return m, err
+	}
+	if len(r.places) >= maxNames {
+		clear(r.places)
+	}
+	r.places[addr] = m
+	return m, nil
 }

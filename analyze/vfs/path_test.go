@@ -11,7 +11,10 @@ import (
 
 const decls = `
 struct qstr { unsigned int hash, len; const char *name; };
-struct dentry { unsigned int d_flags; struct dentry *d_parent; struct qstr d_name; };
+struct hlist_bl_node { struct hlist_bl_node *next, **pprev; };
+struct super_block;
+struct dentry { unsigned int d_flags; struct hlist_bl_node d_hash; struct dentry *d_parent; struct qstr d_name; };
+struct inode { unsigned short i_mode; unsigned int i_rdev; struct super_block *i_sb; void *i_mapping; unsigned long i_ino; void *i_private; };
 struct vfsmount { struct dentry *mnt_root; void *mnt_sb; };
 struct mount { void *mnt_hash; struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
@@ -26,6 +29,7 @@ func (m tree) dentry(parent vmem.Addr, name string) vmem.Addr {
 		parent = d
 	}
 	m.Set(d, "dentry", "d_parent", uint64(parent))
+	m.Set(d, "dentry", "d_hash.pprev", uint64(d)) // in the hash of names: not unlinked
 	m.Write(n, []byte(name))
 	m.Set(d, "dentry", "d_name.name", uint64(n))
 	m.Set(d, "dentry", "d_name.len", uint64(len(name)))
