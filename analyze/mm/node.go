@@ -1,7 +1,10 @@
 package mm
 
 import (
+	"fmt"
+
 	"kdx/analyze/kernel"
+	"kdx/analyze/vmem"
 )
 
 type nodeStruct struct {
@@ -12,27 +15,52 @@ type nodeStruct struct {
 // maxNodes bounds what a dump may claim; MAX_NUMNODES is at most 1024.
 const maxNodes = 1024
 
+// Node is a NUMA node.
+type Node struct {
+	ID      int
+	Addr    vmem.Addr // struct pglist_data
+	Start   uint64    // first pfn
+	Spanned uint64    // pages, holes included
+}
+
+// Nodes are the nodes that the kernel has. One that can't be read is a gap.
+func Nodes(v *kernel.View) ([]Node, error) {
+	nodes, err := nodeAddrs(v)
+	if err != nil {
+		return nil, err
+	}
+	bind, err := kernel.Bind[nodeStruct](v.Kernel, "pglist_data")
+	if err != nil {
+		return nil, err
+	}
+	var out []Node
+	for i, at := range nodes {
+		if at == 0 {
+			continue
+		}
+		d, err := bind.Read(v, at)
+		if err != nil {
+			v.GapOnce(fmt.Sprintf("node %d", i), err)
+			continue
+		}
+		out = append(out, Node{i, at, d.Start, d.Spanned})
+	}
+	return out, nil
+}
+
 // NodeOf is the NUMA node whose range of memory has the page. Where ranges overlap it is the first.
 func NodeOf(v *kernel.View, pfn uint64) (node int, ok bool) {
 	n, err := v.UintAt("nr_node_ids", 4)
 	if err != nil || n <= 1 {
 		return 0, true // one node, or a kernel that knows no others
 	}
-	nodes, err := nodeAddrs(v)
+	nodes, err := Nodes(v)
 	if err != nil {
 		return 0, false
 	}
-	bind, err := kernel.Bind[nodeStruct](v.Kernel, "pglist_data")
-	if err != nil {
-		return 0, false
-	}
-	for i, at := range nodes {
-		if at == 0 {
-			continue
-		}
-		d, err := bind.Read(v, at)
-		if err == nil && pfn >= d.Start && pfn-d.Start < d.Spanned {
-			return i, true
+	for _, d := range nodes {
+		if pfn >= d.Start && pfn-d.Start < d.Spanned {
+			return d.ID, true
 		}
 	}
 	return 0, false

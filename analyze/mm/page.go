@@ -3,6 +3,7 @@
 package mm
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,18 +21,22 @@ type Pages struct {
 	direct  vmem.Addr
 	maxPFN  uint64
 	shift   uint
-	bind    kernel.Binding[pageStruct]
-	flags   []string // by bit
+	bo      binary.ByteOrder
+	typ     *symbols.Type
+	off     pageOffsets
+	names   []string // of flags, by bit
 }
 
-type pageStruct struct {
-	Flags    uint64    `k:"flags"` // memdesc_flags_t since 6.18
-	Mapping  vmem.Addr `k:"mapping"`
-	Index    uint64    `k:"__folio_index|index"` // renamed in 6.16
-	RefCount int32     `k:"_refcount"`
-	Compound uint64    `k:"compound_info|compound_head"` // renamed in 7.1
-	Type     uint32    `k:"page_type"`                   // shares its place with _mapcount
-	LRUNext  vmem.Addr `k:"lru.next"`
+// pageOffsets are where members lie in struct page, in bytes. All are words but those of 4 bytes that are named so.
+type pageOffsets struct {
+	flags    uint64 // memdesc_flags_t since 6.18
+	mapping  uint64
+	index    uint64 // __folio_index since 6.16
+	compound uint64 // compound_info since 7.1
+	private  uint64
+	lru      uint64
+	count    uint64 // _refcount, 4 bytes
+	typ      uint64 // page_type, 4 bytes; shares its place with _mapcount
 }
 
 // Page is a page of memory as its struct page says.
@@ -43,6 +48,7 @@ type Page struct {
 	Mapping  vmem.Addr
 	Index    uint64
 	RefCount int32
+	Private  uint64    // of a free block its order
 	Type     uint32    // page_type; a count of mappings in pages of other kinds
 	Head     vmem.Addr // of the compound page that it is a tail of; 0 if it is none
 }
@@ -55,11 +61,14 @@ const (
 
 // NewPages finds the map of pages.
 func NewPages(v *kernel.View) (*Pages, error) {
-	bind, err := kernel.Bind[pageStruct](v.Kernel, "page")
+	t, err := v.Struct("page")
 	if err != nil {
 		return nil, err
 	}
-	p := &Pages{bind: bind, size: bind.Size(), maxPFN: v.Image().Info().MaxPFN}
+	p := &Pages{typ: t, size: t.Size, bo: v.ByteOrder(), maxPFN: v.Image().Info().MaxPFN}
+	if err := p.place(v); err != nil {
+		return nil, err
+	}
 	for s := v.PageSize(); s > 1; s >>= 1 {
 		p.shift++
 	}
@@ -82,9 +91,63 @@ func NewPages(v *kernel.View) (*Pages, error) {
 		return nil, errors.New("the direct map of memory is not known")
 	}
 	p.direct = direct
-	p.flags = flagNames(v)
+	p.names = flagNames(v)
 	p.maxPFN = max(p.maxPFN, nodesEnd(v))
 	return p, nil
+}
+
+// place finds the members of struct page.
+func (p *Pages) place(v *kernel.View) error {
+	if p.size == 0 || p.size > v.PageSize() {
+		return fmt.Errorf("struct page of this kernel has %d bytes: damaged", p.size)
+	}
+	for _, m := range []struct {
+		off   *uint64
+		size  uint64
+		names []string
+	}{
+		{&p.off.flags, v.WordSize(), []string{"flags"}},
+		{&p.off.mapping, v.WordSize(), []string{"mapping"}},
+		{&p.off.index, v.WordSize(), []string{"__folio_index", "index"}},
+		{&p.off.compound, v.WordSize(), []string{"compound_info", "compound_head"}},
+		{&p.off.private, v.WordSize(), []string{"private"}},
+		{&p.off.lru, 2 * v.WordSize(), []string{"lru"}},
+		{&p.off.count, 4, []string{"_refcount"}},
+		{&p.off.typ, 4, []string{"page_type"}},
+	} {
+		found := false
+		for _, name := range m.names {
+			if off, ok := p.typ.OffsetOf(name); ok {
+				*m.off, found = off, true
+				break
+			}
+		}
+		if !found {
+			return fmt.Errorf("struct page of this kernel has no member %s", strings.Join(m.names, " or "))
+		}
+		if *m.off > p.size || p.size-*m.off < m.size {
+			return fmt.Errorf("struct page of this kernel has its member %s outside itself: damaged", m.names[0])
+		}
+	}
+	if v.WordSize() != 8 {
+		return errors.New("the map of pages of a 32-bit kernel is not read")
+	}
+	return nil
+}
+
+// Type is struct page.
+func (p *Pages) Type() *symbols.Type { return p.typ }
+
+func (p *Pages) flags(raw []byte) uint64   { return p.bo.Uint64(raw[p.off.flags:]) }
+func (p *Pages) refcount(raw []byte) int32 { return int32(p.bo.Uint32(raw[p.off.count:])) }
+func (p *Pages) private(raw []byte) uint64 { return p.bo.Uint64(raw[p.off.private:]) }
+
+// decode takes a struct page apart.
+func (p *Pages) decode(raw []byte, pfn uint64) Page {
+	addr := p.Of(pfn)
+	return Page{Addr: addr, PFN: pfn, Phys: dumpfmt.Phys(pfn << p.shift), Flags: p.flags(raw), Mapping: vmem.Addr(p.bo.Uint64(raw[p.off.mapping:])),
+		Index: p.bo.Uint64(raw[p.off.index:]), RefCount: p.refcount(raw), Type: p.bo.Uint32(raw[p.off.typ:]), Private: p.private(raw),
+		Head: p.head(addr, p.bo.Uint64(raw[p.off.compound:]))}
 }
 
 // flagNames takes the names of enum pageflags: of several for one bit the first, the others are for special pages.
@@ -106,7 +169,7 @@ func flagNames(v *kernel.View) []string {
 func (p *Pages) Max() uint64 { return p.maxPFN }
 
 // FlagNames are the names of the page flags by bit; an unnamed one is "".
-func (p *Pages) FlagNames() []string { return p.flags }
+func (p *Pages) FlagNames() []string { return p.names }
 
 // Size of struct page in bytes.
 func (p *Pages) Size() uint64 { return p.size }
@@ -140,15 +203,16 @@ func (p *Pages) Read(v *kernel.View, pfn uint64) (Page, error) {
 	if pfn >= p.maxPFN {
 		return Page{}, fmt.Errorf("page %#x lies beyond the machine's memory", pfn)
 	}
-	addr := p.Of(pfn)
-	s, err := p.bind.Read(v, addr)
-	if err != nil {
+	var small [128]byte
+	raw := small[:]
+	if p.size > uint64(len(small)) {
+		raw = make([]byte, p.size)
+	}
+	raw = raw[:p.size]
+	if err := v.Read(raw, p.Of(pfn)); err != nil {
 		return Page{}, fmt.Errorf("page %#x: %w", pfn, err)
 	}
-	g := Page{Addr: addr, PFN: pfn, Phys: dumpfmt.Phys(pfn << p.shift), Flags: s.Flags, Mapping: s.Mapping, Index: s.Index,
-		RefCount: s.RefCount, Type: s.Type}
-	g.Head = p.head(addr, s.Compound)
-	return g, nil
+	return p.decode(raw, pfn), nil
 }
 
 // head decodes compound_info of a tail page: the address of the head, or since 7.1, where a struct page has a power of
@@ -167,7 +231,7 @@ func (p *Pages) head(addr vmem.Addr, info uint64) vmem.Addr {
 // FlagText names the flags that are set, joined by commas.
 func (p *Pages) FlagText(flags uint64) string {
 	var b strings.Builder
-	for i, name := range p.flags {
+	for i, name := range p.names {
 		if flags>>i&1 == 0 || name == "" {
 			continue
 		}

@@ -82,6 +82,13 @@ func VMStats(v *kernel.View) []Stats {
 		}
 		out = append(out, Stats{g.name, s})
 	}
+	numa, err := numaStats(v)
+	switch {
+	case err != nil:
+		v.Gap("VM_NUMA_STAT", err)
+	case numa != nil:
+		out = append(out, Stats{"VM_NUMA_STAT", numa})
+	}
 	events, err := eventStats(v)
 	if err != nil {
 		v.Gap("VM_EVENT_STATES", err)
@@ -107,6 +114,93 @@ func arrayStats(v *kernel.View, array, last string) ([]Counter, error) {
 		values[i] = max(values[i], 0) // CPUs add their share later, so that it can be below zero for a while
 	}
 	return counters(names, values), nil
+}
+
+// numaStats are the counts of where memory came from: the kernel's sum, and what CPUs have not added to it. None without CONFIG_NUMA.
+func numaStats(v *kernel.View) ([]Counter, error) {
+	l := numaLayout{"vm_numa_event", "NR_VM_NUMA_EVENT_ITEMS", "per_cpu_zonestats", "per_cpu_zonestat", "vm_numa_event"} // 5.14
+	if !v.HasSymbol(l.array) {
+		l = numaLayout{"vm_numa_stat", "NR_VM_NUMA_STAT_ITEMS", "pageset", "per_cpu_pageset", "vm_numa_stat_diff"}
+		if !v.HasSymbol(l.array) {
+			return nil, nil
+		}
+	}
+	names, err := counterNames(v, l.last)
+	if err != nil {
+		return nil, err
+	}
+	sym, err := v.Symbol(l.array)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]int64, len(names))
+	if err := readCounters(v, vmem.Addr(sym.Addr), names, values); err != nil {
+		return nil, err
+	}
+	if err := l.addCPUs(v, values); err != nil {
+		return nil, err
+	}
+	return counters(names, values), nil
+}
+
+// numaLayout says where NUMA's counters are: an array of all memory, and arrays that a struct of each zone and CPU has.
+type numaLayout struct{ array, last, zoneMember, tag, member string }
+
+func (l *numaLayout) addCPUs(v *kernel.View, values []int64) error {
+	ptr, ok := v.OffsetOf("zone", l.zoneMember)
+	if !ok {
+		return fmt.Errorf("struct zone of this kernel has no member %s", l.zoneMember)
+	}
+	t, err := v.Struct(l.tag)
+	if err != nil {
+		return err
+	}
+	m, ok := t.Path(l.member)
+	if !ok || m.Type.Strip().Kind != symbols.Array {
+		return fmt.Errorf("%s of this kernel has no array %s", t, l.member)
+	}
+	size := m.Type.Strip().Elem().Strip().Size
+	if size != 2 && size != 4 && size != 8 {
+		return fmt.Errorf("%s of this kernel counts in %d bytes: damaged", t, size)
+	}
+	zones, err := Zones(v)
+	if err != nil {
+		return err
+	}
+	cpus, err := v.PossibleCPUs()
+	if err != nil {
+		return err
+	}
+	p := make([]byte, uint64(len(values))*size)
+	for _, z := range zones {
+		if z.Present == 0 {
+			continue
+		}
+		base, err := v.Word(z.Addr + vmem.Addr(ptr))
+		if err != nil {
+			return err
+		}
+		for _, cpu := range cpus {
+			off, err := v.PerCPUOffset(cpu)
+			if err != nil {
+				return err
+			}
+			if err := v.Read(p, vmem.Addr(base+off+m.Offset())); err != nil {
+				return fmt.Errorf("zone %s, CPU %d: %w", z.Name, cpu, err)
+			}
+			for i := range values {
+				switch b := p[uint64(i)*size:]; size {
+				case 2:
+					values[i] += int64(v.ByteOrder().Uint16(b))
+				case 4:
+					values[i] += int64(v.ByteOrder().Uint32(b))
+				default:
+					values[i] += int64(v.ByteOrder().Uint64(b))
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // eventStats sums the CPUs' struct vm_event_state, which is an array and nothing else.
