@@ -38,7 +38,9 @@ type Command struct {
 type Flag struct {
 	Name string // "a", or a word for a long flag ("json")
 	Arg  string // placeholder of its argument; "" if it takes none
-	Help string
+	// Maybe is the placeholder of an argument that it takes only behind "=": -S=CPUS.
+	Maybe string
+	Help  string
 	// Needs is what the command needs with this flag, if that is not what it needs without.
 	Needs Needs
 }

@@ -81,7 +81,7 @@ func ParseFlags(c *Command, words []string) (Flags, []string, error) {
 		name, value, hasValue := strings.Cut(strings.TrimLeft(w, "-"), "=")
 		if fl := c.flag(name); fl != nil {
 			switch {
-			case fl.Arg == "" && hasValue:
+			case fl.Arg == "" && hasValue && fl.Maybe == "":
 				return f, nil, &UsageError{c.Name, fmt.Sprintf("-%s takes no argument", name)}
 			case fl.Arg != "" && !hasValue && i+1 >= len(words):
 				return f, nil, &UsageError{c.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}

@@ -181,6 +181,9 @@ func (f *Flag) String() string {
 	if f.Arg != "" {
 		s += " " + f.Arg
 	}
+	if f.Maybe != "" {
+		s += "[=" + f.Maybe + "]"
+	}
 	return s
 }
 
