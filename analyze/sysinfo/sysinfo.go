@@ -148,6 +148,32 @@ func timekeeper(v *kernel.View) (kernel.Value, error) {
 	return kernel.Value{}, err
 }
 
+// Monotonic is what the monotonic clock showed when the kernel last looked at its clock source, which it does at each tick, in
+// nanoseconds.
+func Monotonic(v *kernel.View) (time.Duration, error) {
+	tk, err := timekeeper(v)
+	if err != nil {
+		return 0, err
+	}
+	mono := tk.Field("tkr_mono")
+	base, err := mono.Field("base").Int()
+	if err != nil {
+		return 0, fmt.Errorf("timekeeper: %w", err)
+	}
+	nsec, err := mono.Field("xtime_nsec").Uint()
+	if err != nil {
+		return 0, fmt.Errorf("timekeeper: %w", err)
+	}
+	shift, err := mono.Field("shift").Uint()
+	if err != nil {
+		return 0, fmt.Errorf("timekeeper: %w", err)
+	}
+	if shift >= 64 || base < 0 || nsec>>shift > uint64(math.MaxInt64-base) {
+		return 0, fmt.Errorf("timekeeper: tkr_mono.base is %d, xtime_nsec %d and shift %d: damaged", base, nsec, shift)
+	}
+	return time.Duration(base + int64(nsec>>shift)), nil
+}
+
 // BootTime is the wall-clock time at which the monotonic clock, which the log's stamps follow, stood at 0.
 func BootTime(v *kernel.View) (time.Time, error) {
 	tk, err := timekeeper(v)
