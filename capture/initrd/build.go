@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -99,12 +100,14 @@ type builder struct {
 	config  *config.Config
 	kernel  string
 	release string
-	modules *kmod.Index
-	facts   kernelFacts
-	files   fileset
-	plan    plan.Plan
-	result  Result
-	needs   []need
+	// kernelCRC is that of the kernel's image.
+	kernelCRC hash.Hash
+	modules   *kmod.Index
+	facts     kernelFacts
+	files     fileset
+	plan      plan.Plan
+	result    Result
+	needs     []need
 	// old is the initrd that is there, or oldErr why none can be read.
 	old    *Contents
 	oldErr error
@@ -272,7 +275,8 @@ func (b *builder) findKernel() error {
 	if b.release, err = releaseOf(b.kernel); err != nil {
 		return err
 	}
-	if err := b.host.note("kernel", b.kernel); err != nil {
+	b.kernelCRC = NewCRC()
+	if err := b.host.note("kernel", b.kernel, b.kernelCRC); err != nil {
 		return err
 	}
 	dir := b.spec.ModulesDir

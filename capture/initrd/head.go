@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"hash/crc64"
 	"io"
 	"strings"
 
@@ -18,7 +20,8 @@ import (
 // loads the initrd learns from it what it is and whether it is whole without unpacking it.
 const HeadPath = "/kdx/head.json"
 
-const headVersion = 1
+// headVersion 2 added the CRCs.
+const headVersion = 2
 
 // maxHead bounds the first archive, bytes.
 const maxHead = 64 << 10
@@ -38,7 +41,16 @@ type Head struct {
 	// Size is how many bytes follow the head, SHA256 their sum.
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+	// CRC and KernelCRC are CRC-64 (ECMA) of the same bytes. They find damage at a twentieth of what SHA-256 costs where no instruction computes
+	// that, and a load waits for them.
+	CRC       string `json:"crc64"`
+	KernelCRC string `json:"kernel_crc64"`
 }
+
+var crcTable = crc64.MakeTable(crc64.ECMA)
+
+// NewCRC is the sum of Head.CRC and Head.KernelCRC, which hold it in hexadecimal.
+func NewCRC() hash.Hash { return crc64.New(crcTable) }
 
 // kernelSum is the sum of the kernel's image that the initrd was built for; "" if it does not say.
 func (m *Manifest) kernelSum() string {
@@ -53,6 +65,9 @@ func (m *Manifest) kernelSum() string {
 // seal puts the head before what was packed.
 func (b *builder) seal(m *Manifest, unpacked int64, packed []byte) ([]byte, error) {
 	h := Head{Version: headVersion, Kdx: m.Kdx, Release: m.Release, Kernel: m.kernelSum(), Unpacked: unpacked, Network: b.plan.NeedsNetwork(), Size: int64(len(packed)), SHA256: sum(packed)}
+	crc := NewCRC()
+	crc.Write(packed)
+	h.CRC, h.KernelCRC = hex.EncodeToString(crc.Sum(nil)), hex.EncodeToString(b.kernelCRC.Sum(nil))
 	for _, mod := range b.result.Modules {
 		h.Modules += mod.Size
 	}
@@ -119,9 +134,13 @@ func ReadHead(r io.ReaderAt, size int64) (*Head, int64, error) {
 	}
 }
 
-// CheckRest says whether what follows the head is as it was written.
-func (h *Head) CheckRest(rest io.Reader) error {
-	s := sha256.New()
+// CheckRest says whether what follows the head is as it was written, by its SHA-256.
+func (h *Head) CheckRest(rest io.Reader) error { return h.check(rest, sha256.New(), h.SHA256) }
+
+// CheckDamage says the same by the CRC.
+func (h *Head) CheckDamage(rest io.Reader) error { return h.check(rest, NewCRC(), h.CRC) }
+
+func (h *Head) check(rest io.Reader, s hash.Hash, want string) error {
 	n, err := io.CopyBuffer(struct{ io.Writer }{s}, rest, make([]byte, 128<<10))
 	switch {
 	case err != nil:
@@ -130,7 +149,7 @@ func (h *Head) CheckRest(rest io.Reader) error {
 		return fmt.Errorf("truncated: %d bytes should follow its head, and %d do", h.Size, n)
 	case n > h.Size:
 		return fmt.Errorf("%d bytes should follow its head, and %d do", h.Size, n)
-	case hex.EncodeToString(s.Sum(nil)) != h.SHA256:
+	case hex.EncodeToString(s.Sum(nil)) != want:
 		return errors.New("damaged: its sum is not what its head says")
 	}
 	return nil

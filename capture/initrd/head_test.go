@@ -2,6 +2,7 @@ package initrd
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -23,7 +24,11 @@ func TestHead(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	check := func(data []byte) error {
-		return h.CheckRest(bytes.NewReader(data))
+		err, quick := h.CheckRest(bytes.NewReader(data)), h.CheckDamage(bytes.NewReader(data))
+		if fmt.Sprint(err) != fmt.Sprint(quick) {
+			t.Errorf("by SHA-256 %v; by the CRC %v", err, quick)
+		}
+		return err
 	}
 	if err := check(data[begin:]); err != nil {
 		t.Error(err)
@@ -56,7 +61,7 @@ func TestHead(t *testing.T) {
 
 func FuzzHead(f *testing.F) {
 	s := fileset{}
-	if err := s.add(HeadPath, 0o600, []byte(`{"version":1,"size":3,"sha256":"x"}`)); err != nil {
+	if err := s.add(HeadPath, 0o600, []byte(`{"version":2,"size":3,"sha256":"x"}`)); err != nil {
 		f.Fatal(err)
 	}
 	b, err := s.archive()
@@ -73,6 +78,7 @@ func FuzzHead(f *testing.F) {
 		if begin < 0 || begin > int64(len(b)) {
 			t.Fatal(begin)
 		}
+		_ = h.CheckDamage(io.NewSectionReader(bytes.NewReader(b), begin, int64(len(b))-begin))
 		_ = h.CheckRest(io.NewSectionReader(bytes.NewReader(b), begin, int64(len(b))-begin))
 	})
 }

@@ -92,9 +92,9 @@ func (h *host) take(what, file string) ([]byte, os.FileInfo, error) {
 	return b, fi, nil
 }
 
-// note remembers a file as an input without keeping what is in it.
-func (h *host) note(what, file string) error {
-	in, err := inputOf(what, file)
+// note remembers a file as an input without keeping what is in it, which also goes to others.
+func (h *host) note(what, file string, others ...io.Writer) error {
+	in, err := inputOf(what, file, others...)
 	if err != nil {
 		return err
 	}
@@ -102,14 +102,14 @@ func (h *host) note(what, file string) error {
 	return nil
 }
 
-func inputOf(what, file string) (Input, error) {
+func inputOf(what, file string, others ...io.Writer) (Input, error) {
 	f, _, err := unpack.OpenRegular(file)
 	if err != nil {
 		return Input{}, err
 	}
 	defer f.Close()
 	s := sha256.New()
-	n, err := io.Copy(s, f)
+	n, err := io.Copy(io.MultiWriter(append(others, s)...), f)
 	return Input{What: what, Path: file, Size: n, SHA256: hex.EncodeToString(s.Sum(nil))}, err
 }
 

@@ -11,10 +11,12 @@ import (
 
 // Archive is what an initrd says of itself.
 type Archive struct {
-	// Own: kdx built it. Release is the kernel's whose modules it holds, KernelSHA256 the hash of that kernel's image.
+	// Own: kdx built it. Release is the kernel's whose modules it holds, KernelSHA256 and KernelCRC (as initrd.NewCRC) are sums of that
+	// kernel's image.
 	Own          bool
 	Release      string
 	KernelSHA256 string
+	KernelCRC    string
 	// SHA256 is the sum of what follows its own head, as the head says; "" for others.
 	SHA256 string
 	// Unpacked is its size in bytes when it is unpacked, 0 if that is not known; Modules are kernel modules of it.
@@ -34,11 +36,11 @@ func InspectInitrd(r io.ReaderAt, size int64, whole bool) (*Archive, error) {
 	}
 	if h != nil {
 		if whole {
-			if err := h.CheckRest(io.NewSectionReader(r, begin, size-begin)); err != nil {
+			if err := h.CheckDamage(io.NewSectionReader(r, begin, size-begin)); err != nil {
 				return nil, err
 			}
 		}
-		return &Archive{Own: true, SHA256: h.SHA256, Release: h.Release, KernelSHA256: h.Kernel, Unpacked: h.Unpacked, Modules: h.Modules, Network: h.Network}, nil
+		return &Archive{Own: true, SHA256: h.SHA256, Release: h.Release, KernelSHA256: h.Kernel, KernelCRC: h.KernelCRC, Unpacked: h.Unpacked, Modules: h.Modules, Network: h.Network}, nil
 	}
 	magic := make([]byte, unpack.HeadSize)
 	n, err := r.ReadAt(magic, 0)

@@ -99,12 +99,26 @@ func (h *Host) openBoth(ctx context.Context, job Job) *both {
 			known = *loaded
 		}
 	}
-	var wait sync.WaitGroup
-	if job.Kernel != "" {
-		wait.Go(func() { r.kernel, r.kernelErr = h.open(ctx, job.Kernel, known.Kernel) })
-	}
+	var built *Archive
 	if job.Initrd != "" {
-		wait.Go(func() { r.initrd, r.initrdErr = h.openInitrd(ctx, job.Initrd, known.Initrd) })
+		if r.initrd, r.initrdErr = h.openHead(job.Initrd); r.initrdErr == nil {
+			built = r.initrd.archive
+		}
+	}
+	var wait sync.WaitGroup
+	switch {
+	case job.Kernel == "":
+	case !job.Crash: // nobody will ask which it was
+		r.kernel, r.kernelErr = h.openOnly(job.Kernel)
+	default:
+		wait.Go(func() { r.kernel, r.kernelErr = h.openKernel(ctx, job.Kernel, known.Kernel, built) })
+	}
+	if built != nil {
+		wait.Go(func() {
+			if r.initrdErr = h.wholeInitrd(ctx, r.initrd, known.Initrd); r.initrdErr != nil {
+				r.initrd = nil
+			}
+		})
 	}
 	wait.Wait()
 	return r

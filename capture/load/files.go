@@ -6,12 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"syscall"
 	"time"
 
+	"kdx/capture/initrd"
 	"kdx/internal/unpack"
 )
 
@@ -63,16 +65,32 @@ func (o *opened) is(known File) bool {
 	return known.Print != "" && known.Print == o.Print && known.Path == o.Path
 }
 
+// open is for a file of which nothing else is known.
 func (h *Host) open(ctx context.Context, path string, known File) (*opened, error) {
+	return h.openKernel(ctx, path, known, nil)
+}
+
+// openKernel opens a kernel. What the initrd that was built for it says of it makes summing it up cheap.
+func (h *Host) openKernel(ctx context.Context, path string, known File, built *Archive) (*opened, error) {
 	o, err := h.openOnly(path)
 	if err != nil {
 		return nil, err
 	}
-	if o.is(known) {
+	switch {
+	case o.is(known):
 		o.SHA256 = known.SHA256
 		return o, nil
+	case built != nil && built.KernelCRC != "":
+		var crc string
+		if crc, err = o.sum(ctx, initrd.NewCRC()); err == nil && crc == built.KernelCRC {
+			o.SHA256 = built.KernelSHA256
+			return o, nil
+		}
 	}
-	if err := o.sum(ctx); err != nil {
+	if err == nil {
+		o.SHA256, err = o.sum(ctx, sha256.New())
+	}
+	if err != nil {
 		o.file.Close()
 		return nil, err
 	}
@@ -81,55 +99,64 @@ func (h *Host) open(ctx context.Context, path string, known File) (*opened, erro
 
 // openInitrd is open for an initrd. One of kdx's is read once: its own sum says whether it is whole and which it is.
 func (h *Host) openInitrd(ctx context.Context, path string, known File) (*opened, error) {
+	o, err := h.openHead(path)
+	if err == nil {
+		err = h.wholeInitrd(ctx, o, known)
+	}
+	return o, err
+}
+
+// openHead opens an initrd and looks at its head alone.
+func (h *Host) openHead(path string) (*opened, error) {
 	o, err := h.openOnly(path)
 	if err != nil {
 		return nil, err
 	}
-	same := o.is(known)
-	if o.archive, err = h.Archive(o.file, o.Size, !same); err != nil {
-		err = fmt.Errorf("%s: %w", path, err)
-	} else if o.SHA256 = o.archive.SHA256; same {
-		o.SHA256 = known.SHA256
-	} else if o.SHA256 == "" {
-		err = o.sum(ctx)
-	}
-	if err != nil {
+	if o.archive, err = h.Archive(o.file, o.Size, false); err != nil {
 		o.file.Close()
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return o, nil
 }
 
-// sum reads the file whole.
-func (o *opened) sum(ctx context.Context) error {
-	var err error
-	if o.SHA256, err = hashOf(ctx, o.file, o.Size); err != nil {
-		return fmt.Errorf("reading %s: %w", o.Path, err)
+// wholeInitrd looks at the rest of an initrd, which it closes if that is damaged.
+func (h *Host) wholeInitrd(ctx context.Context, o *opened, known File) error {
+	if o.is(known) {
+		o.SHA256 = known.SHA256
+		return nil
 	}
-	return nil
+	var err error
+	if o.archive, err = h.Archive(o.file, o.Size, true); err != nil {
+		err = fmt.Errorf("%s: %w", o.Path, err)
+	} else if o.SHA256 = o.archive.SHA256; o.SHA256 == "" {
+		o.SHA256, err = o.sum(ctx, sha256.New())
+	}
+	if err != nil {
+		o.file.Close()
+	}
+	return err
 }
 
-// hashOf reads a file of that many bytes whole, its SHA-256 in hexadecimal.
-func hashOf(ctx context.Context, f *os.File, size int64) (string, error) {
-	sum := sha256.New()
+// sum reads the file whole: its sum in hexadecimal.
+func (o *opened) sum(ctx context.Context, sum hash.Hash) (string, error) {
 	buf := make([]byte, 128<<10)
 	var n int64
 	for {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		k, err := f.ReadAt(buf, n)
+		k, err := o.file.ReadAt(buf, n)
 		sum.Write(buf[:k])
 		n += int64(k)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("reading %s: %w", o.Path, err)
 		}
 	}
-	if n != size {
-		return "", fmt.Errorf("it has %d bytes now and had %d: somebody is writing it", n, size)
+	if n != o.Size {
+		return "", fmt.Errorf("reading %s: it has %d bytes now and had %d: somebody is writing it", o.Path, n, o.Size)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"kdx/capture/bzimage/bzimagetest"
+	"kdx/capture/initrd"
 )
 
 // machine is a host in a directory, and a kernel that behaves as real ones do: it drops what is loaded before it looks at what is new.
@@ -434,6 +435,31 @@ func TestNotReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := m.Load(t.Context(), m.job()); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Error(err)
+	}
+}
+
+// TestKernelByCRC: the initrd knows the sum of the kernel that it was built for.
+func TestKernelByCRC(t *testing.T) {
+	m := newMachine(t)
+	image, err := os.ReadFile(filepath.Join(m.Root, "boot/vmlinuz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	crc := initrd.NewCRC()
+	crc.Write(image)
+	said := strings.Repeat("5", 64)
+	m.Archive = func(r io.ReaderAt, size int64, whole bool) (*Archive, error) {
+		a, err := fakeArchive(r, size, whole)
+		a.KernelSHA256, a.KernelCRC = said, hex.EncodeToString(crc.Sum(nil))
+		return a, err
+	}
+	if r := m.load(m.job()); r.Record.Kernel.SHA256 != said {
+		t.Errorf("it was summed up: %s", r.Record.Kernel.SHA256)
+	}
+	image[len(image)-1] ^= 1
+	m.put("boot/vmlinuz", string(image))
+	if _, err := m.Load(t.Context(), m.job()); err == nil || !strings.Contains(err.Error(), "its contents have changed") {
 		t.Error(err)
 	}
 }
