@@ -28,7 +28,7 @@ func PagesErr(p Pages) error {
 // Stored is a page in the form in which an output holds it.
 type Stored struct {
 	PFN uint64
-	// Zero: the page holds only zero bytes, and the output was told to share or leave out such pages. Data is nil.
+	// Zero: the page holds only zero bytes, and the output shares such pages (ZeroSharer) or was told to leave them out. Data is nil.
 	Zero bool
 	// Missing: the page belongs to the output, but the input could not give it (damaged, cut short). Data is nil.
 	Missing bool
@@ -69,6 +69,12 @@ func (RawPages) Plain() bool { return true }
 type PlainWriter interface {
 	// Plain reports whether all pages are stored as they are: Encode need not be asked, a copy will do.
 	Plain() bool
+}
+
+// ZeroSharer is implemented by outputs that store pages of zeros once for all, whether or not the dump's level leaves them out: such
+// pages are in the dump, and Put takes them with the mark Zero.
+type ZeroSharer interface {
+	SharesZeros() bool
 }
 
 // EncodedSource is implemented by formats whose pages can be handed on without being decoded.

@@ -43,7 +43,7 @@ func (a *attempt) manifest(why string) *manifest.Manifest {
 	}
 	m.Release, m.BuildID, m.Crashed = facts(vci)
 	d, rep := &m.Dump, &a.report
-	d.Pages, d.Zero, d.Missing, d.Kept = rep.Copied.Pages, rep.Copied.Zero, rep.Copied.Missing, rep.Kept() && a.Level > safeLevel
+	d.Pages, d.Zero, d.Missing, d.Kept = rep.Copied.Pages, rep.Copied.Zero+rep.Copied.Shared, rep.Copied.Missing, rep.Kept() && a.Level > safeLevel
 	if rep.Stats != nil {
 		d.Excluded = rep.Stats.RAM() - min(rep.Stats.RAM(), rep.Copied.Pages)
 	}

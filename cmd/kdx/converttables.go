@@ -21,19 +21,21 @@ type classRow struct {
 var classBits = map[exclude.Class]int{exclude.Free: exclude.LevelFree, exclude.Unaccepted: exclude.LevelFree, exclude.Cache: exclude.LevelCache,
 	exclude.PrivateCache: exclude.LevelPrivate, exclude.User: exclude.LevelUser}
 
-// classRows are the classes that there are pages of. Pages of zeros are counted among those that would stay otherwise.
+// classRows are the classes that there are pages of. Pages of zeros, as far as they were looked for, are counted among those that would
+// stay otherwise.
 func classRows(r *reduce.Report) []classRow {
 	rows := []classRow{}
+	zeros := r.Copied.Zero + r.Copied.Shared
 	for c := range exclude.NumClasses {
 		class := exclude.Class(c)
 		n, left := r.Stats.Pages[c], r.Stats.Left[c]
 		if class == exclude.Kernel {
 			if r.Level&^exclude.LevelZero == 0 && r.Stats.Pages[exclude.Free] == 0 {
-				rows = append(rows, classRow{Class: "memory, not looked at", Pages: n - r.Copied.Zero, LeftOut: left})
+				rows = append(rows, classRow{Class: "memory, not looked at", Pages: n - min(n, zeros), LeftOut: left})
 			} else {
-				rows = append(rows, classRow{Class: class.String(), Pages: n - min(n, r.Copied.Zero), LeftOut: left})
+				rows = append(rows, classRow{Class: class.String(), Pages: n - min(n, zeros), LeftOut: left})
 			}
-			rows = append(rows, classRow{Class: "zeros", Pages: r.Copied.Zero, LeftOut: r.Copied.Zero, Bit: exclude.LevelZero})
+			rows = append(rows, classRow{Class: "zeros", Pages: zeros, LeftOut: r.Copied.Zero, Bit: exclude.LevelZero})
 			continue
 		}
 		if n > 0 {

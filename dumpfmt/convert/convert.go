@@ -20,7 +20,8 @@ type Job struct {
 	// Pages that the output shall hold, the same that its Writer was made with.
 	Pages  dumpfmt.Pages
 	Writer dumpfmt.PageWriter
-	// ZeroPages looks for pages of zeros, which the Writer then shares or leaves out (lowest bit of the dump level).
+	// ZeroPages leaves out pages of zeros (lowest bit of the dump level); the Writer was told so, too. A Writer that shares one
+	// copy of them (dumpfmt.ZeroSharer) does that in any case: without ZeroPages they are counted as Shared.
 	ZeroPages bool
 	// Workers that read and encode; 0 is one a core. Fewer run if Memory is short.
 	Workers int
@@ -44,7 +45,8 @@ type Progress struct {
 // Report is what a Run wrote.
 type Report struct {
 	Pages   uint64 `json:"pages"`   // in the output, also those that are missing there
-	Zero    uint64 `json:"zero"`    // of them, found to hold only zeros and shared or left out
+	Zero    uint64 `json:"zero"`    // of them, found to hold only zeros and left out, as the level asks
+	Shared  uint64 `json:"shared"`  // of them, found to hold only zeros: they are in the output, which has one copy for all
 	Passed  uint64 `json:"passed"`  // handed on as they were encoded
 	Changed uint64 `json:"changed"` // altered by Change
 	Missing uint64 `json:"missing"` // could not be read; the output says so of each

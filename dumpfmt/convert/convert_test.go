@@ -153,7 +153,7 @@ func TestRoundTrip(t *testing.T) {
 					job.Memory = 1
 				}
 				rep, err := convert.Run(t.Context(), job)
-				if err != nil || rep.Missing > 0 || rep.Pages != pages.Len() || rep.In != int64(rep.Pages)*4096 || (rep.Zero > 0) != (level == 1) {
+				if err != nil || rep.Missing > 0 || rep.Pages != pages.Len() || rep.In != int64(rep.Pages)*4096 || (rep.Zero > 0) != (level == 1) || (rep.Shared > 0) != (level == 0) {
 					t.Fatalf("%s: %+v, %v", name, rep, err)
 				}
 				if last.Pages != pages.Len() || last.Total != pages.Len() || last.In != rep.In || last.Out != rep.Out {
@@ -164,6 +164,9 @@ func TestRoundTrip(t *testing.T) {
 					t.Errorf("%s: %q", name, w)
 				}
 				checkPages(t, im, got)
+				if n, err := got.Count(t.Context()); err != nil || n.Zero != rep.Zero+rep.Shared || n.Zero+n.Present != rep.Pages {
+					t.Errorf("%s: the output has %+v, %v; the report says %+v", name, n, err, rep)
+				}
 			}
 		}
 	}

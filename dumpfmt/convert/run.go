@@ -18,6 +18,7 @@ type runner struct {
 	job      Job
 	pageSize uint64
 	workers  int
+	zeros    bool // the writer takes pages of zeros by their mark
 	free     chan *batch
 	work     chan *batch
 	order    chan *batch
@@ -36,6 +37,8 @@ type batch struct {
 
 func newRunner(job Job) *runner {
 	r := &runner{job: job, pageSize: job.Source.Info().PageSize}
+	s, shares := job.Writer.(dumpfmt.ZeroSharer)
+	r.zeros = job.ZeroPages || shares && s.SharesZeros()
 	var pages int
 	r.workers, pages = plan(job.Memory, job.Workers, r.pageSize)
 	n := r.workers * batchesPerWorker
@@ -144,6 +147,7 @@ func (r *runner) put(b *batch) error {
 func (r *runner) count(c *Report) {
 	r.report.Pages += c.Pages
 	r.report.Zero += c.Zero
+	r.report.Shared += c.Shared
 	r.report.Passed += c.Passed
 	r.report.Changed += c.Changed
 	r.report.Missing += c.Missing

@@ -19,18 +19,21 @@ type worker struct {
 	b       *batch
 	page    []byte // of the worker, for pages that have to be decoded or changed
 	window  []byte
-	zeros   []byte // a page of them
+	nought  []byte // a page of zeros
 	next    uint64 // the first pfn of the range that was not handled yet
 	// zero is a page of zeros as it is encoded: of a machine that was up for long few pages are such, of others half.
 	zero      []byte
 	zeroCodec codec.Codec
+	// seen is the last page of zeros that came encoded.
+	seen      []byte
+	seenCodec codec.Codec
 }
 
 // runWindow is how much is read at once from formats whose pages lie side by side, bytes.
 const runWindow = 256 << 10
 
 func newWorker(r *runner) *worker {
-	w := &worker{runner: r, src: r.job.Source, page: make([]byte, r.pageSize), zeros: make([]byte, r.pageSize)}
+	w := &worker{runner: r, src: r.job.Source, page: make([]byte, r.pageSize), nought: make([]byte, r.pageSize)}
 	switch src := w.src.(type) {
 	case dumpfmt.EncodedRangeReader:
 		w.decoder = codec.NewDecoder()
@@ -177,9 +180,8 @@ func (w *worker) readPlain(ctx context.Context, src dumpfmt.RunReader, from, to 
 
 // plainPage stores a page that lies at the end of the batch's buffer or, if pages in front of it were left out, behind it.
 func (w *worker) plainPage(pfn uint64, page []byte) error {
-	if w.job.ZeroPages && w.allZero(page) {
-		w.b.counts.Zero++
-		return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
+	if w.zeros && w.allZero(page) {
+		return w.zeroPage(pfn)
 	}
 	end := len(w.b.buf)
 	w.b.buf = w.b.buf[:end+len(page)]
@@ -220,9 +222,13 @@ func (w *worker) encodedPage(pfn uint64, st dumpfmt.PageState, data []byte, c co
 	if !w.job.Writer.Takes(c) || w.job.Change != nil && !w.untouched(pfn) || !codec.Plausible(c, data, int(w.pageSize)) {
 		return w.decode(pfn, data, c) // or says what is wrong with it
 	}
-	if w.job.ZeroPages && w.mayBeZero(data, c) {
-		if err := w.decoder.Decode(c, w.page, data); err != nil || w.allZero(w.page) {
-			return w.readPage(pfn)
+	if w.zeros && w.mayBeZero(data, c) {
+		zero, err := w.encodedZero(data, c)
+		if err != nil {
+			return w.readPage(pfn) // which fails, too, and says where
+		}
+		if zero {
+			return w.zeroPage(pfn)
 		}
 	}
 	w.b.buf = append(w.b.buf, data...)
@@ -241,6 +247,31 @@ func (w *worker) decode(pfn uint64, data []byte, c codec.Codec) error {
 func (w *worker) mayBeZero(data []byte, c codec.Codec) bool {
 	const least = 16 // times that every codec makes zeros smaller
 	return c == codec.Raw || uint64(len(data)) <= w.pageSize/least
+}
+
+// encodedZero reports whether an encoded page holds only zeros. Whoever wrote the dump encoded all such pages alike.
+func (w *worker) encodedZero(data []byte, c codec.Codec) (bool, error) {
+	if c == codec.Raw {
+		return w.allZero(data), nil
+	}
+	if c == w.seenCodec && bytes.Equal(data, w.seen) {
+		return true, nil
+	}
+	if err := w.decoder.Decode(c, w.page, data); err != nil || !w.allZero(w.page) {
+		return false, err
+	}
+	w.seen, w.seenCodec = append(w.seen[:0], data...), c
+	return true, nil
+}
+
+// zeroPage stores a page of zeros by its mark.
+func (w *worker) zeroPage(pfn uint64) error {
+	if w.job.ZeroPages {
+		w.b.counts.Zero++
+	} else {
+		w.b.counts.Shared++
+	}
+	return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
 }
 
 func (w *worker) untouched(pfn uint64) bool { return w.job.Untouched != nil && w.job.Untouched(pfn) }
@@ -275,9 +306,8 @@ func (w *worker) decodedPage(pfn uint64, st dumpfmt.PageState, page []byte) erro
 		w.b.counts.Unsure++
 	}
 	zero := st != dumpfmt.Present || w.allZero(page)
-	if zero && w.job.ZeroPages {
-		w.b.counts.Zero++
-		return w.store(dumpfmt.Stored{PFN: pfn, Zero: true})
+	if zero && w.zeros {
+		return w.zeroPage(pfn)
 	}
 	if zero && w.zero != nil {
 		w.b.buf = append(w.b.buf, w.zero...)
@@ -311,4 +341,4 @@ func (w *worker) store(s dumpfmt.Stored) error {
 	return nil
 }
 
-func (w *worker) allZero(page []byte) bool { return bytes.Equal(page, w.zeros) }
+func (w *worker) allZero(page []byte) bool { return bytes.Equal(page, w.nought) }

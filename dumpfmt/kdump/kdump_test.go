@@ -182,7 +182,6 @@ func TestWriterRefuses(t *testing.T) {
 		"others":         {{PFN: 1, Data: page}, {PFN: 6, Data: page}},
 		"no bytes":       {{PFN: 1}, {PFN: 7, Data: page}},
 		"too many bytes": {{PFN: 1, Data: page}, {PFN: 7, Data: make([]byte, 4097)}},
-		"zero":           {{PFN: 1, Data: page}, {PFN: 7, Zero: true}},
 	} {
 		if err := write(put...); err == nil {
 			t.Errorf("%s: no error", name)

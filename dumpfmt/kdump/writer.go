@@ -22,8 +22,7 @@ type Config struct {
 	// AsIs takes pages that are compressed already as they are, with whatever codec and level. Otherwise only those in Codec
 	// are taken, if no Level is asked for.
 	AsIs bool
-	// DumpLevel is the filter level that readers shall assume, 0 to 31. With its lowest bit set, pages of zeros share one
-	// copy, and only then Put takes pages that are Zero.
+	// DumpLevel is the filter level that readers shall assume, 0 to 31.
 	DumpLevel int
 	// UTS replaces Info's, for sources such as ELF whose headers have none; nil leaves it, with the release from VMCOREINFO.
 	UTS *dumpfmt.UTS
@@ -31,7 +30,8 @@ type Config struct {
 	Distilled *string
 }
 
-// Writer writes a kdump-compressed dump of header version 6, or a split set of them. It is a dumpfmt.PageWriter.
+// Writer writes a kdump-compressed dump of header version 6, or a split set of them. It is a dumpfmt.PageWriter. At every level
+// pages of zeros share one copy: their descriptors point to it, which readers take like any other page.
 type Writer struct {
 	cfg     Config
 	order   binary.ByteOrder
@@ -97,6 +97,9 @@ func (w *Writer) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 
 // Plain reports whether pages are not compressed.
 func (w *Writer) Plain() bool { return w.cfg.Codec == codec.Raw }
+
+// SharesZeros says that pages of zeros can come by their mark.
+func (w *Writer) SharesZeros() bool { return true }
 
 // Put stores the next page.
 func (w *Writer) Put(s dumpfmt.Stored) error {
