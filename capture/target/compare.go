@@ -41,7 +41,7 @@ func compare(ctx context.Context, w *Written, r io.Reader, l *ledger, name strin
 	if w.Size != l.end {
 		return &DifferError{fmt.Sprintf("%s has %d bytes, but %d were written", name, w.Size, l.end)}
 	}
-	if got.value != l.want() {
+	if got != l.want() {
 		return &DifferError{fmt.Sprintf("%s does not read back as it was written: the disk, its controller or memory is at fault", name)}
 	}
 	return nil

@@ -60,6 +60,8 @@ func (x *Index) encode() ([]byte, error) {
 	return b, nil
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // indexSum leaves out the place of the sum.
 func indexSum(b []byte) uint32 {
 	s := crc32.Checksum(b[:20], castagnoli)

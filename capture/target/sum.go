@@ -1,60 +1,55 @@
 package target
 
-import "hash/crc32"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
-// sum holds what was written at any offsets, in any order, against what is read back from front to back. A CRC without its
-// initial and final complement is linear: the sum of a file is the sum of its parts, each moved to its place, and zeros add
-// nothing. Bytes that are written twice must be given to shadow first.
-type sum struct{ value uint32 }
+// sum holds what was written at any offsets, in any order, against what is read back from front to back. Every eight bytes of a
+// file are a number, which is multiplied by one that belongs to their place; the products are added up modulo 2^128 (multilinear
+// hashing, of Carter and Wegman). So the sum of a file is the sum of its pieces, and zeros add nothing. It costs little also where
+// no instruction computes a CRC. Bytes that are written twice must be given to shadow first.
+type sum struct{ hi, lo uint64 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// wordSize is how many bytes are a number.
+const wordSize = 8
 
 // add takes bytes at an offset.
 func (s *sum) add(p []byte, off int64) {
-	if len(p) == 0 {
-		return
+	at := uint64(off)
+	if into := at % wordSize; into != 0 {
+		n := min(len(p), int(wordSize-into))
+		s.part(p[:n], at)
+		p, at = p[n:], at+uint64(n)
 	}
-	// Complementing what goes in and what comes out leaves the plain remainder.
-	plain := ^crc32.Update(^uint32(0), castagnoli, p)
-	s.value ^= shift(plain, sumEnd-uint64(off)-uint64(len(p)))
+	hi, lo, place := s.hi, s.lo, at/wordSize*step
+	for ; len(p) >= wordSize; p, at, place = p[wordSize:], at+wordSize, place+step {
+		h, l := bits.Mul64(binary.LittleEndian.Uint64(p), factor(place))
+		var carry uint64
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, _ = bits.Add64(hi, h, carry)
+	}
+	s.hi, s.lo = hi, lo
+	s.part(p, at)
 }
 
-// sumEnd is where all files end for the sum: behind the largest.
-const sumEnd = 1 << 62
-
-// shift multiplies by x^(8n) modulo the polynomial: n bytes of zeros follow.
-func shift(v uint32, n uint64) uint32 {
-	for i := 0; n != 0; i, n = i+1, n>>1 {
-		if n&1 != 0 {
-			v = multiply(v, powers[i])
-		}
-	}
-	return v
+// part takes bytes of one number.
+func (s *sum) part(p []byte, at uint64) {
+	var word [wordSize]byte
+	copy(word[at%wordSize:], p)
+	h, l := bits.Mul64(binary.LittleEndian.Uint64(word[:]), factor(at/wordSize*step))
+	var carry uint64
+	s.lo, carry = bits.Add64(s.lo, l, 0)
+	s.hi += h + carry
 }
 
-// powers[i] is x^(8·2^i).
-var powers = func() (p [64]uint32) {
-	p[0] = 1 << (31 - 8)
-	for i := 1; i < len(p); i++ {
-		p[i] = multiply(p[i-1], p[i-1])
-	}
-	return p
-}()
+// step is between the seeds of neighbours (2^64 divided by the golden ratio, odd).
+const step = 0x9e3779b97f4a7c15
 
-// multiply is the product of two polynomials, the highest bit being x^0.
-func multiply(a, b uint32) uint32 {
-	var out uint32
-	for ; a != 0; a <<= 1 {
-		if a&(1<<31) != 0 {
-			out ^= b
-		}
-		if b&1 != 0 {
-			b = b>>1 ^ crc32.Castagnoli
-		} else {
-			b >>= 1
-		}
-	}
-	return out
+// factor makes an odd number of a seed that looks as if it were chosen by lot: bits of the seed reach all of its bits.
+func factor(seed uint64) uint64 {
+	seed = (seed ^ seed>>32) * 0xbf58476d1ce4e5b9
+	return seed ^ seed>>32 | 1
 }
 
 // shadowSize is the part at the front of a file that may be written several times: the headers of a dump.
@@ -78,8 +73,8 @@ func (l *ledger) wrote(p []byte, off int64) {
 }
 
 // want is the sum of the whole file.
-func (l *ledger) want() uint32 {
+func (l *ledger) want() sum {
 	s := l.rest
 	s.add(l.front[:min(l.end, shadowSize)], 0)
-	return s.value
+	return s
 }
