@@ -30,6 +30,7 @@ func All() []*Command {
 		disCommand(),
 		symCommand(),
 		sourceCommand(),
+		netCommand(),
 		kmemCommand(),
 		vtopCommand(),
 		ptovCommand(),
