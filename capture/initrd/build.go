@@ -46,6 +46,9 @@ type Options struct {
 	// Output is the file to write; "" is the configuration's. Force writes it even if nothing changed.
 	Output string
 	Force  bool
+	// Keep builds with what the initrd that is there was asked for on a command line, where Spec does not say otherwise: who builds again on a
+	// host's behalf does not know what a person gave.
+	Keep bool
 
 	// These look at the host; nil for those of packages storage and network.
 	device     func(root, name string) (*storage.Device, error)
@@ -62,6 +65,8 @@ type Result struct {
 	// Built says that the file was written; Why, because of what. Otherwise it was as it would have become.
 	Built bool   `json:"built"`
 	Why   string `json:"why"`
+	// Kept are the flags of an earlier build that took the configuration's place (Options.Keep).
+	Kept []string `json:"kept"`
 	// Packing is how it is compressed, Packed and Unpacked its sizes in bytes.
 	Packing  unpack.Format  `json:"packing"`
 	Packed   int64          `json:"packed"`
@@ -136,6 +141,12 @@ func Build(ctx context.Context, spec Spec, opt Options) (*Result, error) {
 		r.Path = b.host.path(b.config.Initrd)
 	}
 	b.old, b.oldErr = Show(ctx, r.Path)
+	if opt.Keep && b.oldErr == nil && b.old.Manifest != nil {
+		if b, err = b.keeping(b.old.Manifest); err != nil {
+			return nil, err
+		}
+		r = &b.result
+	}
 	m, err := b.gather()
 	if err != nil {
 		return nil, err
@@ -198,7 +209,7 @@ func newBuilder(ctx context.Context, spec Spec, opt Options) (*builder, error) {
 		opt.device, opt.mountOf, opt.discover, opt.fromConfig = storage.Discover, storage.MountOf, network.Discover, network.FromConfig
 	}
 	b := &builder{ctx: ctx, spec: spec, opt: opt, host: newHost(opt.Root), files: fileset{}}
-	b.result.Notes, b.result.Modules, b.result.Targets = []string{}, []ChosenModule{}, []ChosenTarget{}
+	b.result.Notes, b.result.Kept, b.result.Modules, b.result.Targets = []string{}, []string{}, []ChosenModule{}, []ChosenTarget{}
 	return b, b.readConfig()
 }
 
@@ -259,8 +270,8 @@ func (b *builder) readConfig() error {
 	return nil
 }
 
-// findKernel finds the capture kernel and its modules.
-func (b *builder) findKernel() error {
+// findImage finds the capture kernel.
+func (b *builder) findImage() error {
 	var err error
 	switch {
 	case b.spec.Kernel != "":
@@ -272,7 +283,14 @@ func (b *builder) findKernel() error {
 			return err
 		}
 	}
-	if b.release, err = releaseOf(b.kernel); err != nil {
+	b.release, err = releaseOf(b.kernel)
+	return err
+}
+
+// findKernel finds the capture kernel and its modules.
+func (b *builder) findKernel() error {
+	err := b.findImage()
+	if err != nil {
 		return err
 	}
 	b.kernelCRC = NewCRC()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -40,7 +41,7 @@ func initrdBuildCommand(std stdio) *cobra.Command {
 		Use:   "build",
 		Short: "build the capture initrd, if anything changed that it is made of",
 		Long: "Finds out what each target stands on (partitions, LVM, md, network) and which kernel modules that needs, and writes an initrd with kdx-init, the modules, firmware, keys, hooks with " +
-			"their libraries, and a plan for the capture kernel. Without flags all comes from the configuration. The file is written only if one of its inputs changed since, and appears whole.\n\n" +
+			"their libraries, and a plan for the capture kernel. Without flags all comes from the configuration; kdx capture load keeps the flags when it builds anew. The file is written only if one of its inputs changed since, and appears whole.\n\n" +
 			"Everything that is missing is named at once, with what needs it. Exit code 12 if the configuration can't be used.",
 		Example: "  kdx capture initrd build\n" +
 			"  kdx capture initrd build --kernel /boot/vmlinuz --target ext4:/dev/nvme0n1:/dumps --level 31 -o /boot/initrd.kdx\n" +
@@ -56,6 +57,15 @@ func initrdBuildCommand(std stdio) *cobra.Command {
 			for _, t := range spec.Targets {
 				if _, err := config.ParseTarget(t); err != nil {
 					return usagef("--target: %v", err)
+				}
+			}
+			for _, path := range []*string{&spec.ConfigFile, &spec.Kernel, &spec.Init, &spec.ModulesDir} { // a later build begins elsewhere
+				if *path == "" {
+					continue
+				}
+				var err error
+				if *path, err = filepath.Abs(*path); err != nil {
+					return &statusError{repl.Failed, err}
 				}
 			}
 			ctx, stop := untilStopped()

@@ -44,7 +44,8 @@ func captureLoadCommand(std stdio) *cobra.Command {
 		Short: "arm this host: load the capture kernel",
 		Long: "Loads kernel and initrd into the reservation with kexec_file_load, so that a panic starts them. Everything is looked at before: the image, its signature under lockdown, the initrd and whether " +
 			"it is for that kernel, the command line, room in the reservation. If the kernel refuses all the same, it has dropped what was loaded before: then the last good one is loaded again.\n\n" +
-			"Without --kernel and --initrd both come from the configuration (the running kernel; /boot/initrd.kdx), and the initrd is built anew first if something that it is made of has changed. The " +
+			"Without --kernel and --initrd both come from the configuration (the running kernel; /boot/initrd.kdx), and the initrd is built anew first if something that it is made of has changed; what " +
+			"kdx capture initrd build was given for it on its command line (--target and others) is kept then, and said. The " +
 			"command line is the running kernel's with words taken out and put in by rules (docs/kexec.md); --dry-run shows it. The configured sysctls are set. Two loads at once wait for each other.\n\n" +
 			"Exit code 1: not loaded, and the host is armed as before; 14: not loaded, and not armed; 13: no memory is reserved, or too little; 12: the configuration can't be used.",
 		Example: "  kdx capture load\n  kdx capture load --dry-run\n" +
@@ -133,7 +134,7 @@ func (f *loadFlags) initrdFor(ctx context.Context, std stdio, c *config.Config, 
 	if f.dryRun {
 		return c.Initrd, nil
 	}
-	built, err := initrd.Build(ctx, initrd.Spec{ConfigFile: f.config, Kernel: f.kernel}, initrd.Options{Kdx: version()})
+	built, err := initrd.Build(ctx, initrd.Spec{ConfigFile: f.config, Kernel: f.kernel}, initrd.Options{Kdx: version(), Keep: true})
 	if err != nil {
 		if _, serr := os.Stat(c.Initrd); ctx.Err() != nil || serr != nil {
 			return "", fmt.Errorf("the capture initrd can't be built: %w", err)
@@ -149,6 +150,10 @@ func (l *loaded) text(w io.Writer) error {
 	var b strings.Builder
 	if l.Built != nil && l.Built.Built {
 		fmt.Fprintf(&b, "built %s: %s\n", l.Built.Path, l.Built.Why)
+	}
+	if l.Built != nil && len(l.Built.Kept) > 0 {
+		fmt.Fprintf(&b, "%s keeps what it was built with before, whatever the configuration says: %s (kdx capture initrd build without these goes back to the configuration)\n", l.Built.Path,
+			strings.Join(l.Built.Kept, " "))
 	}
 	r := l.Record
 	verb := "armed: a panic starts "
