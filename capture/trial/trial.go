@@ -16,6 +16,7 @@ import (
 
 	"kdx/capture/collect"
 	"kdx/capture/config"
+	"kdx/capture/manifest"
 	"kdx/internal/atomicfile"
 )
 
@@ -178,7 +179,7 @@ func Look(ctx context.Context, root string, c *config.Config, open collect.Opene
 		}
 		var found *collect.Dump
 		for i := range dumps {
-			if d := &dumps[i]; !before[d.Target+" "+d.Dir] && (d.Manifest == nil || sameHost(d.Manifest.Host, r.Host)) {
+			if d := &dumps[i]; !before[d.Target+" "+d.Dir] && (d.Manifest == nil || r.made(d.Manifest)) {
 				found = d
 			}
 		}
@@ -203,8 +204,13 @@ func Look(ctx context.Context, root string, c *config.Config, open collect.Opene
 	return r, r.Write(root)
 }
 
-func sameHost(a, b string) bool {
-	return a == "" || b == "" || strings.EqualFold(a, b)
+// made: a dump is of the crash that the test made. The id of the boot tells it from all others; without one only the host's name does, which may have changed
+// since the initrd was built.
+func (r *Record) made(m *manifest.Manifest) bool {
+	if m.BootID != "" && r.BootID != "" {
+		return m.BootID == r.BootID
+	}
+	return m.Host == "" || r.Host == "" || strings.EqualFold(m.Host, r.Host)
 }
 
 func (r *Record) arrived(root string, d *collect.Dump) {

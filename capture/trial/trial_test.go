@@ -30,9 +30,15 @@ func put(t *testing.T, root, name, text string) {
 
 func dump(t *testing.T, root, dir, host string, complete bool) {
 	t.Helper()
+	dumpOf(t, root, dir, host, "", complete)
+}
+
+// dumpOf is a dump that tells of which boot it is.
+func dumpOf(t *testing.T, root, dir, host, boot string, complete bool) {
+	t.Helper()
 	const text = "dump"
 	sum := sha256.Sum256([]byte(text))
-	m := &manifest.Manifest{Version: manifest.Version, KDX: "1", Complete: complete, Why: "no space", Host: host, Release: "6.12", Begun: time.Unix(2e9, 0).UTC(), Ended: time.Unix(2e9+7, 0).UTC(),
+	m := &manifest.Manifest{Version: manifest.Version, KDX: "1", Complete: complete, Why: "no space", Host: host, BootID: boot, Release: "6.12", Begun: time.Unix(2e9, 0).UTC(), Ended: time.Unix(2e9+7, 0).UTC(),
 		Dump:  manifest.Dump{File: "vmcore", Format: "kdump"},
 		Files: []manifest.File{{Name: "vmcore", Size: 4, SHA256: hex.EncodeToString(sum[:])}}, Stages: []manifest.Stage{}}
 	b, err := m.Encode()
@@ -71,6 +77,8 @@ func TestLook(t *testing.T) {
 		"whole":        {func(t *testing.T, root string) { dump(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", true) }, true, "saved in 7 s"},
 		"incomplete":   {func(t *testing.T, root string) { dump(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", false) }, false, "no space"},
 		"another host": {func(t *testing.T, root string) { dump(t, root, "db1-2026-11-02T00-00-00Z-11111111", "db1", true) }, false, "no new dump"},
+		"another name": {func(t *testing.T, root string) { dumpOf(t, root, "localhost-2026-11-02T00-00-00Z-11111111", "localhost", "one", true) }, true, "saved in 7 s"},
+		"another boot": {func(t *testing.T, root string) { dumpOf(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", "two", true) }, false, "no new dump"},
 		"cut off": {func(t *testing.T, root string) {
 			put(t, root, "var/crash/web1-2026-11-02T00-00-00Z-11111111/vmcore.incomplete", "du")
 		}, false, "no manifest"},
