@@ -91,7 +91,8 @@ type ChosenTarget struct {
 type ChosenModule struct {
 	Name     string `json:"name"`
 	File     string `json:"file"`
-	Size     int64  `json:"size"` // bytes, as in the initrd
+	Size     int64  `json:"size"`     // bytes, as in the initrd
+	Unpacked int64  `json:"unpacked"` // bytes
 	Optional bool   `json:"optional"`
 	For      string `json:"for"`
 }

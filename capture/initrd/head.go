@@ -33,7 +33,8 @@ type Head struct {
 	// Release is the kernel's that the initrd is for, Kernel the SHA-256 of its image.
 	Release string `json:"release"`
 	Kernel  string `json:"kernel"`
-	// Unpacked is how many bytes the packed archive has unpacked, Modules how many of them are kernel modules.
+	// Unpacked is how many bytes the packed archive has unpacked, Modules how many its kernel modules have when they
+	// are unpacked, too.
 	Unpacked int64 `json:"unpacked"`
 	Modules  int64 `json:"modules"`
 	// Network: a target is reached over the network.
@@ -69,7 +70,7 @@ func (b *builder) seal(m *Manifest, unpacked int64, packed []byte) ([]byte, erro
 	crc.Write(packed)
 	h.CRC, h.KernelCRC = hex.EncodeToString(crc.Sum(nil)), hex.EncodeToString(b.kernelCRC.Sum(nil))
 	for _, mod := range b.result.Modules {
-		h.Modules += mod.Size
+		h.Modules += mod.Unpacked
 	}
 	data, err := json.Marshal(h)
 	if err != nil {

@@ -168,11 +168,14 @@ func (b *builder) moduleFiles(mods []chosen) error {
 			return err
 		}
 		at := "/kdx/modules/" + filepath.Base(m.Path)
+		if packed := packModule(data); packed != nil {
+			at, data = at+".zst", packed
+		}
 		if err := b.files.add(at, 0o644, data); err != nil {
 			return err
 		}
 		b.plan.Modules = append(b.plan.Modules, plan.Module{Name: m.Name, Path: at, Params: options[m.Name], Optional: m.Optional})
-		b.result.Modules = append(b.result.Modules, ChosenModule{m.Name, m.Path, int64(len(data)), m.Optional, m.for_})
+		b.result.Modules = append(b.result.Modules, ChosenModule{m.Name, m.Path, int64(len(data)), m.Size, m.Optional, m.for_})
 		if err := b.firmware(m); err != nil {
 			return err
 		}

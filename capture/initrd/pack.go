@@ -47,3 +47,22 @@ func pack(format unpack.Format, archive []byte) ([]byte, error) {
 	}
 	return out.Bytes(), nil
 }
+
+// packFrom is from how many bytes on a module is packed by itself. Two of three bytes of one are symbols and relocations, and the initrd lies in
+// memory as long as the capture kernel runs; kdx-init unpacks what that kernel can't.
+const packFrom = 128 << 10
+
+// packModule packs a module that is not packed; nil if that is not worth while. The result depends on the module alone.
+func packModule(data []byte) []byte {
+	if len(data) < packFrom || unpack.Detect(data[:unpack.HeadSize]) != unpack.None {
+		return nil
+	}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
+	if err != nil {
+		return nil
+	}
+	if packed := z.EncodeAll(data, nil); len(packed) < len(data)/2 {
+		return packed
+	}
+	return nil
+}

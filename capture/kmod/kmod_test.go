@@ -62,6 +62,7 @@ func TestReadInfo(t *testing.T) {
 		Post: []string{"p"}, Weak: []string{"w1", "w2"}, Firmware: []string{"a/b.bin"}, Params: []string{"depth"}}
 	data := kmodtest.Module("name=nvme-core", "vermagic=6.12.1 SMP mod_unload ", "depends=t10-pi,configfs", "alias=a-b", "alias=pci:v*[0-9]", "softdep=pre: crc32c x-y post: p", "weakdep=w1 w2",
 		"firmware=a/b.bin", "firmware=a/b.bin", "parmtype=depth:int", "license=GPL", "nothing")
+	want.Size = int64(len(data))
 	for _, end := range []string{"", ".xz", ".zst", ".gz"} {
 		got, err := ReadInfo(put(t, t.TempDir(), "nvme-core.ko"+end, packed(t, end, data)))
 		if err != nil {

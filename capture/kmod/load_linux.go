@@ -64,7 +64,7 @@ func (l *Loader) Load(path, params string) error {
 		err = l.finit(int(f.Fd()), params, unix.MODULE_INIT_COMPRESSED_FILE)
 	default:
 		var image []byte
-		if image, err = decompress(f, format); err != nil {
+		if image, err = decompress(f, head[:n], format); err != nil {
 			return fmt.Errorf("loading module %s: %s: %w", name, path, err)
 		}
 		err = l.init(image, params)

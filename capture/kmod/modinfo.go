@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
+
 	"kdx/internal/unpack"
 )
 
@@ -30,6 +32,8 @@ type Info struct {
 	Firmware []string
 	// Params are the names of its parameters.
 	Params []string
+	// Size is how many bytes its file has, unpacked.
+	Size int64
 }
 
 // Release is the kernel that the module was built for, by its vermagic; "" if it does not say.
@@ -41,7 +45,8 @@ func (i *Info) Release() string {
 const (
 	maxModule  = 256 << 20 // unpacked; the largest (amdgpu with debug information) have half of that
 	maxModinfo = 16 << 20
-	maxHeaders = 1 << 16 // sections
+	maxSaid    = 32 << 20 // of what a packed module says that it will have
+	maxHeaders = 1 << 16  // sections
 )
 
 // ErrNoModinfo: a file is no kernel module.
@@ -60,7 +65,7 @@ func ReadInfo(path string) (*Info, error) {
 	if n, err := f.ReadAt(head[:], 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	} else if format := unpack.Detect(head[:n]); format != unpack.None {
-		data, err := decompress(f, format)
+		data, err := decompress(f, head[:n], format)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -71,19 +76,26 @@ func ReadInfo(path string) (*Info, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	info := ParseModinfo(b)
+	info.Size = size
 	if info.Name == "" { // modules say their name since 4.13
 		info.Name = NameOf(path)
 	}
 	return info, nil
 }
 
-func decompress(r io.Reader, format unpack.Format) ([]byte, error) {
+// decompress unpacks a module, which begins with head, to memory.
+func decompress(r io.Reader, head []byte, format unpack.Format) ([]byte, error) {
 	z, err := unpack.NewReader(r, format, maxModule)
 	if err != nil {
 		return nil, err
 	}
 	defer z.Close()
 	var buf bytes.Buffer
+	// Growing would take three times the memory, which a capture kernel is short of.
+	var h zstd.Header
+	if format == unpack.Zstd && h.Decode(head) == nil && h.HasFCS && h.FrameContentSize <= maxSaid {
+		buf.Grow(int(h.FrameContentSize) + bytes.MinRead)
+	}
 	if _, err := buf.ReadFrom(z); err != nil {
 		return nil, fmt.Errorf("unpacking (%s): %w", format, err)
 	}
