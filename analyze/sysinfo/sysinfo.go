@@ -321,3 +321,13 @@ func CPUMHz(v *kernel.View) uint64 {
 	}
 	return khz / 1000
 }
+
+// Suspended is how long the machine slept since it booted: by so much CLOCK_BOOTTIME is ahead of the monotonic clock.
+func Suspended(v *kernel.View) (time.Duration, error) {
+	tk, err := timekeeper(v)
+	if err != nil {
+		return 0, err
+	}
+	ns, err := tk.Field("offs_boot").Int()
+	return time.Duration(ns), err
+}

@@ -231,15 +231,7 @@ func socketRow(c *Call, who string, fd int, addr vmem.Addr) view.NetSocket {
 
 // socketStructs are struct socket and the struct that embeds its sock.
 func socketStructs(c *Call, s *view.NetSocket) []*view.Objects {
-	add := func(out []*view.Objects, tag string, at vmem.Addr) []*view.Objects {
-		t, err := c.View.Struct(tag)
-		if err != nil {
-			c.View.GapOnce("struct "+tag, err)
-			return out
-		}
-		return append(out, &view.Objects{Type: t, Style: view.Style{Hex: c.hex()}, List: []view.Object{{CPU: -1, First: true, Addr: at, Value: c.View.Object(t, at)}}})
-	}
-	out := add(nil, "socket", s.Socket)
+	out := wholeStruct(c, "socket", s.Socket)
 	if s.Sock == 0 || s.Kind == nil {
 		return out
 	}
@@ -250,7 +242,7 @@ func socketStructs(c *Call, s *view.NetSocket) []*view.Objects {
 	case "UNIX":
 		tag = "unix_sock"
 	}
-	return add(out, tag, s.Sock)
+	return append(out, wholeStruct(c, tag, s.Sock)...)
 }
 
 // netAddress writes a number in memory as an address: its bytes lie in network byte order.

@@ -31,6 +31,8 @@ func All() []*Command {
 		symCommand(),
 		sourceCommand(),
 		netCommand(),
+		ipcsCommand(),
+		bpfCommand(),
 		kmemCommand(),
 		vtopCommand(),
 		ptovCommand(),
