@@ -47,6 +47,7 @@ func TestJSONShapes(t *testing.T) {
 	host := initrdHost(t)
 	fmt.Fprintf(&b, "\n## `kdx capture initrd build`\n\n%s", shapeOfAnswer(t, repl.OK, buildArgs(host, "--json")...))
 	fmt.Fprintf(&b, "\n## `kdx capture initrd verify`\n\n%s", shapeOfAnswer(t, repl.OK, "capture", "initrd", "verify", "--json", "--root", host, host+"/boot/initrd"))
+	b.WriteString(loadShapes(t))
 	fmt.Fprintf(&b, "\n## `kdx capture config show`, `check`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "show", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx capture config import`\n\n%s", shapeOfAnswer(t, repl.NotUsable, "capture", "config", "import", "--json", "--root", "testdata/capture"))
 	fmt.Fprintf(&b, "\n## `kdx diff`\n\n%s", shapeOfAnswer(t, repl.Failed, "diff", "--json", dump, other))
@@ -107,11 +108,16 @@ func shapeOfAnswer(t *testing.T, want repl.Status, args ...string) string {
 	if st != want {
 		t.Fatalf("%s: exit %d; want %d: %s%s", line, st, want, errs.String(), out.String())
 	}
+	return shapeOfJSON(t, line, out.Bytes())
+}
+
+func shapeOfJSON(t *testing.T, what string, js []byte) string {
+	t.Helper()
 	var doc struct {
 		Result any `json:"result"`
 	}
-	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
-		t.Fatalf("%s: %v in %.200s", line, err, out.String())
+	if err := json.Unmarshal(js, &doc); err != nil {
+		t.Fatalf("%s: %v in %.200s", what, err, js)
 	}
 	shape := make(map[string]map[string]bool)
 	members(shape, "", doc.Result)
