@@ -77,8 +77,12 @@ func TestLook(t *testing.T) {
 		"whole":        {func(t *testing.T, root string) { dump(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", true) }, true, "saved in 7 s"},
 		"incomplete":   {func(t *testing.T, root string) { dump(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", false) }, false, "no space"},
 		"another host": {func(t *testing.T, root string) { dump(t, root, "db1-2026-11-02T00-00-00Z-11111111", "db1", true) }, false, "no new dump"},
-		"another name": {func(t *testing.T, root string) { dumpOf(t, root, "localhost-2026-11-02T00-00-00Z-11111111", "localhost", "one", true) }, true, "saved in 7 s"},
-		"another boot": {func(t *testing.T, root string) { dumpOf(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", "two", true) }, false, "no new dump"},
+		"another name": {func(t *testing.T, root string) {
+			dumpOf(t, root, "localhost-2026-11-02T00-00-00Z-11111111", "localhost", "one", true)
+		}, true, "saved in 7 s"},
+		"another boot": {func(t *testing.T, root string) {
+			dumpOf(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", "two", true)
+		}, false, "no new dump"},
 		"cut off": {func(t *testing.T, root string) {
 			put(t, root, "var/crash/web1-2026-11-02T00-00-00Z-11111111/vmcore.incomplete", "du")
 		}, false, "no manifest"},

@@ -13,6 +13,7 @@ import (
 // captureGuest is the root file system of a guest that kdx arms: busybox, the kernel's image, its modules, kdx and kdx-init, and
 // nothing of a distribution.
 type captureGuest struct {
+	l         *lab
 	c         *cpioWriter
 	k         kernel
 	dir       string          // the scenario's on this machine
@@ -31,7 +32,7 @@ func (l *lab) armedInitrd(ctx context.Context, c *captured, k kernel, out string
 		return err
 	}
 	return writeInitrd(out, func(w *cpioWriter) error {
-		g := &captureGuest{c: w, k: k, dir: c.dir, port: c.port, libraries: map[string]bool{}}
+		g := &captureGuest{l: l, c: w, k: k, dir: c.dir, port: c.port, libraries: map[string]bool{}}
 		if err := l.addGuest(w, k, helper); err != nil {
 			return err
 		}
@@ -40,6 +41,7 @@ func (l *lab) armedInitrd(ctx context.Context, c *captured, k kernel, out string
 		words := strings.NewReplacer("PORT", fmt.Sprint(c.port), "SERVERDIR", filepath.Join(c.dir, "ssh", "dumps"))
 		w.bytes("arm.sh", 0o755, []byte(words.Replace(c.sc.arm)))
 		w.bytes("collect.sh", 0o755, []byte(c.sc.collect))
+		w.bytes("size.sh", 0o755, []byte(sizing))
 		if err := addLoaded(ctx, w, k, slices.Concat(c.sc.modules, guestModules)); err != nil {
 			return err
 		}

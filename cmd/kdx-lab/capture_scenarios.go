@@ -35,7 +35,7 @@ func scenarios() []scenario {
 		network(scenario{name: "fallback", host: sshServer(true), arm: guestNetwork + armWith("sftp://root@"+gateway+":9/dumps", "ext4:/dev/lab0:/dumps"),
 			check: and(savedOnFirst, tried("sftp://root@"+gateway+":9/dumps"))}),
 	)
-	return slices.Concat(out, stackScenarios(), faultScenarios(), livesScenarios())
+	return slices.Concat(out, stackScenarios(), faultScenarios(), livesScenarios(), hostScenarios())
 }
 
 // stackScenarios save through block devices that stand on others. The guest makes them with the usual programs; nothing of these is in

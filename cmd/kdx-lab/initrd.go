@@ -20,7 +20,7 @@ var guestModules = []string{
 
 // applets are the busybox commands that the guest scripts use.
 var applets = strings.Fields(`sh mount umount mkdir cat echo sleep ls ip insmod poweroff sync dd nc httpd top cp rm ln mkfifo mknod
-	sysctl mkswap swapon mke2fs losetup touch tee tail head chmod true kill ps sort wc test basename`)
+	sysctl mkswap swapon mke2fs losetup touch tee tail head chmod true kill ps sort wc test basename mv reboot sed`)
 
 // captureInitrd is what the capture kernel runs: busybox and one script, small because it has little memory.
 func (l *lab) captureInitrd() ([]byte, error) {

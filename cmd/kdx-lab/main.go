@@ -46,6 +46,7 @@ func commands() []command {
 		{name: "test", args: "[--only REGEXP] [--kdx PROGRAM] DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
 		{name: "live", args: "[--only REGEXP] [--kdx PROGRAM] [KERNEL…]", short: "run kdx open --live in a guest and hold it against the guest's word", run: runLive},
 		{name: "capture", args: "[--only REGEXP] [--kdx PROGRAM]", short: "arm guests with kdx, let them die, and look at what kdx saved", run: runCapture},
+		{name: "time", args: "[--codec C,C] [--runs N] [--cpu C]", short: "how long a capture kernel takes to save, with kdx and with makedumpfile", run: runTime},
 		{name: "short", args: "", short: "one panic a kernel, opened by kdx and held against the truth", run: runShort},
 		{name: "all", args: "[--only REGEXP] [--kdx PROGRAM]", short: "every leg: kernels, ways to die, variants, forms", run: runAll},
 		{name: "measure", args: "[--anon] PROGRAM…", short: "how long a program takes, and how much memory", run: runMeasure},

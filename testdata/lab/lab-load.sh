@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run in a guest that has busybox, kdx, kdx-init and /boot/vmlinuz, and a disk nvme0n1 with ext4. What loading says and leaves behind
-# when all is well and when it is not. The kernel's command line decides which part: crashkernel=192M; none; crashkernel=64M; lockdown=integrity.
+# Run in a guest that has busybox, kdx, kdx-init and /boot/vmlinuz, and a disk lab0 with ext4 at /mnt. What loading says and leaves behind
+# when all is well and when it is not. The kernel's command line decides which part: crashkernel=96M; none; crashkernel=64M; lockdown=integrity.
 # /boot/other is a kernel of another release, /boot/foreign an initrd that kdx did not build.
 bad=0
 # want STATUS TEXT COMMAND…: that exit code, and that text in the output.
@@ -20,7 +20,7 @@ want() {
 load() { kdx capture load --kernel "$1" --initrd "$2" --append console=ttyS0; }
 armed() { kdx kexec -S; }
 
-kdx capture initrd build --kernel /boot/vmlinuz --target ext4:/dev/nvme0n1:/dumps -o /boot/initrd.kdx || bad=1
+kdx capture initrd build --kernel /boot/vmlinuz --target ext4:/dev/lab0:/dumps -o /boot/initrd.kdx || bad=1
 own=/boot/initrd.kdx
 
 everything() {
@@ -43,10 +43,10 @@ everything() {
 
   # Refused by the kernel, which drops what was loaded: a map of memory that lies hides that there is no room.
   sed 's/^  *\(.*\)-.* : Crash kernel/  \1-7effffff : Crash kernel/' /proc/iomem >/run/iomem && mount -o bind /run/iomem /proc/iomem
-  { printf 070701; dd if=/dev/zero bs=1M count=170 2>/dev/null; } >/run/big # the kernel looks into it when it boots, not before
-  want 255 "the host is armed as before" kdx kexec -p /boot/vmlinuz --initrd=/run/big --append=console=ttyS0
+  { printf 070701; dd if=/dev/zero bs=1M count=90 2>/dev/null; } >/mnt/big # the kernel looks into it when it boots, not before
+  want 255 "the host is armed as before" kdx kexec -p /boot/vmlinuz --initrd=/mnt/big --append=console=ttyS0
   umount /proc/iomem
-  rm -f /run/big /run/cut /run/flip
+  rm -f /mnt/big /run/cut /run/flip
   want 1 "" armed
 
   # Two at once: the second waits and says for whom.

@@ -28,6 +28,7 @@ case $arm in
 kexec) kdx-lab guest arm /boot/vmlinuz /boot/capture.img || echo "kdx-lab: not armed" ;;
 kdx) . /arm.sh ;; # what kdx-lab capture wants to be tried
 collect) . /collect.sh && poweroff -f ;;
+size) . /size.sh ;; # how much kdx would reserve
 esac
 
 . /workload.sh

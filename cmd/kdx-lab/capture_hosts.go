@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// least are the smallest reservations that save a dump to a local file system, by kernel: with 8M less the capture kernel, or saving, comes
+// to nothing.
+var least = map[string]string{"6.1": "80M", "7.2": "104M"}
+
+// mostWanted is how much more than the least kdx capture size may ask for.
+const mostWanted = 1.5
+
+// sizing is the script that asks. Nothing is loaded yet, as on a host that is being set up.
+const sizing = tryBuild + "; mkdir -p /etc/kdx; printf 'kernel = /boot/vmlinuz\\ninitrd = /boot/initrd.kdx\\ntarget = ext4:/dev/lab0:/dumps\\n' >/etc/kdx/capture.conf\n" +
+	"kdx capture size; rm /etc/kdx/capture.conf; sync; umount /mnt; echo 'kdx-lab: lives'; poweroff -f\n"
+
+// hostScenarios are hosts of other sizes, and what their administrators do.
+func hostScenarios() []scenario {
+	var out []scenario
+	for _, k := range []string{"6.1", "6.12", "7.2"} {
+		out = append(out, scenario{name: "4g", kernel: k, mem: "4G", arm: armWith("ext4:/dev/lab0:/dumps"), check: savedOnFirst})
+	}
+	for _, k := range []string{"6.1", "7.2"} {
+		out = append(out,
+			scenario{name: "least", kernel: k, reserve: least[k], arm: armWith("ext4:/dev/lab0:/dumps"), check: savedOnFirst},
+			scenario{name: "wanted", kernel: k, reserve: "192M", sizing: true, arm: armWith("ext4:/dev/lab0:/dumps"), check: and(savedOnFirst, notMuch)})
+	}
+	// What a test leaves for the next boot lies where the root file system would be.
+	const kept = "mkdir -p /mnt/lib /var/lib/kdx && mount -o bind /mnt/lib /var/lib/kdx\n"
+	const target = "level = 31"
+	return append(out,
+		scenario{name: "test", kernel: "6.12", later: true, arm: kept + configured(target) + `cat >/mnt/after-truth.sh <<'END'
+kdx capture test </dev/null; echo "kdx-lab: without consent: $?"
+kdx capture test --yes-crash-this-host
+echo "kdx-lab: not crashed: $?"
+END
+`,
+			collect:   kept + configured(target) + `kdx capture test --result; echo "kdx-lab: result: $?"; kdx capture collect; echo "kdx-lab: collected: $?"; umount /var/lib/kdx; umount /mnt`,
+			collected: []string{"a whole dump of", "kdx-lab: result: 0", "kdx-lab: collected: 0"}, check: and(savedOnFirst, consoleSays("kdx-lab: without consent: 2", "crashing "))},
+		scenario{name: "killed", kernel: "6.12", reserve: "112M", disks: []labDisk{{size: 1 << 30, make: makeExt4}}, files: hook(killSaves),
+			arm: configured("target = ext4:/dev/lab1:/dumps", "pre-hook = /etc/kdx/hook.sh"), check: and(nothingFalse, killedTwice, savedOnSecond)},
+		scenario{name: "killed-all", kernel: "6.12", reserve: "112M", files: hook(killSaves), arm: configured("pre-hook = /etc/kdx/hook.sh"), check: and(nothingFalse, killedTwice, nothingWhole)},
+		scenario{name: "load-script", kernel: "6.12", lives: true, files: loadScript, arm: "lab-load.sh\nsync; umount /mnt; echo 'kdx-lab: lives'; poweroff -f\n",
+			check: consoleSays("kdx-lab: loading is as it should be")},
+		scenario{name: "kexec", kernel: "6.12", lives: true, files: nextKernel, arm: kexecs, check: kexeced})
+}
+
+// notMuch: what kdx wants is not much more than the least that will do.
+func notMuch(_ context.Context, c *captured) (string, error) {
+	wanted, err := strconv.Atoi(strings.TrimSuffix(c.wanted, "M"))
+	if err != nil {
+		return "", err
+	}
+	enough, err := strconv.Atoi(strings.TrimSuffix(least[c.sc.kernel], "M"))
+	if err != nil {
+		return "", err
+	}
+	if float64(wanted) > mostWanted*float64(enough) {
+		return "", fmt.Errorf("kdx capture size wants %dM; %dM are enough", wanted, enough)
+	}
+	return "", nil
+}
+
+func consoleSays(texts ...string) func(context.Context, *captured) (string, error) {
+	return func(_ context.Context, c *captured) (string, error) {
+		if line, ok := c.said("kdx-lab: FAILED"); ok {
+			return "", errors.New(line)
+		}
+		return fmt.Sprintf("%d lines as they must be", strings.Count(c.console, "kdx-lab: ok")+len(texts)), c.wants(texts...)
+	}
+}
+
+// killSaves leaves a process behind that kills each save to the first target once some of the dump is written. Stages are known by
+// their arguments. The shell has its applets built in: there are no others in the capture kernel.
+const killSaves = `setsid sh -c 'while sleep 0.2; do
+for f in /run/kdx/target/0/dumps/*/vmcore.incomplete; do
+  case $done in *"$f"*) continue ;; esac
+  [ -e "$f" ] && [ "$(wc -c <"$f")" -gt 3000000 ] || continue
+  for p in /proc/[0-9]*; do
+    case "$(tr "\0" " " <"$p/cmdline")" in "kdx-init stage save "*) kill -9 "${p#/proc/}" && done="$done $f" ;; esac
+  done
+done
+done' </dev/null >/dev/null 2>&1 &
+sleep 2 # what is in this process's group ends with it`
+
+// killedTwice: the first target's save was killed, and so was its second turn.
+func killedTwice(_ context.Context, c *captured) (string, error) {
+	if n := strings.Count(c.console, "kdx: save: killed"); n != 2 {
+		return "", fmt.Errorf("%d saves were killed; want 2", n)
+	}
+	return "", c.wants("is tried again without understanding the kernel")
+}
+
+// savedOnSecond: the second disk's directory is the next target's.
+func savedOnSecond(ctx context.Context, c *captured) (string, error) {
+	return c.savedOn(ctx, c.disks[1], "/dumps", "saved")
+}
+
+// nothingWhole: no file bears a whole dump's name, and the machine has ended all the same.
+func nothingWhole(_ context.Context, c *captured) (string, error) {
+	found, err := filepath.Glob(filepath.Join(c.dir, "dumps", "dumps", "*", "vmcore"))
+	if err != nil || len(found) > 0 {
+		return "", fmt.Errorf("a dump has a whole name: %v (%v)", found, err)
+	}
+	return "", c.wants("no target took the dump", "reboot: ")
+}
+
+// loadScript brings lab-load.sh, a kernel of another release and an initrd that is not kdx's.
+func loadScript(ctx context.Context, l *lab, g *captureGuest) error {
+	g.c.file("bin/lab-load.sh", 0o755, l.data("lab-load.sh"))
+	other, err := l.fetch(ctx, "6.1", false)
+	if err != nil {
+		return err
+	}
+	if err := g.add("boot/other", other.vmlinuz()); err != nil {
+		return err
+	}
+	return g.archive("boot/foreign", "init", "#!/bin/sh\n")
+}
+
+// archive adds an initrd that holds busybox and one script.
+func (g *captureGuest) archive(name, script, text string) error {
+	path := filepath.Join(g.dir, filepath.Base(name))
+	if err := writeInitrd(path, func(w *cpioWriter) error {
+		if err := g.l.addBase(w); err != nil {
+			return err
+		}
+		w.bytes(script, 0o755, []byte(text))
+		return w.err
+	}); err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	return g.add(name, path)
+}
+
+// nextKernel brings what is started without a crash.
+func nextKernel(_ context.Context, _ *lab, g *captureGuest) error {
+	return g.archive("boot/next.img", "init", `#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+echo "kdx-lab: next kernel: $(cat /proc/version)"
+echo "kdx-lab: its words: $(cat /proc/cmdline)"
+echo "kdx-lab: lives"
+poweroff -f
+`)
+}
+
+// kexecs is what scripts do with kexec-tools, and the fast reboot in the end.
+const kexecs = `ln -s kdx /bin/kexec
+try() { want=$1; shift; said=$("$@" 2>&1); got=$?; if [ $got = $want ]; then echo "kdx-lab: ok: $*"; else echo "kdx-lab: FAILED: $* exits $got, want $want: $said"; fi; }
+holds() { case "$(cat "$1")" in $2) echo "kdx-lab: ok: $1 is $2" ;; *) echo "kdx-lab: FAILED: $1 is $(cat "$1"), want $2" ;; esac; }
+try 0 kexec -p /boot/vmlinuz --initrd=/boot/next.img --append="console=ttyS0 maxcpus=1 reset_devices"
+holds /sys/kernel/kexec_crash_loaded 1
+try 1 kexec -p -S
+try 0 kexec -p -u
+holds /sys/kernel/kexec_crash_loaded 0
+try 0 kexec -p -S
+try 0 kexec -l /boot/vmlinuz --initrd=/boot/next.img --reuse-cmdline
+holds /sys/kernel/kexec_loaded 1
+try 0 kexec -u
+holds /sys/kernel/kexec_loaded 0
+try 1 kexec -e
+try 0 kexec -s -l /boot/vmlinuz --initrd=/boot/next.img --reuse-cmdline --append=kdxlab.next=1
+holds /sys/kernel/kexec_loaded 1
+umount /mnt
+kexec -e || echo "kdx-lab: FAILED: kexec -e"
+sleep 60
+`
+
+// kexeced: the same kernel runs again, under the words of the first and its own.
+func kexeced(ctx context.Context, c *captured) (string, error) {
+	line, ok := c.said("kdx-lab: its words: ")
+	if !ok {
+		return "", errors.New("the next kernel does not say its command line")
+	}
+	if words := strings.Fields(line); !slices.Contains(words, "kdxlab.next=1") || !slices.Contains(words, "console=ttyS0") {
+		return "", fmt.Errorf("the next kernel's command line is %s", line)
+	}
+	return consoleSays("kdx-lab: next kernel: Linux version "+c.sc.kernel+".")(ctx, c)
+}

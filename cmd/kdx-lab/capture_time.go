@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// runTime measures how long a capture kernel takes from its init to the reboot, with kdx and with makedumpfile, beside each other: the same
+// kernel, reservation, command line, disk and codec.
+func runTime(ctx context.Context, l *lab, args []string) error {
+	fs := flags(l, "time")
+	release := fs.String("kernel", "6.12", "kernel that dies")
+	codecs := fs.String("codec", "zstd,lzo,zlib", "codecs, of kdx's names")
+	runs := fs.Int("runs", 3, "guests of each")
+	mem := fs.String("mem", "768M", "memory of the guest")
+	reserve := fs.String("reserve", "160M", "what crashkernel= says")
+	cpu := fs.String("cpu", "max", "CPU that is emulated")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if err := l.checkout(); err != nil {
+		return err
+	}
+	kdx, err := l.build(ctx, "kdx")
+	if err != nil {
+		return err
+	}
+	sc := scenario{name: "time", kernel: *release, mem: *mem, reserve: *reserve, qemu: []string{"-cpu", *cpu}}
+	c := &captured{l: l, sc: &sc, kdx: kdx, dir: filepath.Join(l.dir, "captures", sc.id())}
+	k, err := l.fetch(ctx, sc.kernel, false)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(c.dir), os.MkdirAll(c.dir, 0o755)); err != nil {
+		return err
+	}
+	defer c.tidy()
+	fmt.Fprintf(l.stdout, "%-14s %8s %8s %8s\n", "", "kernel s", "host s", "MB")
+	for _, codec := range strings.Split(*codecs, ",") {
+		flag, ok := makedumpfileFlags[codec]
+		if !ok {
+			return fmt.Errorf("makedumpfile has no codec %s", codec)
+		}
+		var median [2]float64
+		for i, s := range []saver{{"kdx", armTimed(codec, "")}, {"makedumpfile", armTimed(codec, flag)}} {
+			var all []float64
+			for range *runs {
+				t, err := c.timed(ctx, k, s)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", s.name, codec, err)
+				}
+				fmt.Fprintf(l.stdout, "%-14s %8.2f %8.2f %8.1f  %s\n", s.name, t.kernel, t.host, t.mb, codec)
+				all = append(all, t.kernel)
+			}
+			slices.Sort(all)
+			median[i] = all[len(all)/2]
+		}
+		fmt.Fprintf(l.stdout, "%s: kdx %.2f s, makedumpfile %.2f s: %.2f\n", codec, median[0], median[1], median[0]/median[1])
+	}
+	return nil
+}
+
+var makedumpfileFlags = map[string]string{"zstd": "-z", "lzo": "-l", "zlib": "-c", "snappy": "-p"}
+
+// saver is a way to save a dump, and how the guest is armed with it.
+type saver struct{ name, arm string }
+
+// armTimed arms the guest with kdx, or, if it is given makedumpfile's flag, then with makedumpfile in an initrd of its own under the
+// same command line. Then the guest dies.
+func armTimed(codec, flag string) string {
+	arm := configured("codec = " + codec)
+	if flag != "" {
+		arm = strings.Replace(arm, "kdx capture load", "kdx capture load >/run/said", 1) +
+			`kdx kexec -p /boot/vmlinuz --initrd=/boot/makedumpfile.img --append="$(sed -n 's/^command line: //p' /run/said) kdxlab.flag=` + flag + "\" || echo 'kdx-lab: not armed'\n"
+	}
+	return arm + "mkdir -p /mnt/dumps; sync; echo 'kdx-lab: dying by sysrq'; echo c >/proc/sysrq-trigger\n"
+}
+
+// timing is how long a save took, in seconds, by the capture kernel's clock and by this machine's, and what it wrote.
+type timing struct{ kernel, host, mb float64 }
+
+// stamp finds a kernel's line and its time.
+func stamp(text string) *regexp.Regexp {
+	return regexp.MustCompile(`\[ *([0-9]+\.[0-9]+)\] ` + regexp.QuoteMeta(text))
+}
+
+const (
+	saidInit   = "Run /init as init process"
+	saidReboot = "reboot: Restarting system"
+)
+
+// timed runs one guest.
+func (c *captured) timed(ctx context.Context, k kernel, s saver) (t timing, err error) {
+	c.sc.arm, c.sc.files, c.disks = s.arm, withMakedumpfile, nil
+	if err := c.makeDisks(ctx); err != nil {
+		return t, err
+	}
+	initrd := filepath.Join(c.dir, "initrd.img")
+	if err := c.l.armedInitrd(ctx, c, k, initrd); err != nil {
+		return t, err
+	}
+	log := filepath.Join(c.dir, s.name+".log")
+	v, err := begin(ctx, c.machine(k, initrd, "kdx"), log)
+	if err != nil {
+		return t, err
+	}
+	defer v.stop()
+	at := 0
+	for _, text := range []string{"kdx-lab: first kernel", "kdx-lab: dying by sysrq", saidInit} {
+		if _, at, err = v.wait(ctx, at, bootLimit, text); err != nil {
+			return t, fmt.Errorf("%w; console in %s", err, log)
+		}
+	}
+	begun := time.Now()
+	if _, _, err = v.wait(ctx, at, saveLimit, saidReboot); err != nil {
+		return t, fmt.Errorf("%w; console in %s", err, log)
+	}
+	t.host = time.Since(begun).Seconds()
+	v.mu.Lock()
+	c.console = string(v.text)
+	v.mu.Unlock()
+	var seconds [2]float64
+	for i, text := range []string{saidInit, saidReboot} {
+		found := stamp(text).FindAllStringSubmatch(c.console, -1)
+		if len(found) == 0 {
+			return t, fmt.Errorf("the console does not say when %q was; it is in %s", text, log)
+		}
+		if seconds[i], err = strconv.ParseFloat(found[len(found)-1][1], 64); err != nil {
+			return t, err
+		}
+	}
+	t.kernel = seconds[1] - seconds[0]
+	t.mb, err = c.timedSize(ctx, s.name)
+	return t, err
+}
+
+// timedSize looks whether the dump is whole, whoever saved it, and how large it is, MB.
+func (c *captured) timedSize(ctx context.Context, name string) (float64, error) {
+	if err := c.fsck(ctx, c.disks[0]); err != nil {
+		return 0, err
+	}
+	all := filepath.Join(c.dir, name)
+	if err := errors.Join(os.RemoveAll(all), os.MkdirAll(all, 0o700)); err != nil {
+		return 0, err
+	}
+	if _, err := output(ctx, "", "debugfs", "-R", "rdump /dumps "+all, c.disks[0]); err != nil {
+		return 0, err
+	}
+	dumps, err := filepath.Glob(filepath.Join(all, "dumps", "*", "vmcore"))
+	if err != nil || len(dumps) != 1 {
+		return 0, fmt.Errorf("%d whole dumps are on the disk; want one (%v)", len(dumps), err)
+	}
+	if _, err := output(ctx, "", c.kdx, "verify", dumps[0]); err != nil {
+		return 0, err
+	}
+	st, err := os.Stat(dumps[0])
+	if err != nil {
+		return 0, err
+	}
+	return float64(st.Size()) / 1e6, nil
+}
+
+// withMakedumpfile adds the initrd of makedumpfile: busybox, the newest makedumpfile with its libraries, and a script that does what must
+// be done and no more.
+func withMakedumpfile(ctx context.Context, l *lab, g *captureGuest) error {
+	chroot := filepath.Join(l.dir, "sid")
+	said, err := output(ctx, "", "chroot", chroot, "ldd", "/usr/bin/makedumpfile")
+	if err != nil {
+		return fmt.Errorf("%w; kdx-lab peers installs it", err)
+	}
+	path := filepath.Join(g.dir, "makedumpfile.img")
+	if err := writeInitrd(path, func(w *cpioWriter) error {
+		if err := l.addBase(w); err != nil {
+			return err
+		}
+		w.file("init", 0o755, l.data("guest", "makedumpfile.sh"))
+		w.file("bin/makedumpfile", 0o755, filepath.Join(chroot, "usr/bin/makedumpfile"))
+		for _, word := range strings.Fields(string(said)) {
+			if strings.HasPrefix(word, "/") {
+				w.file(word, 0o755, filepath.Join(chroot, word))
+			}
+		}
+		return w.err
+	}); err != nil {
+		return err
+	}
+	return g.add("boot/makedumpfile.img", path)
+}
