@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
 
@@ -206,6 +207,7 @@ func (x *tree) remote() {
 	x.put("etc/hosts", "192.0.2.9 vault.example.com\n")
 	x.put("proc/net/route", "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t010200C0\t0003\n")
 	x.put("sys/class/net/eth0/uevent", "INTERFACE=eth0\n")
+	x.link("etc/systemd/system/kdx-capture.service.wants/network-online.target", "/usr/lib/systemd/system/network-online.target")
 	x.conf("target = sftp://dumps@vault.example.com/srv/dumps", "target = /var/crash")
 	x.opt.Login = func(context.Context, config.Target, *config.Config) error { return nil }
 }
@@ -243,7 +245,7 @@ func TestHealthy(t *testing.T) {
 			}
 		}
 		var b bytes.Buffer
-		if err := r.Text(&b, false); err != nil || strings.Count(b.String(), "\n") != 1 || !strings.Contains(b.String(), "0 faults, 0 warnings, 0 notes") {
+		if err := r.Text(&b, false, 0); err != nil || strings.Count(b.String(), "\n") != 1 || !strings.Contains(b.String(), "0 faults, 0 warnings, 0 notes") {
 			t.Errorf("%s: %v %s", name, err, b.String())
 		}
 	}
@@ -351,6 +353,11 @@ var faults = map[string]func(*tree){
 	},
 	"unit":         func(x *tree) { x.remove("etc/systemd/system/multi-user.target.wants/kdx-capture.service") },
 	"unit-collect": func(x *tree) { x.remove("etc/systemd/system/multi-user.target.wants/kdx-collect.service") },
+	"unit-network": func(x *tree) {
+		x.remote()
+		x.remove("etc/systemd/system/kdx-capture.service.wants/network-online.target")
+		x.put("usr/lib/systemd/system/kdx-capture.service", "[Unit]\nAfter=network-online.target\n")
+	},
 	"unit-masked":  func(x *tree) { x.link("etc/systemd/system/kdx-capture.service", "/dev/null") },
 	"other-tools": func(x *tree) {
 		x.link("etc/systemd/system/multi-user.target.wants/kdump.service", "/usr/lib/systemd/system/kdump.service")
@@ -469,7 +476,7 @@ func TestEach(t *testing.T) {
 				t.Fatalf("%+v; want it bad, with evidence and something to do", f)
 			}
 			var b bytes.Buffer
-			if err := r.Text(&b, false); err != nil || !strings.Contains(b.String(), c.id+": ") {
+			if err := r.Text(&b, false, 0); err != nil || !strings.Contains(b.String(), c.id+": ") {
 				t.Errorf("the text does not say so: %v\n%s", err, b.String())
 			}
 			if c.severity == Fault && (r.Faults == 0 || len(r.Blocking()) != r.Faults || !strings.Contains(b.String(), "WOULD LEAVE NO DUMP")) {
@@ -569,6 +576,38 @@ func TestSymbols(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	if f := find(x.run(), "kernel-initrd"); f.State != Bad {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestWrap: on a terminal lines end before its edge, and what is to be copied stays in one piece.
+func TestWrap(t *testing.T) {
+	long := "/" + strings.Repeat("x", 60)
+	r := &Report{Findings: []Finding{{ID: "an-id", Title: "It is so", State: Bad, Severity: Fault, Evidence: strings.Repeat("wörd ", 30) + long, Todo: "do it"}}, Faults: 1}
+	var wide, narrow strings.Builder
+	if err := errors.Join(r.Text(&wide, false, 0), r.Text(&narrow, false, 50)); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(narrow.String(), "\n")
+	for _, l := range lines {
+		if utf8.RuneCountInString(l) > 50 && strings.TrimSpace(l) != long {
+			t.Errorf("too long: %q", l)
+		}
+	}
+	if lines[0] != "FAULT    an-id: It is so" || !strings.HasPrefix(lines[2], "                wörd") || !strings.Contains(wide.String(), "wörd "+long) {
+		t.Errorf("%s\n%s", narrow.String(), wide.String())
+	}
+	if strings.Join(strings.Fields(narrow.String()), " ") != strings.Join(strings.Fields(wide.String()), " ") {
+		t.Error("words were lost")
+	}
+}
+
+// TestUnitNetwork: a unit may want the network in a drop-in of somebody's.
+func TestUnitNetwork(t *testing.T) {
+	x := healthy(t)
+	faults["unit-network"](x)
+	x.put("etc/systemd/system/kdx-capture.service.d/mine.conf", "[Unit]\nWants = a.service network-online.target\n")
+	if f := find(x.run(), "unit-network"); f.State != OK {
 		t.Errorf("%+v", f)
 	}
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,34 @@ func unitEnabled(unit string) func(*host) outcome {
 		}
 		return bad("%s is not enabled", unit).do("systemctl enable --now %s", unit)
 	}
+}
+
+// unitNetwork: kdx-capture.service comes after network-online.target, which nothing starts on some hosts. An initrd that must be built anew is
+// then loaded as it was.
+func unitNetwork(h *host) outcome {
+	const online, service = "network-online.target", "kdx-capture.service"
+	switch {
+	case !h.systemd():
+		return skip("systemd does not run here")
+	case len(h.remote()) == 0:
+		return skip(noRemote)
+	case h.enabled(online):
+		return ok("%s is started", online)
+	}
+	for _, dir := range []string{"etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"} {
+		for _, file := range append(h.glob(dir+"/"+service+".d/*.conf"), h.path(dir+"/"+service)) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				continue
+			}
+			for line := range strings.Lines(string(text)) {
+				if key, value, is := strings.Cut(line, "="); is && strings.TrimSpace(key) == "Wants" && slices.Contains(strings.Fields(value), online) {
+					return ok("%s", file)
+				}
+			}
+		}
+	}
+	return bad("nothing starts %s for %s", online, service)
 }
 
 func unitsMasked(h *host) outcome {

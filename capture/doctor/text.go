@@ -5,32 +5,34 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
-// Text writes what is not as it should be, the gravest first, and how many checks were made. all shows every check.
-func (r *Report) Text(w io.Writer, all bool) error {
+// Text writes what is not as it should be, the gravest first, and how many checks were made. all shows every check. Lines are broken
+// between words before width columns; 0 leaves them as long as they are.
+func (r *Report) Text(w io.Writer, all bool, width int) error {
 	b := bufio.NewWriter(w)
 	if all {
-		r.list(b)
+		r.list(b, width)
 	} else {
 		for _, s := range []Severity{Fault, Warning, Note} {
 			for _, f := range r.Findings {
 				if f.State == Bad && f.Severity == s {
-					f.text(b, strings.ToUpper(string(s)))
+					f.text(b, strings.ToUpper(string(s)), width)
 				}
 			}
 		}
 		for _, f := range r.Findings {
 			if f.State == Unknown && f.Severity != Note {
-				f.text(b, "UNKNOWN")
+				f.text(b, "UNKNOWN", width)
 			}
 		}
 	}
-	fmt.Fprintln(b, r.summary())
+	wrap(b, "", r.summary(), width)
 	return b.Flush()
 }
 
-func (r *Report) list(w io.Writer) {
+func (r *Report) list(w io.Writer, width int) {
 	area := ""
 	for _, f := range r.Findings {
 		if f.Area != area {
@@ -41,18 +43,47 @@ func (r *Report) list(w io.Writer) {
 		if f.State != Bad {
 			word = string(f.State)
 		}
-		f.text(w, word)
+		f.text(w, word, width)
 	}
 }
 
-func (f *Finding) text(w io.Writer, word string) {
-	fmt.Fprintf(w, "%-8s %s: %s\n", word, f.ID, f.Title)
+func (f *Finding) text(w io.Writer, word string, width int) {
+	wrap(w, fmt.Sprintf("%-8s ", word), f.ID+": "+f.Title, width)
 	if f.Evidence != "" {
-		fmt.Fprintf(w, "         found: %s\n", f.Evidence)
+		wrap(w, "         found: ", f.Evidence, width)
 	}
 	if f.Todo != "" {
-		fmt.Fprintf(w, "         do:    %s\n", f.Todo)
+		wrap(w, "         do:    ", f.Todo, width)
 	}
+}
+
+// leastWidth is what a narrow terminal must have so that breaking lines helps.
+const leastWidth = 40
+
+// wrap writes text behind label, and what does not fit into width columns below its beginning. A word that is longer stays whole, so that
+// it can be copied.
+func wrap(w io.Writer, label, text string, width int) {
+	if width < leastWidth {
+		fmt.Fprintln(w, label+text)
+		return
+	}
+	var line strings.Builder
+	line.WriteString(label)
+	at, begun := len(label), false
+	for _, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case begun && at+1+n > width:
+			line.WriteString("\n" + strings.Repeat(" ", len(label)))
+			at = len(label)
+		case begun:
+			line.WriteByte(' ')
+			at++
+		}
+		line.WriteString(word)
+		at, begun = at+n, true
+	}
+	fmt.Fprintln(w, line.String())
 }
 
 func (r *Report) summary() string {

@@ -40,7 +40,7 @@ func captureDoctorCommand(std stdio) *cobra.Command {
 			if err != nil {
 				return &statusError{repl.Failed, err}
 			}
-			if err := answer(std.out, f.json, "capture doctor", []string{}, r, func(w io.Writer) error { return r.Text(w, all) }); err != nil {
+			if err := answer(std.out, f.json, "capture doctor", []string{}, r, func(w io.Writer) error { return r.Text(w, all, std.columns()) }); err != nil {
 				return err
 			}
 			return exitWith(doctorStatus(r))
@@ -51,6 +51,15 @@ func captureDoctorCommand(std stdio) *cobra.Command {
 	c.Flags().BoolVar(&deep, "deep", false, "log in to targets over the network, too")
 	c.Flags().StringVar(&configFile, "config", "", "take the configuration from `FILE` (default "+config.Path+")")
 	return c
+}
+
+// columns of the terminal that stdout is; 0 if it is none.
+func (s stdio) columns() int {
+	if !s.terminal.Out || s.terminal.Size == nil {
+		return 0
+	}
+	width, _ := s.terminal.Size()
+	return width
 }
 
 func doctorStatus(r *doctor.Report) repl.Status {

@@ -89,7 +89,7 @@ func crashThisHost(ctx context.Context, std stdio, yes bool, configFile string, 
 		return &statusError{repl.Failed, err}
 	}
 	if rep.Faults > 0 {
-		if err := rep.Text(std.err, false); err != nil {
+		if err := rep.Text(std.err, false, std.columns()); err != nil {
 			return writeStatus(err)
 		}
 		return &statusError{repl.NotArmed, errors.New("not crashed: no dump would come of it")}
