@@ -358,7 +358,7 @@ var faults = map[string]func(*tree){
 		x.remove("etc/systemd/system/kdx-capture.service.wants/network-online.target")
 		x.put("usr/lib/systemd/system/kdx-capture.service", "[Unit]\nAfter=network-online.target\n")
 	},
-	"unit-masked":  func(x *tree) { x.link("etc/systemd/system/kdx-capture.service", "/dev/null") },
+	"unit-masked": func(x *tree) { x.link("etc/systemd/system/kdx-capture.service", "/dev/null") },
 	"other-tools": func(x *tree) {
 		x.link("etc/systemd/system/multi-user.target.wants/kdump.service", "/usr/lib/systemd/system/kdump.service")
 	},
