@@ -1,4 +1,5 @@
-// Package identify says what lies at an address: a symbol, a slab's object, a vmalloc area, a task or its stack, a page.
+// Package identify says what lies at an address: a symbol, a slab's object, a vmalloc area, a module, a per-CPU variable, a task or
+// its stack, a page.
 package identify
 
 import (
@@ -6,6 +7,7 @@ import (
 
 	"kdx/analyze/kernel"
 	"kdx/analyze/mm"
+	"kdx/analyze/module"
 	"kdx/analyze/slab"
 	"kdx/analyze/task"
 	"kdx/analyze/vmem"
@@ -50,9 +52,20 @@ type Result struct {
 	Task   *task.Task // whose task_struct or stack it is in
 	Stack  bool       // in its stack
 	Vmap   *mm.VmapArea
+	Mapped vmem.Addr // where Vmap maps the page, if the address was not one of Vmap's
+	Module string    // whose memory it is
+	PerCPU *PerCPU
 	Page   *mm.Page
 	// Phys is set if the address was taken as a physical one, or as that of a struct page.
 	Phys *dumpfmt.Phys
+}
+
+// PerCPU is a place in a CPU's per-CPU area.
+type PerCPU struct {
+	CPU int
+	// Symbol is the variable, nil for memory that was allocated; Offset is that from it, or from the start of the area.
+	Symbol *symbols.Symbol
+	Offset uint64
 }
 
 // SlabObject is the object that covers addr, whatever its state.
@@ -80,12 +93,14 @@ func (f *Finder) At(addr uint64) Result {
 		r.Addr = f.pages.Virt(pfn) + vmem.Addr(addr%f.v.PageSize())
 		f.kernel(&r)
 		f.page(&r, pfn)
+		f.mapped(&r, pfn)
 		return r
 	}
 	if pfn, ok := f.pages.PFN(r.Addr); ok {
 		p := dumpfmt.Phys(pfn * f.v.PageSize())
 		r.Phys = &p
 		f.page(&r, pfn)
+		f.mapped(&r, pfn)
 		return r
 	}
 	f.kernel(&r)
@@ -108,6 +123,100 @@ func (f *Finder) kernel(r *Result) {
 	f.object(r)
 	f.task(r)
 	f.vmap(r)
+	f.perCPU(r)
+	f.module(r)
+}
+
+// perCPU finds the CPU whose per-CPU area has the address.
+func (f *Finder) perCPU(r *Result) {
+	cpus, err := f.v.PossibleCPUs()
+	if err != nil {
+		f.v.GapOnce("per-CPU areas", err)
+		return
+	}
+	start, err := f.v.Symbol("__per_cpu_start")
+	if err != nil {
+		return // a kernel for one CPU
+	}
+	unit, _ := f.v.UintAt("pcpu_unit_size", 4)
+	for _, cpu := range cpus {
+		off, err := f.v.PerCPUOffset(cpu)
+		if err != nil {
+			f.v.GapOnce("per-CPU areas", err)
+			return
+		}
+		x := r.Addr - vmem.Addr(off)
+		if f.v.IsPerCPU(x) {
+			r.PerCPU = &PerCPU{CPU: cpu, Offset: uint64(x) - start.Addr}
+			f.variable(r.PerCPU, start.Addr, uint64(x))
+			return
+		}
+		if n := uint64(x) - start.Addr; n < unit && unit < 1<<30 {
+			r.PerCPU = &PerCPU{CPU: cpu, Offset: n}
+			return
+		}
+	}
+}
+
+// variable finds the per-CPU variable that begins last before x; the area begins at start. Until 6.14 those of x86-64 are absolute symbols from 0 on, which are
+// not found by address.
+func (f *Finder) variable(p *PerCPU, start, x uint64) {
+	for s := range f.v.Symbols().All() {
+		if s.Addr >= start && s.Addr <= x && (p.Symbol == nil || s.Addr > p.Symbol.Addr) {
+			p.Symbol = &s
+		}
+	}
+	if p.Symbol != nil {
+		p.Offset = x - p.Symbol.Addr
+	}
+}
+
+// module finds the module whose memory it is; all of that are vmalloc areas.
+func (f *Finder) module(r *Result) {
+	if r.Vmap == nil {
+		return
+	}
+	all, err := module.Read(f.v)
+	if err != nil {
+		f.v.GapOnce("modules", err)
+		return
+	}
+	for _, m := range all {
+		if m.Contains(r.Addr) {
+			r.Module = m.Name
+			return
+		}
+	}
+}
+
+// mapped finds the vmalloc area that has a page, and whose stack that is.
+func (f *Finder) mapped(r *Result, pfn uint64) {
+	if r.Object != nil || r.Vmap != nil {
+		return
+	}
+	for a, err := range mm.VmapAreas(f.v) {
+		if err != nil {
+			f.v.Gap("", err)
+			continue
+		}
+		at, ok, err := mm.AreaPage(f.v, &a, pfn)
+		if err != nil {
+			f.v.Gap("", err)
+			continue
+		}
+		if !ok {
+			continue
+		}
+		r.Vmap, r.Mapped = &a, at+vmem.Addr(uint64(*r.Phys)%f.v.PageSize())
+		there := Result{Addr: r.Mapped, Vmap: &a}
+		if r.Task == nil {
+			f.task(&there)
+			r.Task, r.Stack = there.Task, there.Stack
+		}
+		f.module(&there)
+		r.Module = there.Module
+		return
+	}
 }
 
 func (f *Finder) object(r *Result) {

@@ -89,3 +89,30 @@ func vmapHeads(v *kernel.View) ([]vmem.Addr, error) {
 	}
 	return out, nil
 }
+
+// maxAreaPages bounds how much of an area is looked at: 4 GiB in pages of 4 KiB.
+const maxAreaPages = 1 << 20
+
+// AreaPage is the address at which an area maps a page; ok is false if it does not.
+func AreaPage(v *kernel.View, a *VmapArea, pfn uint64) (at vmem.Addr, ok bool, err error) {
+	size := v.PageSize()
+	if a.End < a.Start || uint64(a.End-a.Start)/size > maxAreaPages {
+		return 0, false, fmt.Errorf("the vmalloc area at %#x ends at %#x: damaged, or too large to look at each of its pages", uint64(a.Start), uint64(a.End))
+	}
+	for at := a.Start; at < a.End; at += vmem.Addr(size) {
+		if err := v.Step(); err != nil {
+			return 0, false, err
+		}
+		f, err := v.Arch().Kernel().Translate(uint64(at))
+		if notThere(err) {
+			continue // a guard page
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		if uint64(f.Phys)/size == pfn {
+			return at, true, nil
+		}
+	}
+	return 0, false, nil
+}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 
+	"kdx/analyze/kernel"
+	"kdx/analyze/mm"
 	"kdx/analyze/vmem"
 	"kdx/analyze/walk"
 )
@@ -14,6 +16,8 @@ type Slab struct {
 	Memory  vmem.Addr // its first byte
 	Total   uint64    // objects
 	Objects []ObjectState
+
+	first vmem.Addr // object
 }
 
 // ObjectState is an object and whether it is free.
@@ -44,12 +48,15 @@ type CPUSlabs struct {
 
 // NodeSlabs are a node's counters and lists.
 type NodeSlabs struct {
+	Node    int
 	Addr    vmem.Addr
 	Slabs   uint64
 	Partial []vmem.Addr
+	// Full and Empty slabs are on lists with SLAB; with SLUB full ones are on none, and empty ones among the partial.
+	Full, Empty []vmem.Addr
 }
 
-// CPULists are the slabs of each CPU; none on kernels whose CPUs have sheaves only (7.0).
+// CPULists are the slabs of each CPU; none on kernels whose CPUs have sheaves only (7.0), and with SLAB.
 func (s *Slabs) CPULists(c *Cache) ([]CPUSlabs, error) {
 	if !s.hasCPU || c.cpu == 0 {
 		return nil, nil
@@ -94,45 +101,58 @@ func (s *Slabs) CPULists(c *Cache) ([]CPUSlabs, error) {
 // NodeLists are the slabs of each node that are neither full nor a CPU's.
 func (s *Slabs) NodeLists(c *Cache) ([]NodeSlabs, error) {
 	var out []NodeSlabs
-	for i, n := range c.nodes {
+	for _, n := range c.nodes {
+		if s.slabs != nil {
+			l, err := s.slabs.lists(s, c, n.id, n.addr)
+			if err != nil {
+				return out, err
+			}
+			out = append(out, l)
+			continue
+		}
 		b, err := s.node.Read(s.v, n.addr)
 		if err != nil {
-			return out, fmt.Errorf("slab cache %s: node %d: %w", c.Name, i, err)
+			return out, fmt.Errorf("slab cache %s: node %d: %w", c.Name, n.id, err)
 		}
-		l := NodeSlabs{Addr: n.addr, Slabs: b.Slabs}
-		for a, err := range walk.List(s.v, b.Partial, s.link) {
-			if err != nil {
-				s.v.Gap(fmt.Sprintf("slab cache %s: partial slabs of node %d", c.Name, i), err)
-				continue
-			}
-			l.Partial = append(l.Partial, a)
-		}
+		l := NodeSlabs{Node: n.id, Addr: n.addr, Slabs: b.Slabs}
+		l.Partial = s.onList(b.Partial, fmt.Sprintf("slab cache %s: partial slabs of node %d", c.Name, n.id))
 		out = append(out, l)
 	}
 	return out, nil
 }
 
+// onList are the slabs of a list. What can't be read is a gap.
+func (s *Slabs) onList(head vmem.Addr, what string) []vmem.Addr {
+	var out []vmem.Addr
+	for a, err := range walk.List(s.v, head, s.link) {
+		if err != nil {
+			s.v.Gap(what, err)
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
 // Detail reads a slab and the state of each of its objects.
 func (s *Slabs) Detail(c *Cache, addr vmem.Addr) (Slab, error) {
-	sl, err := s.slab.Read(s.v, addr)
+	var d Slab
+	free := make(map[vmem.Addr]bool)
+	var err error
+	if s.slabs != nil {
+		d, err = s.slabs.detail(s, c, addr, func(a vmem.Addr) { free[a] = true })
+	} else {
+		d, err = s.detail(c, addr, func(a vmem.Addr) { free[a] = true })
+	}
 	if err != nil {
 		return Slab{}, err
-	}
-	base, ok := s.base(addr)
-	if !ok {
-		return Slab{}, fmt.Errorf("slab %#x is not in the map of pages", uint64(addr))
-	}
-	d := Slab{Addr: addr, Memory: base, Total: uint64(sl.Objects)}
-	free := make(map[vmem.Addr]bool)
-	if err := s.freelist(c, addr, sl, sl.Freelist, func(a vmem.Addr) { free[a] = true }); err != nil {
-		s.v.Gap("slab cache "+c.Name, err)
 	}
 	sets, err := s.freeSets(c)
 	if err != nil {
 		return d, err
 	}
 	for i := range d.Total {
-		a := base + vmem.Addr(i*c.Size+c.RedLeft)
+		a := d.first + vmem.Addr(i*c.Size)
 		o := ObjectState{Addr: a, Free: free[a]}
 		if w, ok := sets.owner[a]; ok && !o.Free {
 			o.Free, o.Owner = true, &w
@@ -142,53 +162,71 @@ func (s *Slabs) Detail(c *Cache, addr vmem.Addr) (Slab, error) {
 	return d, nil
 }
 
-// All finds every slab of a cache, full ones too, which are on no list: it looks at all pages of the machine.
-func (s *Slabs) All(c *Cache) iter.Seq2[vmem.Addr, error] {
-	return func(yield func(vmem.Addr, error) bool) {
-		tag, size := s.slab.Type(), s.pages.Size()
-		off, ok := tag.OffsetOf("slab_cache")
-		if !ok || off+s.v.WordSize() > size {
-			yield(0, fmt.Errorf("%s has no member slab_cache", tag))
+func (s *Slabs) detail(c *Cache, addr vmem.Addr, free func(vmem.Addr)) (Slab, error) {
+	sl, err := s.slab.Read(s.v, addr)
+	if err != nil {
+		return Slab{}, err
+	}
+	base, ok := s.base(addr)
+	if !ok {
+		return Slab{}, fmt.Errorf("slab %#x is not in the map of pages", uint64(addr))
+	}
+	if err := s.freelist(c, addr, sl, sl.Freelist, free); err != nil {
+		s.v.Gap("slab cache "+c.Name, err)
+	}
+	return Slab{Addr: addr, Memory: base, Total: uint64(sl.Objects), first: base + vmem.Addr(c.RedLeft)}, nil
+}
+
+// Found is a slab that was found among all pages, and the cache that it says it belongs to.
+type Found struct{ Cache, Slab vmem.Addr }
+
+// Everywhere finds every slab there is, full ones too, which SLUB has on no list: it looks at all pages of the machine. They
+// come in the order of memory.
+func (s *Slabs) Everywhere() iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
+		off, ok := s.tag.OffsetOf("slab_cache")
+		if !ok || off+s.v.WordSize() > s.pages.Size() {
+			yield(Found{}, fmt.Errorf("%s has no member slab_cache", s.tag))
 			return
 		}
-		const batch = 1024
-		buf := make([]byte, batch*size)
-		for _, r := range s.v.Image().Info().Ranges {
-			page := s.v.PageSize()
-			first, end := uint64(r.Start)/page, (uint64(r.End)+page-1)/page
-			for pfn := first; pfn < end; {
-				n, err := s.v.ReadMemory(buf[:min(batch, end-pfn)*size], uint64(s.pages.Of(pfn)))
-				if err != nil && s.v.Context().Err() != nil {
-					yield(0, err)
+		for batch := range mm.Scan(s.v, s.pages, func(v *kernel.View, k mm.Chunk) []Found {
+			var out []Found
+			for i := range k.Len() {
+				cache := v.ByteOrder().Uint64(k.Raw(i)[off:])
+				if !v.Arch().IsKernel(cache) {
+					continue
+				}
+				p := k.Page(i)
+				if p.Head != 0 || s.pageType != nil && !s.pageType(&p) {
+					continue
+				}
+				out = append(out, Found{vmem.Addr(cache), p.Addr})
+			}
+			return out
+		}) {
+			for _, f := range batch {
+				if !yield(f, nil) {
 					return
 				}
-				whole := uint64(n) / size
-				for i := range whole {
-					p := buf[i*size+off:]
-					if vmem.Addr(s.word(p)) != c.Addr {
-						continue
-					}
-					g, err := s.pages.Read(s.v, pfn+i)
-					if err != nil || s.pageType != nil && !s.pageType(&g) || g.Head != 0 {
-						continue
-					}
-					if !yield(g.Addr, nil) {
-						return
-					}
-				}
-				pfn += whole
-				if err != nil {
-					// Holes of the machine's memory have no struct pages: on to the next page of them.
-					pfn += max(1, (page-uint64(s.pages.Of(pfn))%page)/size)
-				}
 			}
+		}
+		if err := s.v.Context().Err(); err != nil {
+			yield(Found{}, err)
 		}
 	}
 }
 
-func (s *Slabs) word(p []byte) uint64 {
-	if s.v.WordSize() == 4 {
-		return uint64(s.v.ByteOrder().Uint32(p))
+// All finds every slab of a cache, see Everywhere.
+func (s *Slabs) All(c *Cache) iter.Seq2[vmem.Addr, error] {
+	return func(yield func(vmem.Addr, error) bool) {
+		for f, err := range s.Everywhere() {
+			if err != nil {
+				yield(0, err)
+				return
+			}
+			if f.Cache == c.Addr && !yield(f.Slab, nil) {
+				return
+			}
+		}
 	}
-	return s.v.ByteOrder().Uint64(p)
 }

@@ -49,30 +49,44 @@ func (s *Slabs) At(addr vmem.Addr) (obj Object, ok bool, err error) {
 	if _, err := s.Caches(); err != nil {
 		return Object{}, false, err
 	}
-	sl, err := s.slab.Read(s.v, page.Addr)
+	var cache vmem.Addr
+	o := Object{Slab: page.Addr}
+	if s.slabs != nil {
+		cache, err = s.slabs.object(s, page.Addr, &o)
+	} else {
+		cache, err = s.object(page.Addr, &o)
+	}
 	if err != nil {
 		return Object{}, false, err
 	}
-	c := s.byAddr[sl.Cache]
-	if c == nil {
+	c := s.byAddr[cache]
+	if c == nil || addr < o.Memory {
 		return Object{}, false, nil
 	}
-	base := s.pages.Virt(page.PFN)
-	i := uint64(addr-base) / c.Size
-	obj = Object{Cache: c, Slab: page.Addr, Memory: base, Index: i, Total: uint64(sl.Objects), InUse: uint64(sl.Inuse),
-		Addr: base + vmem.Addr(i*c.Size+c.RedLeft)}
-	obj.Inside = i < obj.Total && addr >= obj.Addr && uint64(addr-obj.Addr) < c.ObjectSize
-	return obj, true, nil
+	o.Cache = c
+	o.Index = uint64(addr-o.Memory) / c.Size
+	o.Addr = o.Memory + vmem.Addr(o.Index*c.Size+c.RedLeft)
+	o.Inside = o.Index < o.Total && addr >= o.Addr && uint64(addr-o.Addr) < c.ObjectSize
+	return o, true, nil
+}
+
+// object reads what a slab says of itself, and the cache that it belongs to.
+func (s *Slabs) object(slab vmem.Addr, o *Object) (cache vmem.Addr, err error) {
+	sl, err := s.slab.Read(s.v, slab)
+	if err != nil {
+		return 0, err
+	}
+	base, ok := s.base(slab)
+	if !ok {
+		return 0, fmt.Errorf("slab %#x is not in the map of pages", uint64(slab))
+	}
+	o.Memory, o.Total, o.InUse = base, uint64(sl.Objects), uint64(sl.Inuse)
+	return sl.Cache, nil
 }
 
 // State finds out whether o is free.
 func (s *Slabs) State(o *Object) {
-	sl, err := s.slab.Read(s.v, o.Slab)
-	if err != nil {
-		o.Unsure = err
-		return
-	}
-	err = s.freelist(o.Cache, o.Slab, sl, sl.Freelist, func(a vmem.Addr) {
+	err := s.eachFree(o, func(a vmem.Addr) {
 		if a == o.Addr {
 			o.Free = true
 		}
@@ -91,4 +105,17 @@ func (s *Slabs) State(o *Object) {
 	if w, ok := sets.owner[o.Addr]; ok {
 		o.Free, o.Owner = true, &w
 	}
+}
+
+// eachFree calls f for each object that is free by the slab itself.
+func (s *Slabs) eachFree(o *Object, f func(vmem.Addr)) error {
+	if s.slabs != nil {
+		_, err := s.slabs.detail(s, o.Cache, o.Slab, f)
+		return err
+	}
+	sl, err := s.slab.Read(s.v, o.Slab)
+	if err != nil {
+		return err
+	}
+	return s.freelist(o.Cache, o.Slab, sl, sl.Freelist, f)
 }

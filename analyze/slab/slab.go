@@ -1,5 +1,5 @@
-// Package slab reads the caches of SLUB, the kernel's allocator of small objects: what they hold, and which cache and
-// state an address belongs to.
+// Package slab reads the caches of the kernel's allocator of small objects: what they hold, and which cache and state an
+// address belongs to. That is SLUB or, on kernels before 6.8, may be SLAB.
 //
 // A cache's slabs are runs of pages that hold objects of one size. Of its free objects some are on lists inside slabs,
 // some on a list that a CPU has taken for itself (until 7.0), some in arrays called sheaves (since 6.18): to the slab the
@@ -29,13 +29,19 @@ type Cache struct {
 	SlabSize   uint64 // bytes of a new slab
 	Flags      uint64
 
+	// Root is the cache that this one was made from for a memory control group (until 5.8); 0 if it is none of those.
+	Root vmem.Addr
+
 	random  uint64
-	cpu     vmem.Addr // struct kmem_cache_cpu __percpu *
+	cpu     vmem.Addr // struct kmem_cache_cpu __percpu *, of SLAB struct array_cache __percpu *
 	sheaves vmem.Addr // struct slub_percpu_sheaves __percpu *
 	nodes   []node
 }
 
-type node struct{ addr, barn vmem.Addr }
+type node struct {
+	id         int
+	addr, barn vmem.Addr
+}
 
 // Slabs knows how this kernel lays out its slabs. It belongs to one View.
 type Slabs struct {
@@ -47,6 +53,9 @@ type Slabs struct {
 	cpu    kernel.Binding[cpuStruct]
 	hasCPU bool
 	sheaf  *sheafLayout
+	slabs  *slabsLayout  // of SLAB; nil on SLUB
+	tag    *symbols.Type // struct slab, or struct page before 5.17
+	root   int64         // offset of the pointer to the root cache; -1 without
 
 	nodesOff, nodeStep, nodePtr uint64
 	barnPtr                     int64 // offset in a per_node element; -1 without
@@ -96,21 +105,31 @@ type cpuStruct struct {
 	Partial  vmem.Addr `k:"partial,optional"` // CONFIG_SLUB_CPU_PARTIAL
 }
 
-// ErrNotSLUB is the answer for kernels with another allocator.
-var ErrNotSLUB = errors.New("the kernel does not use SLUB: kdx knows no other slab allocator")
+// ErrUnknown is the answer for kernels with an allocator that is neither SLUB nor SLAB.
+var ErrUnknown = errors.New("the kernel uses neither SLUB nor SLAB: kdx knows no other slab allocator")
 
 // New prepares for the kernel of v.
 func New(v *kernel.View) (*Slabs, error) {
-	s := &Slabs{v: v, barnPtr: -1, free: make(map[vmem.Addr]freeSets)}
+	s := &Slabs{v: v, barnPtr: -1, root: -1, free: make(map[vmem.Addr]freeSets)}
 	var err error
 	if s.pages, err = mm.NewPages(v); err != nil {
 		return nil, err
+	}
+	if err := s.findTag(); err != nil {
+		return nil, err
+	}
+	s.pageType = slabPage(v)
+	if off, ok := v.OffsetOf("kmem_cache", "memcg_params.root_cache"); ok {
+		s.root = int64(off)
 	}
 	if !v.HasMember("kmem_cache", "offset") {
 		if _, err := v.Struct("kmem_cache"); err != nil {
 			return nil, err
 		}
-		return nil, ErrNotSLUB
+		if s.slabs, err = newSlabsLayout(v, s.tag.Name); err != nil {
+			return nil, err
+		}
+		return s, s.nodeLayout(s.slabs.cache.Type())
 	}
 	if s.cache, err = kernel.Bind[cacheStruct](v.Kernel, "kmem_cache"); err != nil {
 		return nil, err
@@ -118,18 +137,8 @@ func New(v *kernel.View) (*Slabs, error) {
 	if s.node, err = kernel.Bind[nodeStruct](v.Kernel, "kmem_cache_node"); err != nil {
 		return nil, err
 	}
-	tag := "slab"
-	if !v.HasMember(tag, "freelist") {
-		tag = "page"
-	}
-	if s.slab, err = kernel.Bind[slabStruct](v.Kernel, tag); err != nil {
+	if s.slab, err = kernel.Bind[slabStruct](v.Kernel, s.tag.Name); err != nil {
 		return nil, err
-	}
-	var ok bool
-	if s.link, ok = v.OffsetOf(tag, "slab_list"); !ok {
-		if s.link, ok = v.OffsetOf(tag, "lru"); !ok { // before 5.0
-			return nil, fmt.Errorf("struct %s of this kernel has no member slab_list", tag)
-		}
 	}
 	if s.cache.Has("CPU") {
 		if s.cpu, err = kernel.Bind[cpuStruct](v.Kernel, "kmem_cache_cpu"); err != nil {
@@ -141,16 +150,32 @@ func New(v *kernel.View) (*Slabs, error) {
 	if s.sheaf, err = newSheafLayout(v); err != nil {
 		return nil, err
 	}
-	s.pageType = slabPage(v)
-	return s, s.nodeLayout()
+	return s, s.nodeLayout(s.cache.Type())
+}
+
+// findTag finds the struct that describes a slab, and its link to others.
+func (s *Slabs) findTag() error {
+	tag := "slab"
+	if !s.v.HasMember(tag, "freelist") {
+		tag = "page"
+	}
+	var err error
+	if s.tag, err = s.v.Struct(tag); err != nil {
+		return err
+	}
+	var ok bool
+	if s.link, ok = s.tag.OffsetOf("slab_list"); !ok {
+		if s.link, ok = s.tag.OffsetOf("lru"); !ok { // before 5.0
+			return fmt.Errorf("struct %s of this kernel has no member slab_list", tag)
+		}
+	}
+	return nil
 }
 
 // nodeLayout finds the array of a cache's nodes: node[] of pointers, or since 7.1 per_node[] of a pointer and a barn.
-func (s *Slabs) nodeLayout() error {
-	t := s.cache.Type()
+func (s *Slabs) nodeLayout(t *symbols.Type) error {
 	s.nNodes = 1
 	if n, err := s.v.UintAt("nr_node_ids", 4); err == nil {
-		const maxNodes = 1024
 		s.nNodes = max(1, min(n, maxNodes))
 	}
 	if m, ok := t.Path("per_node"); ok {
@@ -201,9 +226,9 @@ func (s *Slabs) Caches() ([]*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, ok := s.cache.Type().OffsetOf("list")
+	link, ok := s.v.OffsetOf("kmem_cache", "list")
 	if !ok {
-		return nil, fmt.Errorf("%s has no member list", s.cache.Type())
+		return nil, errors.New("struct kmem_cache of this kernel has no member list")
 	}
 	s.byAddr = make(map[vmem.Addr]*Cache)
 	for addr, err := range walk.List(s.v, vmem.Addr(head.Addr), link) {
@@ -223,26 +248,50 @@ func (s *Slabs) Caches() ([]*Cache, error) {
 }
 
 func (s *Slabs) read(addr vmem.Addr) (*Cache, error) {
-	b, err := s.cache.Read(s.v, addr)
+	read := s.readCache
+	if s.slabs != nil {
+		read = s.slabs.readCache
+	}
+	c, name, err := read(s.v, addr)
 	if err != nil {
 		return nil, err
 	}
-	const maxName = 256
-	name, err := s.v.CString(b.Name, maxName)
-	if err != nil {
-		s.v.Gap(fmt.Sprintf("name of the slab cache at %#x", uint64(addr)), err)
-		name = "?"
+	if s.root >= 0 {
+		root, err := s.v.Word(addr + vmem.Addr(s.root))
+		if err != nil {
+			return nil, err
+		}
+		c.Root = vmem.Addr(root)
 	}
-	c := &Cache{Addr: addr, Name: name, ObjectSize: uint64(b.ObjectSize), Size: uint64(b.Size), Offset: uint64(b.Offset),
+	const maxName = 256
+	if c.Name, err = s.v.CString(name, maxName); err != nil {
+		s.v.Gap(fmt.Sprintf("name of the slab cache at %#x", uint64(addr)), err)
+		c.Name = "?"
+	}
+	return c, s.readNodes(c)
+}
+
+// maxNodes bounds what a dump may claim; MAX_NUMNODES is at most 1024.
+const maxNodes = 1024
+
+// maxOrder bounds what a cache may say of its slabs: 2^20 pages.
+const maxOrder = 20
+
+func (s *Slabs) readCache(v *kernel.View, addr vmem.Addr) (c *Cache, name vmem.Addr, err error) {
+	b, err := s.cache.Read(v, addr)
+	if err != nil {
+		return nil, 0, err
+	}
+	c = &Cache{Addr: addr, ObjectSize: uint64(b.ObjectSize), Size: uint64(b.Size), Offset: uint64(b.Offset),
 		RedLeft: uint64(b.RedLeft), Flags: b.Flags, random: b.Random, cpu: b.CPU, sheaves: b.Sheaves}
 	const ooShift = 16 // struct kmem_cache_order_objects: order above, objects below
 	order := b.OO >> ooShift
-	if c.Size == 0 || order > 20 {
-		return nil, fmt.Errorf("the slab cache at %#x (%s) says objects of %d bytes in slabs of order %d: damaged", uint64(addr), name, c.Size, order)
+	if c.Size == 0 || order > maxOrder {
+		return nil, 0, fmt.Errorf("the slab cache at %#x says objects of %d bytes in slabs of order %d: damaged", uint64(addr), c.Size, order)
 	}
 	c.PerSlab = uint64(b.OO & (1<<ooShift - 1))
-	c.SlabSize = s.v.PageSize() << order
-	return c, s.readNodes(c)
+	c.SlabSize = v.PageSize() << order
+	return c, b.Name, nil
 }
 
 func (s *Slabs) readNodes(c *Cache) error {
@@ -255,7 +304,7 @@ func (s *Slabs) readNodes(c *Cache) error {
 		if p == 0 {
 			continue
 		}
-		n := node{addr: vmem.Addr(p)}
+		n := node{id: int(i), addr: vmem.Addr(p)}
 		if s.barnPtr >= 0 {
 			b, err := s.v.Word(at + vmem.Addr(s.barnPtr))
 			if err != nil {

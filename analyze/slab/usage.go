@@ -38,26 +38,29 @@ var errNoCounters = errors.New("the kernel was built without CONFIG_SLUB_DEBUG a
 // Usage counts a cache's slabs and objects.
 func (s *Slabs) Usage(c *Cache) (Usage, error) {
 	var u Usage
+	if s.slabs != nil {
+		return s.slabs.usage(s, c)
+	}
 	if !s.node.Has("Slabs") || !s.node.Has("Objects") {
 		return u, fmt.Errorf("slab cache %s: %w", c.Name, errNoCounters)
 	}
-	for i, n := range c.nodes {
+	for _, n := range c.nodes {
 		b, err := s.node.Read(s.v, n.addr)
 		if err != nil {
-			return u, fmt.Errorf("slab cache %s: node %d: %w", c.Name, i, err)
+			return u, fmt.Errorf("slab cache %s: node %d: %w", c.Name, n.id, err)
 		}
 		u.Slabs += b.Slabs
 		u.Total += b.Objects
 		for addr, err := range walk.List(s.v, b.Partial, s.link) {
 			if err != nil {
 				u.FreeUnknown = true
-				s.v.Gap(fmt.Sprintf("slab cache %s: partial slabs of node %d", c.Name, i), err)
+				s.v.Gap(fmt.Sprintf("slab cache %s: partial slabs of node %d", c.Name, n.id), err)
 				continue
 			}
 			sl, err := s.slab.Read(s.v, addr)
 			if err != nil {
 				u.FreeUnknown = true
-				s.v.Gap(fmt.Sprintf("slab cache %s: partial slab of node %d", c.Name, i), err)
+				s.v.Gap(fmt.Sprintf("slab cache %s: partial slab of node %d", c.Name, n.id), err)
 				continue
 			}
 			u.Free += free(sl)
@@ -85,6 +88,7 @@ type freeSets struct {
 type Owner struct {
 	CPU   int  // whose list or sheaf it is on; -1 for a node's
 	Sheaf bool // in a sheaf, not on a CPU's list
+	Array bool // in an array that CPUs share (SLAB)
 }
 
 func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
@@ -92,6 +96,11 @@ func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
 		return f, nil
 	}
 	f := freeSets{owner: make(map[vmem.Addr]Owner)}
+	if s.slabs != nil {
+		err := s.slabs.arrays(s, c, &f)
+		s.free[c.Addr] = f
+		return f, err
+	}
 	cpus, err := s.v.PossibleCPUs()
 	if err != nil {
 		return f, err
@@ -114,10 +123,10 @@ func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
 			}
 		}
 	}
-	for i, n := range c.nodes {
+	for _, n := range c.nodes {
 		if err := s.barn(n, &f); err != nil {
 			f.unknown = true
-			s.v.Gap(fmt.Sprintf("slab cache %s: sheaves of node %d", c.Name, i), err)
+			s.v.Gap(fmt.Sprintf("slab cache %s: sheaves of node %d", c.Name, n.id), err)
 		}
 	}
 	s.free[c.Addr] = f

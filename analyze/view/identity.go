@@ -13,14 +13,38 @@ type Identities []Identity
 
 // Identity is what lies at an address. Parts that don't apply are absent.
 type Identity struct {
-	Addr   vmem.Addr    `json:"address"`            // in the kernel's space
-	Phys   *vmem.Addr   `json:"physical,omitempty"` // the address that was asked for was physical, or of this page's struct page
-	Symbol *SymbolLine  `json:"symbol,omitempty"`
-	Object *SlabObject  `json:"slab,omitempty"`
-	Task   *Context     `json:"task,omitempty"`
-	Stack  bool         `json:"stack,omitempty"` // the address is in that task's kernel stack
-	Vmap   *VmallocArea `json:"vmalloc,omitempty"`
-	Page   *PageLine    `json:"page,omitempty"`
+	Addr   vmem.Addr       `json:"address"`            // in the kernel's space
+	Phys   *vmem.Addr      `json:"physical,omitempty"` // the address that was asked for was physical, or of this page's struct page
+	Symbol *SymbolLine     `json:"symbol,omitempty"`
+	Object *SlabObject     `json:"slab,omitempty"`
+	Task   *Context        `json:"task,omitempty"`
+	Stack  bool            `json:"stack,omitempty"` // the address is in that task's kernel stack
+	Vmap   *VmallocArea    `json:"vmalloc,omitempty"`
+	Mapped *vmem.Addr      `json:"mapped,omitempty"`  // where that area maps the page that was asked for
+	Module string          `json:"module,omitempty"`  // whose memory it is
+	PerCPU *IdentityPerCPU `json:"per_cpu,omitempty"` // of which CPU, and of which variable
+	Free   *FreePlace      `json:"free,omitempty"`    // the page is free: in which block, or on whose list
+	Page   *PageLine       `json:"page,omitempty"`
+}
+
+// IdentityPerCPU is a place in a CPU's per-CPU area. Without Symbol it is memory that was allocated there, and Offset counts from the
+// start of the area.
+type IdentityPerCPU struct {
+	CPU    int         `json:"cpu"`
+	Symbol *SymbolLine `json:"symbol,omitempty"`
+	Offset uint64      `json:"offset"` // bytes
+}
+
+func (p *IdentityPerCPU) text(w io.Writer) {
+	if p.Symbol == nil {
+		fmt.Fprintf(w, "PER-CPU AREA OF CPU %d: allocated, %#x from its start\n", p.CPU, p.Offset)
+		return
+	}
+	fmt.Fprintf(w, "PER-CPU AREA OF CPU %d: %s:%d", p.CPU, Printable(p.Symbol.Name), p.CPU)
+	if p.Offset != 0 {
+		fmt.Fprintf(w, "+%#x", p.Offset)
+	}
+	fmt.Fprintln(w)
 }
 
 // SlabObject is an object of a slab cache.
@@ -91,10 +115,25 @@ func (x *Identity) text(bw *bufio.Writer, o Options) {
 		block()
 		x.Task.text(bw)
 	}
+	if x.PerCPU != nil {
+		block()
+		x.PerCPU.text(bw)
+	}
+	if x.Module != "" && (x.Symbol == nil || x.Symbol.Module != x.Module) {
+		block()
+		fmt.Fprintf(bw, "MODULE: %s\n", Printable(x.Module))
+	}
 	if x.Vmap != nil {
 		block()
 		bw.WriteString(vmallocHeader)
 		x.Vmap.text(bw)
+		if x.Mapped != nil {
+			fmt.Fprintf(bw, "MAPPED AT: %x\n", uint64(*x.Mapped))
+		}
+	}
+	if x.Free != nil {
+		block()
+		x.Free.text(bw)
 	}
 	if x.Page != nil {
 		block()
@@ -154,10 +193,4 @@ func (l VmallocAreas) Text(w io.Writer, _ Options) error {
 
 const pageHeader = "      PAGE       PHYSICAL      MAPPING       INDEX CNT FLAGS\n"
 
-func (p *PageLine) text(w io.Writer) {
-	fmt.Fprintf(w, "%016x %8x %16x %8x %2d %x", uint64(p.Addr), uint64(p.Phys), uint64(p.Mapping), p.Index, p.Count, uint64(p.Flags))
-	if p.Names != "" {
-		fmt.Fprintf(w, " %s", p.Names)
-	}
-	fmt.Fprintln(w)
-}
+func (p *PageLine) text(w io.Writer) { w.Write(p.append(nil)) }

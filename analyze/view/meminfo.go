@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Meminfo is kmem -i. Counts are in pages; a nil one could not be read.
@@ -35,6 +36,9 @@ type MeminfoPages struct {
 	SwapFree          *uint64 `json:"swap_free"`
 	CommitLimit       *uint64 `json:"commit_limit"`
 	Committed         *uint64 `json:"committed"`
+	// MultiplyUsed are pages to which there is more than one reference, crash's SHARED. It takes a look at all pages, and is
+	// there if it was asked for; Shared is what /proc/meminfo calls Shmem.
+	MultiplyUsed *uint64 `json:"multiply_used,omitempty"`
 }
 
 // Text writes crash's table.
@@ -62,6 +66,9 @@ func (m *Meminfo) Text(w io.Writer, _ Options) error {
 	row("TOTAL MEM", p.Total, nil, "")
 	row("FREE", p.Free, p.Total, "MEM")
 	row("USED", p.Used, p.Total, "MEM")
+	if p.MultiplyUsed != nil {
+		row("SHARED", p.MultiplyUsed, p.Total, "MEM")
+	}
 	row("BUFFERS", p.Buffers, p.Total, "MEM")
 	row("CACHED", p.Cached, p.Total, "MEM")
 	row("SLAB", p.Slab, p.Total, "MEM")
@@ -78,17 +85,21 @@ func (m *Meminfo) Text(w io.Writer, _ Options) error {
 	return bw.Flush()
 }
 
-// ByteSize is a size with the unit that crash gives it: "0", "752 KB", "304.6 MB", "1.5 GB".
+// ByteSize is a size with the unit that crash gives it: "0", "752 KB", "304.6 MB", "12 MB", "1.5 GB".
 func ByteSize(n uint64) string {
+	unit := func(shift uint, name string) string {
+		s := fmt.Sprintf("%.1f", float64(n)/float64(uint64(1)<<shift))
+		return strings.TrimSuffix(s, ".0") + " " + name
+	}
 	switch {
 	case n == 0:
 		return "0"
 	case n < 1<<20:
 		return fmt.Sprintf("%d KB", n>>10)
 	case n < 1<<30:
-		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
+		return unit(20, "MB")
 	case n < 1<<40:
-		return fmt.Sprintf("%.1f GB", float64(n)/(1<<30))
+		return unit(30, "GB")
 	}
-	return fmt.Sprintf("%.1f TB", float64(n)/(1<<40))
+	return unit(40, "TB")
 }

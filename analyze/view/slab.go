@@ -25,6 +25,8 @@ type SlabCache struct {
 	Active    *uint64 `json:"active"`
 	Total     *uint64 `json:"total"`
 	Slabs     *uint64 `json:"slabs"`
+	// Ignored: the caller asked not to look into it.
+	Ignored bool `json:"ignored,omitempty"`
 }
 
 const slabHeader = "CACHE             OBJSIZE  ALLOCATED     TOTAL  SLABS  SSIZE  NAME\n"
@@ -40,6 +42,10 @@ func (l SlabCaches) Text(w io.Writer, _ Options) error {
 }
 
 func (c *SlabCache) text(w io.Writer) {
+	if c.Ignored {
+		fmt.Fprintf(w, "%016x %-45s%s\n", uint64(c.Addr), "[IGNORED]", Printable(c.Name))
+		return
+	}
 	fmt.Fprintf(w, "%016x %8d %10s %9s %6s %6s  %s\n", uint64(c.Addr), c.ObjectSize, orDash(c.Allocated), orDash(c.Total), orDash(c.Slabs),
 		fmt.Sprintf("%dk", c.SlabSize>>10), Printable(c.Name))
 }
@@ -49,4 +55,22 @@ func orDash(n *uint64) string {
 		return "-"
 	}
 	return fmt.Sprint(*n)
+}
+
+// SlabNames is kmem -s list: the caches' addresses and names.
+type SlabNames []SlabName
+
+// SlabName is one of them.
+type SlabName struct {
+	Addr vmem.Addr `json:"address"`
+	Name string    `json:"name"`
+}
+
+// Text writes a line a cache, as crash does.
+func (l SlabNames) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriter(w)
+	for _, n := range l {
+		fmt.Fprintf(bw, "%x %s\n", uint64(n.Addr), Printable(n.Name))
+	}
+	return bw.Flush()
 }

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"kdx/analyze/vmem"
 )
 
-// SlabObjects is kmem -S of one cache: {"cache", "cpus", "nodes", "slabs"}, where slabs has each slab with its objects.
+// SlabObjects is one cache: {"cache", "cpus", "nodes", "slabs"}, where slabs has each slab with its objects.
 type SlabObjects struct {
 	Cache SlabCache
 	CPUs  []SlabCPU
@@ -25,7 +26,7 @@ type SlabCPU struct {
 	Addr vmem.Addr `json:"kmem_cache_cpu"`
 }
 
-// SlabNode is a node's part.
+// SlabNode is a node's part. PerCPU counts the slabs that CPUs allocate from.
 type SlabNode struct {
 	Node    int       `json:"node"`
 	Addr    vmem.Addr `json:"kmem_cache_node"`
@@ -34,7 +35,7 @@ type SlabNode struct {
 	PerCPU  int       `json:"per_cpu"`
 }
 
-// SlabDetail is a slab and its objects. List is "cpu", "cpu partial", "partial" or "full"; Index the CPU's or node's
+// SlabDetail is a slab and its objects. List is "cpu", "cpu partial", "partial", "full" or "empty"; Index the CPU's or node's
 // number.
 type SlabDetail struct {
 	List    string       `json:"list"`
@@ -54,31 +55,126 @@ type ObjectLine struct {
 	Where string    `json:"where,omitempty"`
 }
 
-// Text writes crash's blocks.
-func (s *SlabObjects) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriterSize(w, 32<<10)
-	bw.WriteString(slabHeader)
-	s.Cache.text(bw)
-	for _, c := range s.CPUs {
-		fmt.Fprintf(bw, "CPU %d KMEM_CACHE_CPU:\n  %016x\n", c.CPU, uint64(c.Addr))
-	}
-	if len(s.Nodes) > 0 {
-		fmt.Fprintf(bw, "KMEM_CACHE_NODE   NODE  SLABS  PARTIAL  PER-CPU\n")
-		for _, n := range s.Nodes {
-			fmt.Fprintf(bw, "%016x  %4d  %5d  %7d  %7d\n", uint64(n.Addr), n.Node, n.Slabs, n.Partial, n.PerCPU)
-		}
-	}
-	last := ""
-	for d := range s.Slabs {
-		title := map[string]string{"cpu": "CPU %d SLAB:\n", "cpu partial": "CPU %d PARTIAL:\n", "partial": "NODE %d PARTIAL:\n", "full": "NODE %d FULL:\n"}[d.List]
-		if title = fmt.Sprintf(title, d.Index); title != last {
-			bw.WriteString(title)
-			last = title
-		}
-		d.text(bw)
+// SlabDump is kmem -S: of one cache its SlabObjects, of several an array of them.
+type SlabDump struct {
+	One    bool
+	Caches iter.Seq[*SlabObjects]
+}
+
+// Text writes crash's blocks, cache by cache.
+func (d *SlabDump) Text(w io.Writer, _ Options) error {
+	bw := bufio.NewWriterSize(w, 64<<10)
+	for c := range d.Caches {
+		c.text(bw)
 	}
 	return bw.Flush()
 }
+
+// StreamJSON writes the array, slab by slab.
+func (d *SlabDump) StreamJSON(w io.Writer) error {
+	if d.One {
+		for c := range d.Caches {
+			return c.streamJSON(w)
+		}
+		return nil
+	}
+	out := arrayWriter{w: w}
+	for c := range d.Caches {
+		if err := out.element(); err != nil {
+			return err
+		}
+		if err := c.streamJSON(w); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}
+
+func (s *SlabObjects) text(bw *bufio.Writer) {
+	bw.WriteString(slabHeader)
+	s.Cache.text(bw)
+	if s.Cache.Ignored {
+		return
+	}
+	p := slabPrinter{w: bw, parts: s.parts()}
+	for d := range s.Slabs {
+		p.slab(&d)
+	}
+	p.upTo(len(p.parts))
+	fmt.Fprintln(bw)
+}
+
+// slabPart is a list of slabs under its title.
+type slabPart struct {
+	list    string
+	index   int
+	before  string // what stands above the title
+	silent  bool   // it is not there if it is empty
+	started bool
+}
+
+// parts are the lists of a cache in crash's order: what each CPU has, then what each node has.
+func (s *SlabObjects) parts() []slabPart {
+	var out []slabPart
+	for _, c := range s.CPUs {
+		out = append(out, slabPart{list: "cpu", index: c.CPU, before: fmt.Sprintf("CPU %d KMEM_CACHE_CPU:\n  %016x\n", c.CPU, uint64(c.Addr))},
+			slabPart{list: "cpu partial", index: c.CPU})
+	}
+	var table strings.Builder
+	for i, n := range s.Nodes {
+		if i == 0 {
+			fmt.Fprintf(&table, "KMEM_CACHE_NODE   NODE  SLABS  PARTIAL  PER-CPU\n")
+		}
+		fmt.Fprintf(&table, "%016x  %4d  %5d  %7d  %7d\n", uint64(n.Addr), n.Node, n.Slabs, n.Partial, n.PerCPU)
+	}
+	for _, n := range s.Nodes {
+		out = append(out, slabPart{list: "partial", index: n.Node, before: table.String()}, slabPart{list: "full", index: n.Node},
+			slabPart{list: "empty", index: n.Node, silent: true})
+		table.Reset()
+	}
+	return out
+}
+
+type slabPrinter struct {
+	w     *bufio.Writer
+	parts []slabPart
+	at    int
+}
+
+func (p *slabPrinter) slab(d *SlabDetail) {
+	for j := p.at; j < len(p.parts); j++ {
+		if p.parts[j].list == d.List && p.parts[j].index == d.Index {
+			p.upTo(j)
+			break
+		}
+	}
+	if p.at < len(p.parts) {
+		p.start(&p.parts[p.at])
+	}
+	d.text(p.w)
+}
+
+func (p *slabPrinter) start(part *slabPart) {
+	if !part.started {
+		part.started = true
+		fmt.Fprintf(p.w, part.before+slabTitles[part.list], part.index)
+	}
+}
+
+// upTo ends the lists before the j-th; empty ones are said to be.
+func (p *slabPrinter) upTo(j int) {
+	for ; p.at < j; p.at++ {
+		part := &p.parts[p.at]
+		if part.started || part.silent {
+			continue
+		}
+		p.start(part)
+		p.w.WriteString("  (empty)\n")
+	}
+}
+
+var slabTitles = map[string]string{"cpu": "CPU %d SLAB:\n", "cpu partial": "CPU %d PARTIAL:\n", "partial": "NODE %d PARTIAL:\n", "full": "NODE %d FULL:\n",
+	"empty": "NODE %d EMPTY:\n"}
 
 func (d *SlabDetail) text(w io.Writer) {
 	node := "-"
@@ -87,20 +183,24 @@ func (d *SlabDetail) text(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  SLAB              MEMORY            NODE  TOTAL  ALLOCATED  FREE\n")
 	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n  FREE / [ALLOCATED]\n", uint64(d.Addr), uint64(d.Memory), node, d.Total, d.InUse, d.Total-min(d.InUse, d.Total))
+	var row []byte
 	for _, o := range d.Objects {
+		row = append(row[:0], ' ', ' ')
 		switch {
 		case !o.Free:
-			fmt.Fprintf(w, "  [%016x]\n", uint64(o.Addr))
-		case o.Where != "":
-			fmt.Fprintf(w, "   %016x  (%s)\n", uint64(o.Addr), o.Where)
+			row = append(appendHex(append(row, '['), uint64(o.Addr), 16, '0'), ']')
 		default:
-			fmt.Fprintf(w, "   %016x\n", uint64(o.Addr))
+			row = appendHex(append(row, ' '), uint64(o.Addr), 16, '0')
+			if o.Where != "" {
+				row = append(append(append(row, "  ("...), o.Where...), ')')
+			}
 		}
+		w.Write(append(row, '\n'))
 	}
 }
 
-// StreamJSON writes the object, slab by slab.
-func (s *SlabObjects) StreamJSON(w io.Writer) error {
+// streamJSON writes the object, slab by slab.
+func (s *SlabObjects) streamJSON(w io.Writer) error {
 	head, err := json.Marshal(struct {
 		Cache SlabCache  `json:"cache"`
 		CPUs  []SlabCPU  `json:"cpus"`

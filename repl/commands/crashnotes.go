@@ -52,12 +52,6 @@ var crashNotes = []crashNote{
 	{"irq -a", CrashMissing, "not there yet"},
 	{"irq -s", CrashMissing, "not there yet"},
 	{"irq -c", CrashMissing, "not there yet"},
-	{"kmem -f", CrashMissing, "not there yet"},
-	{"kmem -F", CrashMissing, "not there yet"},
-	{"kmem -n", CrashMissing, "not there yet"},
-	{"kmem -m", CrashMissing, "not there yet"},
-	{"kmem -r", CrashMissing, "not there yet"},
-	{"kmem -I", CrashMissing, "not there yet"},
 	{"log -s", CrashMissing, "not there yet"},
 	{"mach", CrashMissing, "not there yet"},
 	{"mach -m", CrashMissing, "not there yet"},
@@ -192,9 +186,17 @@ var crashNotes = []crashNote{
 	{"help -v", CrashOther, "crash's own table; what it tells of the kernel: `kmem -n`, `-z`, `-o`"},
 	{"help -V", CrashOther, "crash's own table; what it tells of the kernel: `kmem -V`"},
 	{"help -z", CrashOther, "crash's own table; what it tells of the kernel: `help`"},
+	{"kmem -f", CrashBetter, "migrate types have names, each area's count is checked too, what CPUs have not added to counters is reckoned with, and CPUs' own free pages show"},
+	{"kmem -F", CrashBetter, "as `kmem -f`"},
+	{"kmem -n", CrashBetter, "states of memory blocks are right since 6.12, where crash says UNKNOWN"},
+	{"kmem -m", CrashBetter, "columns are apart; counts are decimal"},
+	{"kmem -r", CrashBetter, "works on every kernel; since 5.9 control groups have no caches of their own, so that each is a root"},
+	{"kmem -S", CrashBetter, "full slabs show, which crash does not track; objects in sheaves are free (7.0)"},
+	{"kmem -s", CrashBetter, "objects in sheaves are free (7.0)"},
+	{"kmem -V", CrashBetter, "NUMA's counters also since 5.14, with what CPUs have not added yet"},
 	{"kmem -c", CrashNothing, "the page cache hash of kernels before 2.6"},
 	{"kmem -C", CrashNothing, "the page cache hash of kernels before 2.6"},
-	{"kmem ADDRESS", CrashSame, ""},
+	{"kmem ADDRESS", CrashBetter, "also the per-CPU variable and its CPU, the module, the area that maps a page, and CPUs' own free pages"},
 	{"mod -r", CrashOther, "debug files are indexed once and kept: there is nothing to read now or later"},
 	{"mod -R", CrashNothing, "modules are read from the dump when they are asked for; there is nothing to load again"},
 	{"mod -o", CrashNothing, "crash's older way of loading modules' symbols"},
@@ -227,4 +229,8 @@ var crashNotes = []crashNote{
 }
 
 // CrashUnshown are answers that no kernel of the lab has a case of.
-var CrashUnshown = []string{}
+var CrashUnshown = []string{
+	"`kmem -s`, `-S` of SLAB, which left in 6.8: all kernels of the lab use SLUB",
+	"`kmem -r` of caches that control groups have for themselves, until 5.8",
+	"`kmem -n` of device memory and of memory that is offline",
+}

@@ -61,12 +61,12 @@ func kmemFlags(c *Call) (view.Result, error) {
 	return &out, nil
 }
 
-func kmemStats(c *Call) view.Result {
+func kmemStats(c *Call) (view.Result, error) {
 	var out view.VMStats
 	for _, g := range mm.VMStats(c.View) {
 		out = append(out, view.CounterGroup{Name: g.Name, Counters: viewCounters(g.Counters)})
 	}
-	return out
+	return out, nil
 }
 
 func viewCounters(cs []mm.Counter) []view.Counter {
@@ -88,30 +88,4 @@ func kmemZones(c *Call) (view.Result, error) {
 			Managed: z.Managed, Min: z.Min, Low: z.Low, High: z.High, Counters: viewCounters(z.Stats)})
 	}
 	return out, nil
-}
-
-// kmemPages lists every page that has a struct page: also those that the firmware or a crash kernel keeps, which are not in
-// the dump.
-func kmemPages(c *Call) (view.Result, error) {
-	pages, err := mm.NewPages(c.View)
-	if err != nil {
-		return nil, err
-	}
-	return view.PageLines(func(yield func(view.PageLine) bool) {
-		for pfn := range pages.Max() {
-			p, err := pages.Read(c.View, pfn)
-			if err != nil {
-				if c.View.Context().Err() != nil {
-					return
-				}
-				if c.View.Image().State(pfn).RAM() {
-					c.View.Gap("", err)
-				}
-				continue
-			}
-			if !yield(*pageLine(pages, &p)) {
-				return
-			}
-		}
-	}), nil
 }
