@@ -165,7 +165,7 @@ func (c *Call) slabObjects(s *slab.Slabs, x *slab.Cache, only map[int]bool, all 
 	if err != nil {
 		c.View.Gap("", err) // it names the cache
 	}
-	perNode := make(map[int]int) // slabs that CPUs allocate from
+	perNode := make(map[int]int)      // slabs that CPUs allocate from
 	taken := make(map[vmem.Addr]bool) // slabs of CPUs: none of the nodes' lists
 	var shown []slab.CPUSlabs
 	for _, l := range cpus {
