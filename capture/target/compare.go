@@ -9,7 +9,7 @@ import (
 	"io"
 )
 
-// compareBuffer is how much is read back at a time.
+// compareBuffer is how much is read back of a disk at a time.
 const compareBuffer = 256 << 10
 
 // DifferError says that a file does not hold what was written to it.
@@ -17,11 +17,11 @@ type DifferError struct{ What string }
 
 func (e *DifferError) Error() string { return e.What }
 
-// compare reads a file from front to back, sums it up and holds it against what was written.
-func compare(ctx context.Context, w *Written, r io.Reader, l *ledger, name string) error {
+// compare reads a file from front to back, buffer bytes at a time, sums it up and holds it against what was written.
+func compare(ctx context.Context, w *Written, r io.Reader, l *ledger, name string, buffer int64) error {
 	h := sha256.New()
 	var got sum
-	buf := make([]byte, min(compareBuffer, max(1, l.end)))
+	buf := make([]byte, min(buffer, max(1, l.end)))
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -330,7 +330,7 @@ func (f *localFile) readBack(ctx context.Context) (Written, error) {
 	if err := unix.Fadvise(int(r.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		w.Proof = "read back, perhaps from memory"
 	}
-	err = compare(ctx, &w, r, &f.ledger, f.Name())
+	err = compare(ctx, &w, r, &f.ledger, f.Name(), compareBuffer)
 	return w, err
 }
 

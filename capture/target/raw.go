@@ -290,7 +290,7 @@ func (f *rawFile) Commit(ctx context.Context) (Written, error) {
 	if err := unix.Fadvise(int(r.dev.Fd()), f.base, f.ledger.end, unix.FADV_DONTNEED); err != nil {
 		w.Proof = "read back, perhaps from memory"
 	}
-	if err := compare(ctx, &w, io.NewSectionReader(r.dev, f.base, f.ledger.end), &f.ledger, f.d.Path()+"/"+f.name); err != nil {
+	if err := compare(ctx, &w, io.NewSectionReader(r.dev, f.base, f.ledger.end), &f.ledger, f.d.Path()+"/"+f.name, compareBuffer); err != nil {
 		return w, err
 	}
 	r.index.remove(f.name + Incomplete)

@@ -258,7 +258,7 @@ func (d *sftpDir) open(ctx context.Context, p string) (*dumpfmt.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dumpfmt.File{Name: d.s.place.Host.Name + ":" + p, Size: size, ReaderAt: r, Closer: r}, nil
+	return &dumpfmt.File{Name: d.s.place.Host.Name + ":" + p, Size: size, ReaderAt: &blocks{r: r}, Closer: r}, nil
 }
 
 func (d *sftpDir) List(ctx context.Context) ([]Entry, error) {
@@ -365,7 +365,7 @@ func (f *sftpFile) Commit(ctx context.Context) (Written, error) {
 		return Written{}, err
 	}
 	w := Written{Proof: "read back over sftp"}
-	err = compare(ctx, &w, io.NewSectionReader(r.ReaderAt, 0, r.Size), &f.ledger, r.Name)
+	err = compare(ctx, &w, io.NewSectionReader(r.ReaderAt, 0, r.Size), &f.ledger, r.Name, sftpPacket*sftpInFlight)
 	if cerr := r.Close(); err == nil {
 		err = cerr
 	}
