@@ -90,6 +90,11 @@ func (f *File) NextLost(off int64) int64 {
 	return h.NextGap(off, f.Size)
 }
 
+// Came reports whether no byte of [off, off+size) is lost, see NextLost.
+func (f *File) Came(off, size int64) bool {
+	return !f.Incomplete || f.NextLost(off) >= min(off+size, f.Size)
+}
+
 // Close the file underneath.
 func (f *File) Close() error {
 	if f.Closer == nil {

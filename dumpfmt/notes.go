@@ -43,6 +43,10 @@ func (info *Info) ReadNotes(f *File, off, size int64) {
 		info.Warn("the notes at byte %#x should have %d bytes, but %s ends at %#x", off, size, f.Name, f.Size)
 		size = f.Size - off
 	}
+	if came := f.NextLost(off) - off; came < size {
+		info.Warn("the notes at byte %#x should have %d bytes, of which %d came before the flattened stream ended", off, size, came)
+		size = came
+	}
 	qemu := 0
 	scan := func(rec elfnote.Record) bool {
 		if rec.Name == "LINUX" && rec.Type == noteVMCoreDD {

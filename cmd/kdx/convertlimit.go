@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"kdx/dumpfmt"
+	"kdx/dumpfmt/flattened"
 )
 
 // errLimit is wrapped by errors of outputs that are as large as they may be.
@@ -13,11 +13,11 @@ var errLimit = errors.New("the size limit is reached")
 
 // limited is a file that must not grow beyond a size.
 type limited struct {
-	dumpfmt.Output
+	flattened.File
 	limit int64
 }
 
-func limitFile(f dumpfmt.Output, limit int64) dumpfmt.Output {
+func limitFile(f flattened.File, limit int64) flattened.File {
 	if limit == 0 {
 		return f
 	}
@@ -27,12 +27,12 @@ func limitFile(f dumpfmt.Output, limit int64) dumpfmt.Output {
 func (l *limited) WriteAt(p []byte, off int64) (int, error) {
 	room := max(0, l.limit-off)
 	if int64(len(p)) <= room {
-		return l.Output.WriteAt(p, off)
+		return l.File.WriteAt(p, off)
 	}
 	n := 0
 	if room > 0 {
 		var err error
-		if n, err = l.Output.WriteAt(p[:room], off); err != nil {
+		if n, err = l.File.WriteAt(p[:room], off); err != nil {
 			return n, err
 		}
 	}

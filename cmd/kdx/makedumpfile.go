@@ -298,13 +298,26 @@ func (m *makedumpfile) putInOrder(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return stopped(ctx, w)
 		}
-		return fmt.Errorf("%w%s", err, advice(err))
+		return m.keepIncomplete(w, err)
 	}
 	if err := w.commit(&outcome{}); err != nil {
 		return err
 	}
 	m.saved(m.files)
 	return nil
+}
+
+// keepIncomplete keeps what can be read of a stream that was cut short: nobody else may have it.
+func (m *makedumpfile) keepIncomplete(w *written, err error) error {
+	var o outcome
+	if w.discard || !w.readable(&o) || o.readable == 0 {
+		return fmt.Errorf("%w%s", firstError{err}, advice(err))
+	}
+	if cerr := w.commit(&o); cerr != nil {
+		return errors.Join(err, cerr)
+	}
+	m.msg(msgCommon, "This is an incomplete dumpfile, but might analyzable.\n")
+	return fmt.Errorf("%w%s\n     %s is incomplete: it is marked so, and holds %d pages that can be read", firstError{err}, advice(err), strings.Join(m.files, ", "), o.readable)
 }
 
 // joinParts is --reassemble.

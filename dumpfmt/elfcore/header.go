@@ -110,6 +110,9 @@ func readHeader(f *dumpfmt.File) (*header, error) {
 	if n < h.ehdr {
 		return nil, fail(0, err, "the file ends inside its ELF header")
 	}
+	if !f.Came(0, int64(h.ehdr)) {
+		return nil, fail(0, nil, "the flattened stream ended before the ELF header came")
+	}
 	h.order, _ = byteOrder(buf[5])
 	h.machine = h.order.Uint16(buf[18:])
 	h.incomplete = h.order.Uint32(buf[h.flags:])&flagIncomplete != 0
@@ -134,6 +137,9 @@ func readHeader(f *dumpfmt.File) (*header, error) {
 	if _, err := f.ReadFull(sh, int64(shoff)); err != nil {
 		return nil, fail(int64(shoff), err, "more than 65,534 program headers, whose count can't be read")
 	}
+	if !f.Came(int64(shoff), int64(h.shdr)) {
+		return nil, fail(int64(shoff), nil, "more than 65,534 program headers, whose count did not come before the flattened stream ended")
+	}
 	h.phCount = uint64(h.order.Uint32(sh[h.shInfo:]))
 	return h, nil
 }
@@ -145,7 +151,7 @@ type programHeader struct {
 	filesz, memsz        uint64
 }
 
-// programHeaders calls fn for each program header. It returns how many could be read; fewer than there should be means
+// programHeaders calls fn for each program header that came. It returns how many could be read; fewer than there should be means
 // that the file ends inside the table.
 func (h *header) programHeaders(f *dumpfmt.File, fn func(programHeader)) (uint64, error) {
 	batch := max(1, (256<<10)/h.phSize)
@@ -159,7 +165,9 @@ func (h *header) programHeaders(f *dumpfmt.File, fn func(programHeader)) (uint64
 		n, err := f.ReadFull(buf[:want*h.phSize], int64(pos))
 		got := uint64(n) / h.phSize
 		for i := range got {
-			fn(h.parse(buf[i*h.phSize:]))
+			if f.Came(int64(pos+i*h.phSize), int64(h.phdr)) {
+				fn(h.parse(buf[i*h.phSize:]))
+			}
 		}
 		done += got
 		if got < want {

@@ -98,6 +98,10 @@ func (h *header) survey(f *dumpfmt.File, info *dumpfmt.Info) (table, error) {
 		info.Truncated = true
 		info.Warn("the file ends inside its program headers: %d of %d could be read", read, h.phCount)
 	}
+	if !f.Came(int64(h.phStart), int64(h.phCount*h.phSize)) {
+		info.Truncated = true
+		info.Warn("the flattened stream ended before all %d program headers came: their memory is taken for none", h.phCount)
+	}
 	if t.loads > 0 {
 		return t, nil
 	}

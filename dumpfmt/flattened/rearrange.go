@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"kdx/dumpfmt"
+	"kdx/dumpfmt/elfcore"
 	"kdx/dumpfmt/kdump"
 )
 
@@ -18,9 +19,9 @@ var ErrTruncated = errors.New("the flattened dump ends without its end mark")
 // them. It returns the size of the unfolded dump. progress, if not nil, is called now and then with the bytes that were read.
 //
 // A stream that ends too early or has a record that can't be is an error, as is what r or out say; out then holds what came
-// before, and its header is marked as that of an incomplete dump, if it came. If ctx ends, a read of r that hangs is left
-// behind.
-func Rearrange(ctx context.Context, r io.Reader, out dumpfmt.Output, progress func(done int64)) (int64, error) {
+// before, is marked as an incomplete dump, and says of pages that did not come that they are missing: holes of a file would read as
+// zeros. If ctx ends, a read of r that hangs is left behind.
+func Rearrange(ctx context.Context, r io.Reader, out File, progress func(done int64)) (int64, error) {
 	u := unfolder{in: newInput(ctx, r, progress), out: out}
 	defer u.in.stop()
 	err := u.run()
@@ -30,24 +31,52 @@ func Rearrange(ctx context.Context, r io.Reader, out dumpfmt.Output, progress fu
 	if err == nil {
 		return u.size, nil
 	}
-	if u.headed && (kdump.MarkIncomplete(u.head[:]) || markELF(u.head[:])) {
-		if _, merr := out.WriteAt(u.head[:min(int64(len(u.head)), u.size)], 0); merr != nil {
-			err = errors.Join(err, fmt.Errorf("marking the dump as incomplete: %w", merr))
-		}
+	if merr := u.forgetLost(context.WithoutCancel(ctx)); merr != nil {
+		err = errors.Join(err, fmt.Errorf("marking the dump as incomplete: %w", merr))
 	}
 	return u.size, err
+}
+
+// File takes a dump that is put in order. What never came is looked for in it.
+type File interface {
+	dumpfmt.Output
+	io.ReaderAt
+}
+
+// partial is a file of which some bytes never came, as formats see it.
+type partial struct {
+	io.ReaderAt
+	*covered
+}
+
+func (p partial) NextGap(off, size int64) int64  { return p.nextGap(off, size) }
+func (p partial) NextData(off, size int64) int64 { return p.nextData(off, size) }
+
+// forgetLost makes the output say what it lacks.
+func (u *unfolder) forgetLost(ctx context.Context) error {
+	f := &dumpfmt.File{Name: "the dump that was put in order", Size: u.covered.end(), ReaderAt: partial{u.out, &u.covered}, Incomplete: true}
+	var head [64]byte
+	n, err := f.ReadFull(head[:], 0)
+	switch {
+	case kdump.Probe(head[:n]):
+		return kdump.ForgetLost(ctx, f, u.out)
+	case elfcore.Probe(head[:n]):
+		return elfcore.ForgetLost(f, u.out)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil
+	}
+	return err
 }
 
 // unfolder writes records to their places. Small ones that follow one another are collected: writers alternate between
 // tables and pages.
 type unfolder struct {
 	in      *input
-	out     dumpfmt.Output
+	out     File
 	size    int64
 	pending [4]extent
 	clock   uint64
-	head    [512]byte // of the unfolded file
-	headed  bool      // its first byte came
+	covered covered // of out
 }
 
 // extent is bytes that were not written yet.
@@ -108,10 +137,6 @@ func (u *unfolder) broken(what string, err error) error {
 func (u *unfolder) write(b []byte, at int64) error {
 	end := at + int64(len(b))
 	u.size = max(u.size, end)
-	if at < int64(len(u.head)) {
-		copy(u.head[at:], b)
-		u.headed = u.headed || at == 0
-	}
 	u.clock++
 	var room *extent
 	for i := range u.pending {
@@ -133,8 +158,7 @@ func (u *unfolder) write(b []byte, at int64) error {
 				return err
 			}
 		}
-		_, err := u.out.WriteAt(b, at)
-		return err
+		return u.put(b, at)
 	}
 	if room == nil {
 		room = u.oldest()
@@ -169,25 +193,13 @@ func (u *unfolder) flush(e *extent) error {
 	if len(e.buf) == 0 {
 		return nil
 	}
-	_, err := u.out.WriteAt(e.buf, e.at)
+	err := u.put(e.buf, e.at)
 	e.buf = e.buf[:0]
 	return err
 }
 
-// markELF sets the flag by which makedumpfile marks ELF dumps that were cut short.
-func markELF(head []byte) bool {
-	const incomplete = 1
-	if string(head[:4]) != "\x7fELF" {
-		return false
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if head[5] == 2 {
-		order = binary.BigEndian
-	}
-	flags := head[48:]
-	if head[4] == 1 {
-		flags = head[36:]
-	}
-	order.PutUint32(flags, order.Uint32(flags)|incomplete)
-	return true
+func (u *unfolder) put(b []byte, at int64) error {
+	n, err := u.out.WriteAt(b, at)
+	u.covered.add(at, int64(n))
+	return err
 }

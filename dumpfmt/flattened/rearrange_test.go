@@ -36,6 +36,8 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 	return copy(m.b[off:end], p), err
 }
 
+func (m *memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(m.b).ReadAt(p, off) }
+
 func image() *dumptest.Image { return dumptest.Small(binary.LittleEndian, 8, "x86_64", 62) }
 
 func TestRearrange(t *testing.T) {
@@ -167,10 +169,15 @@ func TestRearrangeCancelled(t *testing.T) {
 func FuzzRearrange(f *testing.F) {
 	f.Add(dumptest.Flatten([]byte("some bytes that are flattened"), 7))
 	f.Add(dumptest.Flatten(bytes.Repeat([]byte("more"), 100), 50))
+	im := image()
+	for _, dump := range [][]byte{dumptest.Kdump{Version: 6, Codecs: []uint32{1}}.Build(im), dumptest.ELF{}.Build(im)} {
+		f.Add(dumptest.Flatten(dump[:32<<10], 6000)[:28<<10])
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		out := memory{room: 1 << 20}
 		n, err := Rearrange(t.Context(), bytes.NewReader(b), &out, nil)
 		if err != nil {
+			opened(&dumpfmt.File{Name: "vmcore", Size: int64(len(out.b)), ReaderAt: bytes.NewReader(out.b)})
 			return
 		}
 		file, err := Open(t.Context(), &dumpfmt.File{Name: "flat", Size: int64(len(b)), ReaderAt: bytes.NewReader(b)}, nil)

@@ -25,6 +25,9 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	return &Writer{w: w}, nil
 }
 
+// Records says that the dump becomes a stream of records.
+func (w *Writer) Records() bool { return true }
+
 // WriteAt writes one record. After an error it only repeats that error.
 func (w *Writer) WriteAt(p []byte, off int64) (int, error) {
 	if len(p) == 0 {

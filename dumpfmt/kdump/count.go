@@ -34,11 +34,13 @@ func (s *Source) Count(ctx context.Context) (dumpfmt.Counts, error) {
 			if j < len(dumped) {
 				w &^= dumped[j]
 			}
-			c.Excluded += uint64(bits.OnesCount64(w))
+			lost := s.lostBits(i<<s.dumped.shift+uint64(j)*64, w)
+			c.Unreadable += lost
+			c.Excluded += uint64(bits.OnesCount64(w)) - lost
 		}
 	}
 	if s.dumped.bits < s.h.maxMapnr {
-		c.Unreadable, c.Excluded = c.Excluded, 0
+		c.Unreadable, c.Excluded = c.Unreadable+c.Excluded, 0
 	}
 	here := uint64(0)
 	for _, p := range s.parts {
@@ -51,10 +53,27 @@ func (s *Source) Count(ctx context.Context) (dumpfmt.Counts, error) {
 	return c, nil
 }
 
+// lostBits counts those of the pages of which nobody knows whether the dump holds them: w has their bits, from pfn on.
+func (s *Source) lostBits(pfn uint64, w uint64) (n uint64) {
+	if pfn+64 <= s.sure {
+		return 0
+	}
+	for ; w != 0; w &= w - 1 {
+		if at := pfn + uint64(bits.TrailingZeros64(w)); at >= s.sure && at < s.dumped.bits && s.lostBit(at) {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *Source) countPart(ctx context.Context, p *part, c *dumpfmt.Counts) error {
 	got := uint64(0)
-	err := s.eachDesc(ctx, p, func(_ uint64, d desc) {
+	err := s.eachDesc(ctx, p, func(n uint64, d desc) {
 		got++
+		if p.first+n >= s.sureRank || !p.descCame(n) {
+			c.Unreadable++
+			return
+		}
 		s.countDesc(p, d, c)
 	})
 	c.Unreadable += p.count - got

@@ -90,12 +90,18 @@ func (p *part) desc(order binary.ByteOrder, n uint64) (desc, error) {
 		blk = &descBlock{index: i, raw: raw[:got]}
 		slot.Store(blk)
 	}
+	if !p.descCame(n) {
+		return desc{}, errDescLost
+	}
 	in := n % descsPerBlock * descSize
 	if in+descSize > uint64(len(blk.raw)) {
 		return desc{}, p.descError(n, io.ErrUnexpectedEOF)
 	}
 	return parseDesc(order, blk.raw[in:]), nil
 }
+
+// descCame is false if a flattened stream ended before all of the descriptor came.
+func (p *part) descCame(n uint64) bool { return p.file.Came(p.descAt+int64(n*descSize), descSize) }
 
 func (p *part) descError(n uint64, err error) error {
 	at := p.descAt + int64(n*descSize)
@@ -118,7 +124,7 @@ func (p *part) check(d desc, pageSize uint64) error {
 		return fmt.Errorf("its descriptor says that it has %d bytes in the file, more than a page", d.size)
 	case d.offset > uint64(p.file.Size) || uint64(d.size) > uint64(p.file.Size)-d.offset:
 		return fmt.Errorf("it should be at byte %#x, but %s ends at %#x (truncated dump)", d.offset, p.file.Name, p.file.Size)
-	case p.file.Incomplete && p.file.NextLost(int64(d.offset)) < int64(d.offset)+int64(d.size):
+	case !p.file.Came(int64(d.offset), int64(d.size)):
 		return fmt.Errorf("it should be at byte %#x, but the flattened stream ended before these bytes came (truncated dump)", d.offset)
 	}
 	return nil

@@ -14,6 +14,7 @@ package kdump
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -101,6 +102,7 @@ type header struct {
 	start, end       uint64 // pfns of this part
 	vmcoreinfo, note span
 	erase            span
+	subLayout        *subLayout // nil if there is no sub header
 }
 
 // span is a part of the file, in bytes.
@@ -126,6 +128,9 @@ func readHeader(f *dumpfmt.File) (*header, error) {
 		return nil, &dumpfmt.FormatError{File: f.Name, Msg: fmt.Sprintf("reading the first header: got %d bytes of %d", n, layout64.size), Err: err}
 	}
 	h := detect(buf[:])
+	if !f.Came(0, int64(layout64.size)) {
+		return nil, errHeaderLost(f, 0)
+	}
 	if h == nil {
 		return nil, &dumpfmt.FormatError{File: f.Name,
 			Msg: "the header makes no sense in any word size and byte order (block size, bitmap size and page count contradict each other)"}
@@ -241,6 +246,9 @@ func (h *header) readSub(f *dumpfmt.File) error {
 	if n, err := f.ReadFull(buf[:], int64(h.blockSize)); n < sub64.len {
 		return &dumpfmt.FormatError{File: f.Name, Offset: int64(h.blockSize), Msg: fmt.Sprintf("reading the sub header: got %d bytes of %d", n, sub64.len), Err: err}
 	}
+	if !f.Came(int64(h.blockSize), int64(h.subLen())) {
+		return errHeaderLost(f, int64(h.blockSize))
+	}
 	l := &sub64
 	if h.word == 4 {
 		l = &sub32packed
@@ -248,6 +256,7 @@ func (h *header) readSub(f *dumpfmt.File) error {
 			l = &sub32padded
 		}
 	}
+	h.subLayout = l
 	long := func(off int) uint64 { return l.long(h.order, buf[off:]) }
 	h.physBase = long(l.physBase)
 	h.level = int(int32(h.order.Uint32(buf[l.level:])))
@@ -274,6 +283,34 @@ func (h *header) readSub(f *dumpfmt.File) error {
 		h.start, h.end = 0, math.MaxUint64
 	}
 	return nil
+}
+
+// subLen is how much of the sub header says something in the header's version.
+func (h *header) subLen() int {
+	l := &sub32padded // the longer one
+	if h.word == 8 {
+		l = &sub64
+	}
+	switch {
+	case h.version >= 6:
+		return l.len
+	case h.version >= 5:
+		return l.start64
+	case h.version >= 4:
+		return l.erase
+	case h.version >= 3:
+		return l.note
+	case h.version >= 2:
+		return l.vmcoreinfo
+	}
+	return l.split
+}
+
+// errLost is wrapped by errors of headers that did not come.
+var errLost = errors.New("the flattened stream ended before the headers came")
+
+func errHeaderLost(f *dumpfmt.File, at int64) error {
+	return &dumpfmt.FormatError{File: f.Name, Offset: at, Msg: "reading the headers", Err: errLost}
 }
 
 func (l *subLayout) long(order binary.ByteOrder, b []byte) uint64 {

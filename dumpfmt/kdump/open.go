@@ -174,6 +174,10 @@ func (s *Source) blob(f *dumpfmt.File, at span, limit int64, what string) []byte
 		s.info.Warn("%s should be %d bytes at byte %#x, which can't be", what, at.size, at.off)
 		return nil
 	}
+	if !f.Came(at.off, at.size) {
+		s.info.Warn("%s did not come before the flattened stream ended", what)
+		return nil
+	}
 	b := make([]byte, min(at.size, f.Size-at.off))
 	n, err := f.ReadFull(b, at.off)
 	if err != nil {
@@ -233,7 +237,15 @@ func (s *Source) readBitmaps(ctx context.Context) error {
 		s.info.Warn("%s ends inside its bitmaps, in front of all pages: none can be read", f.Name)
 	}
 	if from, to := h.bitmapAt(), h.descAt(); f.NextLost(from) < min(to, f.Size) {
-		s.info.Warn("the flattened stream ended before all of the bitmaps came, or they have holes: pages may be missing that count as excluded, or are not known at all")
+		s.info.Warn("the flattened stream ended before all of the bitmaps came, or they have holes: pages may be missing, or be taken for no memory")
+	}
+	s.sure = s.dumped.bits
+	if at := f.NextLost(s.dumped.off); f.Incomplete && at < s.dumped.off+int64(s.dumped.bits+7)/8 {
+		s.sure = uint64(at-s.dumped.off) * 8
+	}
+	var err error
+	if s.sureRank, err = s.dumped.rank(s.sure); err != nil {
+		return err
 	}
 	s.info.Ranges = ranges.ranges(h.blockSize)
 	if ranges.joined {

@@ -12,20 +12,25 @@ import (
 
 // Source is an open kdump-compressed dump or diskdump.
 type Source struct {
-	h       *header
-	info    *dumpfmt.Info
-	parts   []*part
-	ram     *bitmap
-	dumped  *bitmap
-	decoder *codec.Decoder
-	bufs    sync.Pool // of *[]byte, a page each
-	streams sync.Pool // of *stream
+	h      *header
+	info   *dumpfmt.Info
+	parts  []*part
+	ram    *bitmap
+	dumped *bitmap
+	// Of a flattened stream that ended too early, the second bitmap may have gaps. Which descriptor is whose is known in front of
+	// the first gap only: below page sure, which has sureRank pages in front of it.
+	sure, sureRank uint64
+	decoder        *codec.Decoder
+	bufs           sync.Pool // of *[]byte, a page each
+	streams        sync.Pool // of *stream
 }
 
 var (
 	errNotWritten = errors.New("it was never written (incomplete dump)")
 	errOtherPart  = errors.New("it is in a part of the split set that was not named")
 	errDistilled  = errors.New("it is not in this distilled dump")
+	errBitmapLost = errors.New("the flattened stream ended before the bitmap came that says where it is (truncated dump)")
+	errDescLost   = errors.New("the flattened stream ended before its descriptor came (truncated dump)")
 	errNoBitmap   = errors.New("the file ends inside its bitmaps (truncated dump)")
 )
 
@@ -60,6 +65,9 @@ func (s *Source) locate(pfn uint64) (*part, desc, dumpfmt.PageState, error) {
 		st, err := s.leftOut(pfn)
 		return nil, desc{}, st, err
 	}
+	if pfn >= s.sure {
+		return nil, desc{}, dumpfmt.Unreadable, errBitmapLost
+	}
 	p := s.partOf(pfn)
 	if p == nil {
 		return nil, desc{}, dumpfmt.Unreadable, errOtherPart
@@ -90,6 +98,8 @@ func (s *Source) leftOut(pfn uint64) (dumpfmt.PageState, error) {
 	switch {
 	case pfn >= s.ram.bits, ram && pfn >= s.dumped.bits:
 		return dumpfmt.Unreadable, errNoBitmap
+	case ram && pfn >= s.sure && s.lostBit(pfn):
+		return dumpfmt.Unreadable, errBitmapLost
 	case ram && s.info.Distilled != nil:
 		return dumpfmt.Excluded, errDistilled
 	case ram:
@@ -97,6 +107,9 @@ func (s *Source) leftOut(pfn uint64) (dumpfmt.PageState, error) {
 	}
 	return dumpfmt.Absent, nil
 }
+
+// lostBit reports whether the byte of the second bitmap never came that has the page's bit.
+func (s *Source) lostBit(pfn uint64) bool { return !s.dumped.file.Came(s.dumped.off+int64(pfn/8), 1) }
 
 func (p *part) isZero(d desc, pageSize uint64) bool {
 	return p.zeroAt != 0 && d.offset == p.zeroAt && d.flags == 0 && uint64(d.size) == pageSize

@@ -105,15 +105,25 @@ func (w *Writer) pageRuns(d *density) iter.Seq[run] {
 // bitWindow is how much of a bitmap is built at a time, in bits.
 const bitWindow = 1 << 21
 
-// writeBitmap writes ascending runs. Windows without any bit are left out: they read as zeros.
+// maxRecorded bounds the zeros that records of a bitmap have, in windows: as many as 2 TiB of memory take.
+const maxRecorded = 256
+
+// writeBitmap writes ascending runs. Windows without any bit are left out, as they read as zeros, but for those of a stream of records.
 func (w *Writer) writeBitmap(at int64, runs iter.Seq[run]) error {
 	words := make([]uint64, bitWindow/64)
 	raw := make([]byte, bitWindow/8)
 	window, dirty := uint64(0), false
+	records := maxRecorded
+	for _, p := range w.parts {
+		if r, ok := p.out.(dumpfmt.Recorder); !ok || !r.Records() {
+			records = 0
+		}
+	}
 	flush := func() error {
-		if !dirty {
+		if !dirty && records == 0 {
 			return nil
 		}
+		records = max(0, records-1)
 		for i, word := range words {
 			binary.LittleEndian.PutUint64(raw[i*8:], word)
 		}
@@ -130,11 +140,14 @@ func (w *Writer) writeBitmap(at int64, runs iter.Seq[run]) error {
 	for r := range runs {
 		end := min(r.end, w.cfg.Info.MaxPFN)
 		for pfn := r.start; pfn < end; {
-			if pfn/bitWindow != window {
+			for pfn/bitWindow != window {
 				if err := flush(); err != nil {
 					return err
 				}
-				window = pfn / bitWindow
+				window++
+				if records == 0 {
+					window = pfn / bitWindow
+				}
 			}
 			bit := pfn % bitWindow
 			n := min(64-bit%64, end-pfn)
@@ -143,5 +156,10 @@ func (w *Writer) writeBitmap(at int64, runs iter.Seq[run]) error {
 			pfn += n
 		}
 	}
-	return flush()
+	for {
+		err := flush()
+		if window++; err != nil || records == 0 || window*bitWindow >= w.cfg.Info.MaxPFN {
+			return err
+		}
+	}
 }
