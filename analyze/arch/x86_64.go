@@ -202,7 +202,7 @@ func (s *x86Space) Translate(va uint64) (vmem.Frame, error) {
 	}
 	if !w.Present {
 		last := w.Steps[len(w.Steps)-1]
-		return vmem.Frame{}, &vmem.FaultError{VA: va, Level: last.Level, Entry: last.Entry}
+		return vmem.Frame{}, &vmem.FaultError{VA: va, Level: last.Level, Entry: last.Entry, Left: w.PageSize - va%w.PageSize}
 	}
 	s.tlb.Put(va, w.PageSize, w.Frame)
 	return w.Frame, nil
@@ -240,6 +240,7 @@ func (s *x86Space) walk(va uint64, steps []vmem.Step) (vmem.Walk, error) {
 		entry &^= s.a.sme
 		if entry&x86Present == 0 {
 			if !leaf || entry&x86ProtNone == 0 {
+				w.PageSize = 1 << l.shift
 				return w, nil
 			}
 			// PROT_NONE and NUMA-hinting entries hold the inverted frame number since the L1TF mitigation (4.18).

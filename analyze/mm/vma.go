@@ -38,6 +38,9 @@ func VMAs(v *kernel.View, mm vmem.Addr) iter.Seq2[VMA, error] {
 		}
 		read := func(at vmem.Addr) (vmaStruct, bool) {
 			s, err := bind.Read(v, at)
+			if err == nil && s.Start >= s.End {
+				err = fmt.Errorf("mapping %#x: it begins at %#x and ends at %#x: it is damaged", uint64(at), s.Start, s.End)
+			}
 			if err != nil {
 				return s, yield(VMA{}, err)
 			}
@@ -81,25 +84,4 @@ func VMAs(v *kernel.View, mm vmem.Addr) iter.Seq2[VMA, error] {
 			at = uint64(s.Next)
 		}
 	}
-}
-
-// SwapFile is the struct file of a swap device, by the index that page-table entries hold.
-func SwapFile(v *kernel.View, device uint64) (vmem.Addr, error) {
-	sym, err := v.Symbol("swap_info") // struct swap_info_struct *[MAX_SWAPFILES]
-	if err != nil {
-		return 0, err
-	}
-	off, ok := v.OffsetOf("swap_info_struct", "swap_file")
-	if !ok {
-		return 0, errors.New("struct swap_info_struct of this kernel has no member swap_file")
-	}
-	p, err := v.Word(vmem.Addr(sym.Addr + device*v.WordSize()))
-	if err != nil {
-		return 0, err
-	}
-	if p == 0 {
-		return 0, fmt.Errorf("there is no swap device %d", device)
-	}
-	f, err := v.Word(vmem.Addr(p + off))
-	return vmem.Addr(f), err
 }

@@ -24,6 +24,7 @@ type Dump struct {
 	Network           bool // values in network byte order
 	Text0             bool // only text
 	UntilUnprintable  bool // with Text0: Count does not count
+	Quiet             bool // memory that is missing ends the dump and is no gap
 	Name              func(uint64) string
 }
 
@@ -67,7 +68,9 @@ func (d *Dump) missing(at uint64, err error) error {
 	if cancelled := d.View.Context().Err(); cancelled != nil {
 		return cancelled
 	}
-	d.View.Gap(fmt.Sprintf("memory at %#x", at), err)
+	if !d.Quiet {
+		d.View.Gap(fmt.Sprintf("memory at %#x", at), err)
+	}
 	return nil
 }
 

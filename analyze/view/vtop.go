@@ -35,12 +35,20 @@ type VMALine struct {
 	Offset *uint64   `json:"offset,omitempty"` // of the address in the file, in bytes
 }
 
+const vmaHeader = "      VMA           START       END     FLAGS FILE\n"
+
 func (a *VMALine) text(w io.Writer) {
+	io.WriteString(w, vmaHeader)
+	a.row(w)
+	io.WriteString(w, "\n")
+}
+
+func (a *VMALine) row(w io.Writer) {
 	file := ""
 	if a.File != nil {
-		file = " " + Printable(*a.File)
+		file = Printable(*a.File)
 	}
-	fmt.Fprintf(w, "      VMA           START       END     FLAGS FILE\n%016x %10x %10x %x%s\n", uint64(a.Addr), uint64(a.Start), uint64(a.End), uint64(a.Flags), file)
+	fmt.Fprintf(w, "%016x %10x %10x %x %s", uint64(a.Addr), uint64(a.Start), uint64(a.End), uint64(a.Flags), file)
 }
 
 // TableStep is an entry on the way.
@@ -63,6 +71,14 @@ type SwapPlace struct {
 	Device uint64 `json:"device"` // index of swap_info
 	File   string `json:"file,omitempty"`
 	Offset uint64 `json:"offset"` // pages
+}
+
+// name is the path of the device, or its index if that is not known.
+func (s *SwapPlace) name() string {
+	if s.File == "" {
+		return fmt.Sprintf("device %d", s.Device)
+	}
+	return Printable(s.File)
 }
 
 // TableEntries is pte.
@@ -103,6 +119,9 @@ func (t *Translation) text(bw *bufio.Writer) {
 	if t.VMA != nil {
 		fmt.Fprintln(bw)
 		t.VMA.text(bw)
+		if t.Physical == nil && t.VMA.File != nil && t.VMA.Offset != nil && (t.Entry == nil || t.Entry.Entry == 0) {
+			fmt.Fprintf(bw, "\nFILE: %s  OFFSET: %x\n", Printable(*t.VMA.File), *t.VMA.Offset&^0xfff)
+		}
 	}
 	if t.Page != nil {
 		fmt.Fprintln(bw)
@@ -124,11 +143,7 @@ func hugeText(size uint64) string {
 func (e *TableEntry) text(w io.Writer) {
 	entry := fmt.Sprintf("%x", uint64(e.Entry))
 	if e.Swap != nil {
-		name := e.Swap.File
-		if name == "" {
-			name = fmt.Sprintf("device %d", e.Swap.Device)
-		}
-		name = Printable(name)
+		name := e.Swap.name()
 		n := max(len(name), len("SWAP"))
 		fmt.Fprintf(w, "%s  %s  OFFSET\n", centre("PTE", len(entry)), centre("SWAP", n))
 		fmt.Fprintf(w, "%s  %s  %d\n", entry, centre(name, n), e.Swap.Offset)

@@ -44,7 +44,7 @@ type Step struct {
 type Walk struct {
 	Steps    []Step
 	Frame    Frame
-	PageSize uint64 // bytes
+	PageSize uint64 // bytes; if not Present, what the entry that stopped the walk would map
 	Present  bool   // false: Steps ends with the entry that stopped the walk
 }
 
@@ -61,6 +61,7 @@ type FaultError struct {
 	VA    uint64
 	Level string // the level at which the walk ended; "" if the address is outside every map
 	Entry uint64
+	Left  uint64 // bytes from VA on that this entry leaves unmapped; 0 if that is not known
 	Err   error
 }
 

@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"kdx/analyze/mm"
+	"kdx/analyze/swap"
 	"kdx/analyze/task"
-	"kdx/analyze/vfs"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
 )
@@ -114,7 +114,7 @@ func (c *Call) vmaOf(space vmem.Addr, addr uint64) *view.VMALine {
 		}
 		off := a.PageOffset*c.View.PageSize() + addr - uint64(a.Start)
 		l.Offset = &off
-		name, err := vfs.FilePath(c.View, a.File)
+		name, err := mappedFile(c.View, a.File)
 		if err != nil {
 			c.View.Gap("file of the mapping", err)
 			return l
@@ -123,16 +123,6 @@ func (c *Call) vmaOf(space vmem.Addr, addr uint64) *view.VMALine {
 		return l
 	}
 	return nil
-}
-
-// swapName is the path of a swap device, "" if it can't be found.
-func (c *Call) swapName(device uint64) string {
-	f, err := mm.SwapFile(c.View, device)
-	if err != nil || f == 0 {
-		return ""
-	}
-	name, _ := vfs.FilePath(c.View, f)
-	return name
 }
 
 func (c *Call) pageOf(pages *mm.Pages, phys uint64) *view.PageLine {
@@ -151,11 +141,6 @@ func (c *Call) pageOf(pages *mm.Pages, phys uint64) *view.PageLine {
 	return pageLine(pages, &p)
 }
 
-// swapEntries is an architecture that can tell a swap entry from its page-table entry.
-type swapEntries interface {
-	SwapEntry(entry uint64) (device, offset uint64, ok bool)
-}
-
 func (c *Call) entry(level string, e uint64) view.TableEntry {
 	t := view.TableEntry{Entry: vmem.Addr(e), Flags: c.View.Arch().PTEFlags(level, e)}
 	if phys, ok := c.View.Arch().(interface {
@@ -169,10 +154,8 @@ func (c *Call) entry(level string, e uint64) view.TableEntry {
 	if t.Physical != nil || e == 0 {
 		return t
 	}
-	if s, ok := c.View.Arch().(swapEntries); ok {
-		if dev, off, ok := s.SwapEntry(e); ok {
-			t.Swap = &view.SwapPlace{Device: dev, Offset: off, File: c.swapName(dev)}
-		}
+	if slot := mm.SwapOf(c.View, e); slot != nil {
+		t.Swap = &view.SwapPlace{Device: slot.Device, Offset: slot.Offset, File: swap.NewNames(c.View).Of(slot.Device)}
 	}
 	return t
 }
