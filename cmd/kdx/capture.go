@@ -67,7 +67,14 @@ To arm a host:
      command line in the boot loader's configuration, and boot.
   2. Say where dumps go: target = in /etc/kdx/capture.conf. Without that file
      the configuration of kdump-tools (Debian), kdump (SUSE) or kdump-utils
-     (Red Hat) is read; without that, dumps go to /var/crash.
+     (Red Hat) is read; without that, dumps go to /var/crash. Several targets
+     are tried in their order:
+       target = /var/crash                           a directory of this host
+       target = ext4:UUID=0b54a4a1-…:/dumps          of a filesystem, mounted or
+                                                     not: ext4, xfs, btrfs
+       target = raw:/dev/vdb2                        a partition, overwritten
+       target = sftp://dumps@vault.example.com/srv   another host; ssh:// if it
+                                                     has no sftp
   3. kdx capture load builds the capture initrd and loads it with the running
      kernel's image. To do so at every boot: kdx capture units --install, then
      systemctl enable --now kdx-capture kdx-collect. Disable kdump-tools.service
@@ -77,7 +84,17 @@ To arm a host:
      the boot whether the dump arrived.
 
 For a target on another host, kdx capture propagate makes a key, installs it
-there and pins that host's key.
+there and pins that host's key, and
+  systemctl add-wants kdx-capture.service network-online.target
+has the network up when the initrd is built at boot.
+
+After a crash: kdx open TARGET/HOST-TIME-ID/vmcore; triage.txt says what there
+was at first sight, manifest.json whether the dump is whole. What a raw
+partition took, kdx capture collect brings to a directory.
+
+For monitoring: kdx capture status exits with 14 if nothing is loaded, kdx
+capture doctor with 14 if a crash now would leave no dump, with 15 if not all
+is well.
 
 Files:
 
