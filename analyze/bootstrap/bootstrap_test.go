@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,37 @@ func TestChoice(t *testing.T) {
 	base := four.physBase()
 	if res, err = find(t, m, Options{PhysBase: &base}); err != nil || res.VMCoreInfo.Text() != four.vmcoreinfo() {
 		t.Errorf("%v, text %q; want the kernel with the phys_base that was given", err, res.VMCoreInfo.Text())
+	}
+}
+
+// TestDistilled: a distilled dump lacks what tells other kernels, so what was said of them when it was made is said again.
+func TestDistilled(t *testing.T) {
+	for name, record := range map[string]string{
+		"two kernels": `{"kdx": 1, "warnings": ["a CPU ran another kernel"]}`,
+		"one kernel":  `{"kdx": 1}`,
+		"no record":   "",
+	} {
+		m := newMachine()
+		five.put(m)
+		m.cpu(five.phys+rootAt, la57)
+		m.info.VMCoreInfo = vmcoreinfo.Parse([]byte(four.vmcoreinfo()))
+		if record != "" {
+			m.info.Distilled = &record
+		}
+		res, err := find(t, m, Options{})
+		if record == "" {
+			if err == nil && len(res.Warnings) == 0 {
+				t.Errorf("%s: nothing is said of the other kernel, so that this shows nothing", name)
+			}
+			continue
+		}
+		var want []string
+		if name == "two kernels" {
+			want = []string{"a CPU ran another kernel"}
+		}
+		if err != nil || res.VMCoreInfo.Text() != four.vmcoreinfo() || !slices.Equal(res.Warnings, want) {
+			t.Errorf("%s: %v, warnings %q; want %q", name, err, res.Warnings, want)
+		}
 	}
 }
 
