@@ -91,3 +91,6 @@ func fromNote(c *dumpfmt.CPU) unwind.PtRegs {
 	}
 	return p
 }
+
+// Registers are those of each CPU at the crash, by CPU; CPUs that left none are not there.
+func (t *Tracer) Registers() (map[int]CPURegs, error) { return t.regs() }

@@ -12,9 +12,15 @@ import (
 
 func helpCommand() *Command {
 	return &Command{
-		Name: "help", Group: "session", Prompt: true, Summary: "the commands, or one of them", Usage: []string{"", "COMMAND…", "input | output", "all"},
-		Complete: "command",
-		Help:     "`help input` tells what a line may be, `help output` where its output can go; `help all` is the help of every command.",
+		Name: "help", Group: "session", Prompt: true, Summary: "the commands, or one of them", Usage: []string{"", "COMMAND…", "input | output", "all", "-n | -r"},
+		Complete: "command", Raw: true,
+		Flags: []Flag{
+			{Name: "n", Help: "what the dump's header says: segments, memory, notes, VMCOREINFO"},
+			{Name: "D", Help: "the same"},
+			{Name: "r", Help: "the registers of each CPU at the crash", Needs: NeedsTypes},
+		},
+		Help: "`help input` tells what a line may be, `help output` where its output can go; `help all` is the help of every command.\n\n" +
+			"Crash's other flags show tables of its own; kdx says which command shows what they tell of the kernel.",
 		Examples: []Example{{"help", "all commands in a line each"}, {"help bt", "bt's flags, with examples"}},
 		Run:      runHelp,
 	}
@@ -31,6 +37,9 @@ func runHelp(c *Call) (view.Result, error) {
 			out = append(out, NewHelpPage(cmd))
 		}
 		return out, nil
+	}
+	if letter, ok := strings.CutPrefix(c.Args[0], "-"); ok {
+		return helpFlag(c, letter)
 	}
 	var out HelpPages
 	for _, name := range c.Args {
@@ -52,6 +61,21 @@ func runHelp(c *Call) (view.Result, error) {
 		out = append(out, NewHelpPage(cmd))
 	}
 	return out, nil
+}
+
+// helpFlag answers help -X; its words are not parsed as flags so that crash's others can be told of.
+func helpFlag(c *Call, letter string) (view.Result, error) {
+	if c.Cmd.flag(letter) != nil && len(c.Args) == 1 {
+		return internal(c, letter)
+	}
+	instead, known := internals[letter]
+	switch {
+	case !known:
+		return nil, &UsageError{"help", "unknown flag -" + letter}
+	case instead == "":
+		return nil, fmt.Errorf("-%s shows tables of crash's own, which kdx does not have", letter)
+	}
+	return nil, fmt.Errorf("-%s shows a table of crash's own; %s", letter, instead)
 }
 
 // Groups are the headings of help, in order; those that are not named here follow.

@@ -82,7 +82,23 @@ func setSource(s *State, dir string) error {
 // elsewhere are variables of crash that set can't change, and where to turn instead.
 var elsewhere = map[string]string{
 	"zero_excluded": "how pages are read is decided when the dump is opened: start kdx with --zero-excluded",
-	"namelist":      "a vmlinux is named when the dump is opened",
+	"namelist":      "a vmlinux is named when the dump is opened; sys says what answers for symbols and types",
+	"dumpfile":      "the dump is named when kdx starts; sys shows it",
+	"refresh":       "there is nothing to turn off: of a running kernel, tasks are read anew for each command that needs them",
+	"print_max":     "an array shows its first 256 elements; p ARRAY[N]@COUNT shows others",
+	"print_array":   "an array stands in one line; struct -r and rd show it word by word",
+	"console":       "there is no second terminal for messages of kdx's own; 2> FILE at the start takes what goes to stderr",
+	"debug":         "start kdx with --debug to see what it tries",
+	"core":          "kdx leaves no core file: what goes wrong is told with its stack, and the session goes on",
+	"hash":          "every walk is safe from loops, and needs no table for that",
+	"silent":        "start kdx with -s; at the prompt commands say nothing that was not asked for",
+	"unwind":        "stacks are always unwound by the kernel's own tables; bt -t shows all text on a stack",
+	"null-stop":     "text in arrays always ends at its NUL",
+	"gdb":           "there is no gdb inside: the command gdb knows its words",
+	"scope":         "frame N chooses whose variables p sees",
+	"offline":       "CPUs that are not online are always shown, and said to be offline by sys",
+	"redzone":       "addresses of slab objects are always those that the kernel hands out, behind a red zone",
+	"error":         "errors go to stderr: 2> FILE at the start takes them, and in JSON they are part of the answer",
 }
 
 func variableHelp() string {

@@ -42,6 +42,7 @@ unsigned long avenrun[3];
 unsigned long loops_per_jiffy;
 struct cpuinfo_x86 boot_cpu_data;
 struct boot_params boot_params;
+struct e820_table *e820_table;
 unsigned int cpu_khz;
 unsigned int tsc_khz;
 const char *dmi_ident[DMI_STRING_MAX];
