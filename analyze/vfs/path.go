@@ -81,13 +81,13 @@ func (r *Reader) name(mnt, at vmem.Addr) (string, error) {
 	return path, err
 }
 
-// Path is the path of a dentry through a mount, see the function Path.
+// Path is the path of a dentry through a mount, see the function Path; with mnt 0 it ends at the root of its file system.
 func (r *Reader) Path(mnt, at vmem.Addr) (string, error) {
+	if mnt == 0 {
+		return r.path(0, at)
+	}
 	return r.path(mnt-r.mntOff, at)
 }
-
-// Inside is the path of a dentry from the root of its file system.
-func (r *Reader) Inside(at vmem.Addr) (string, error) { return r.path(0, at) }
 
 // path goes up from a dentry; here is the struct mount, 0 to stay in the file system.
 func (r *Reader) path(here, at vmem.Addr) (string, error) {

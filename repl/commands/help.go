@@ -79,7 +79,7 @@ func helpFlag(c *Call, letter string) (view.Result, error) {
 }
 
 // Groups are the headings of help, in order; those that are not named here follow.
-var Groups = []string{"tasks", "kernel", "memory", "symbols and types", "session"}
+var Groups = []string{"tasks", "kernel", "memory", "files and devices", "symbols and types", "session"}
 
 // HelpList is what help shows without arguments.
 type HelpList []HelpGroup
