@@ -14,6 +14,8 @@ var crashComparisons = []struct {
 }{
 	{"log", func(line string) string { return line }},
 	{"kmem -s", func(line string) string { return line }},
+	{"net", func(line string) string { return line }},
+	{"ipcs", func(line string) string { return line }},
 	{"ps", func(line string) string {
 		f := strings.Fields(strings.TrimPrefix(line, ">"))
 		if len(f) < 9 || f[0] == "PID" {

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// netSocket is a socket as kdx says.
+type netSocket struct {
+	Sock  string `json:"sock"`
+	Kind  string `json:"kind"`
+	State string `json:"state"`
+	Local *struct {
+		Address string `json:"address"`
+		Port    uint16 `json:"port"`
+	} `json:"local"`
+	Remote *struct {
+		Address string `json:"address"`
+		Port    uint16 `json:"port"`
+	} `json:"remote"`
+	RecvQ *uint64 `json:"recv_queue"`
+	SendQ *uint64 `json:"send_queue"`
+	Path  *string `json:"path"`
+}
+
+// checkNet holds net, net -a and foreach net -s against what the guest read in /proc/net.
+func checkNet(ctx context.Context, s *subject) (string, error) {
+	var devices []struct {
+		Name  string   `json:"name"`
+		Addrs []string `json:"addresses"`
+	}
+	var neighbours []struct {
+		IP    string `json:"ip"`
+		HW    string `json:"hw_address"`
+		State string `json:"state"`
+	}
+	var tasks []struct {
+		Sockets []netSocket `json:"result"`
+	}
+	if err := s.ask(ctx, []string{"net", "net -a", "foreach net -s"}, &devices, &neighbours, &tasks); err != nil {
+		return "", err
+	}
+	var d differences
+	proc := s.truth.Proc
+	var names []string
+	addrs := make(map[string]bool)
+	for _, x := range devices {
+		names = append(names, x.Name)
+		for _, a := range x.Addrs {
+			addrs[x.Name+" "+a] = true
+		}
+	}
+	if want := saidDevices(proc["/proc/net/dev"]); !slices.Equal(names, want) {
+		d.add("devices %v; want %v", names, want)
+	}
+	six := 0
+	for line := range strings.Lines(proc["/proc/net/if_inet6"]) {
+		f := strings.Fields(line)
+		if len(f) < 6 {
+			continue
+		}
+		b, err := hex.DecodeString(f[0])
+		bits, err2 := strconv.ParseUint(f[2], 16, 8)
+		if err != nil || err2 != nil || len(b) != 16 {
+			return "", fmt.Errorf("/proc/net/if_inet6: %q", line)
+		}
+		six++
+		if a := fmt.Sprintf("%s %s/%d", f[5], netip.AddrFrom16([16]byte(b)), bits); !addrs[a] {
+			d.add("no address %s", a)
+		}
+	}
+	four := 0
+	for a := range addrs {
+		if ip := strings.Fields(a)[1]; !strings.Contains(ip, ":") {
+			four++
+			host, _, _ := strings.Cut(ip, "/")
+			if !strings.Contains(proc["/proc/net/fib_trie"], "|-- "+host+"\n           /32 host LOCAL") && !strings.Contains(proc["/proc/net/fib_trie"], "|-- "+host+"\n") {
+				d.add("the guest has no address %s", ip)
+			}
+		}
+	}
+	if len(addrs) != six+four {
+		d.add("%d addresses of IPv6; want %d", len(addrs)-four, six)
+	}
+	arp := 0
+	for _, n := range neighbours {
+		if n.State == "NOARP" || n.State == "NONE" || strings.Contains(n.IP, ":") { // /proc/net/arp leaves these out
+			continue
+		}
+		arp++
+		if !strings.Contains(proc["/proc/net/arp"], n.IP+" ") || !strings.Contains(proc["/proc/net/arp"], n.HW) {
+			d.add("neighbour %s (%s) is not in the guest's /proc/net/arp", n.IP, n.HW)
+		}
+	}
+	sockets := make(map[string]netSocket)
+	for _, t := range tasks {
+		for _, x := range t.Sockets {
+			sockets[x.Sock] = x
+		}
+	}
+	n := 0
+	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		k, err := checkInet(proc["/proc/net/"+file], file, sockets, &d)
+		if err != nil {
+			return "", err
+		}
+		n += k
+	}
+	u := checkUnix(proc["/proc/net/unix"], sockets, &d)
+	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of ARP); of %d sockets %d of IP and %d of Unix as the guest says", len(devices), len(addrs), len(neighbours), arp, len(sockets), n, u), d.err()
+}
+
+func saidDevices(text string) []string {
+	var out []string
+	for line := range strings.Lines(text) {
+		if name, _, ok := strings.Cut(line, ":"); ok {
+			out = append(out, strings.TrimSpace(name))
+		}
+	}
+	return out
+}
+
+// inetStates are the states of /proc/net/tcp as kdx spells them.
+var inetStates = map[string]string{"01": "ESTABLISHED", "02": "SYN-SENT", "04": "FIN-WAIT-1", "05": "FIN-WAIT-2", "07": "UNCONNECTED", "08": "CLOSE-WAIT", "0A": "LISTEN"}
+
+// checkInet holds the rows of one file that a process has a descriptor for (inode is not 0) against kdx's; it returns how many.
+func checkInet(text, file string, sockets map[string]netSocket, d *differences) (int, error) {
+	have := make(map[string]netSocket)
+	for _, x := range sockets {
+		if x.Local == nil || x.Remote == nil {
+			continue
+		}
+		kind := map[string]string{"INET:STREAM": "tcp", "INET6:STREAM": "tcp6", "INET:DGRAM": "udp", "INET6:DGRAM": "udp6"}[x.Kind]
+		have[fmt.Sprintf("%s %s %d %s %d", kind, x.Local.Address, x.Local.Port, x.Remote.Address, x.Remote.Port)] = x
+	}
+	n := 0
+	for i, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		f := strings.Fields(line)
+		if i == 0 || len(f) < 10 || f[9] == "0" { // in TIME-WAIT, or nobody has accepted it yet
+			continue
+		}
+		local, err := saidAddress(f[1])
+		if err != nil {
+			return n, err
+		}
+		remote, err := saidAddress(f[2])
+		if err != nil {
+			return n, err
+		}
+		key := fmt.Sprintf("%s %s %s", file, local, remote)
+		x, ok := have[key]
+		if !ok {
+			d.add("no socket %s, which the guest says is %s", key, inetStates[f[3]])
+			continue
+		}
+		n++
+		tx, rx, _ := strings.Cut(f[4], ":")
+		send, err1 := strconv.ParseUint(tx, 16, 64)
+		recv, err2 := strconv.ParseUint(rx, 16, 64)
+		if err1 != nil || err2 != nil {
+			return n, fmt.Errorf("/proc/net/%s: %q", file, line)
+		}
+		if x.State != inetStates[f[3]] {
+			d.add("%s is %s; want %s", key, x.State, inetStates[f[3]])
+		}
+		if x.RecvQ == nil || *x.RecvQ != recv {
+			d.add("%s: RECV-Q %v; want %d", key, deref(x.RecvQ), recv)
+		}
+		if x.State != "LISTEN" && (x.SendQ == nil || *x.SendQ != send) { // of a listener the guest says 0, ss and kdx the limit
+			d.add("%s: SEND-Q %v; want %d", key, deref(x.SendQ), send)
+		}
+	}
+	return n, nil
+}
+
+func deref(n *uint64) any {
+	if n == nil {
+		return "unknown"
+	}
+	return *n
+}
+
+// saidAddress is "ADDRESS PORT" of 0100007F:1F90: words of the machine's byte order, and a port.
+func saidAddress(s string) (string, error) {
+	words, port, _ := strings.Cut(s, ":")
+	b, err := hex.DecodeString(words)
+	p, err2 := strconv.ParseUint(port, 16, 16)
+	if err != nil || err2 != nil || len(b) != 4 && len(b) != 16 {
+		return "", fmt.Errorf("%q is no address of /proc/net", s)
+	}
+	for i := 0; i < len(b); i += 4 {
+		slices.Reverse(b[i : i+4])
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return fmt.Sprintf("%s %d", a, p), nil
+}
+
+// checkUnix holds bound sockets of AF_UNIX against kdx's, by type, state and name.
+func checkUnix(text string, sockets map[string]netSocket, d *differences) int {
+	have := make(map[string]int)
+	for _, x := range sockets {
+		if x.Path != nil && *x.Path != "" {
+			have[x.Kind+" "+x.State+" "+*x.Path]++
+		}
+	}
+	n := 0
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 8 || f[0] == "Num" {
+			continue
+		}
+		kind := map[string]string{"0001": "UNIX:STREAM", "0002": "UNIX:DGRAM", "0005": "UNIX:SEQPACKET"}[f[4]]
+		state := map[string]string{"01": "UNCONNECTED", "03": "ESTABLISHED"}[f[5]]
+		if f[3] == "00010000" { // __SO_ACCEPTCON
+			state = "LISTEN"
+		}
+		key := kind + " " + state + " " + f[7]
+		if have[key] == 0 {
+			d.add("no socket %s", key)
+			continue
+		}
+		have[key]--
+		n++
+	}
+	return n
+}
