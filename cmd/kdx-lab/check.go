@@ -46,6 +46,10 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("ipc", checkIPC)
 	add("bpf", checkBPF)
 	add("machine", checkMachine)
+	add("mappings", checkMappings)
+	add("swap", checkSwap)
+	add("free pages", checkFree)
+	add("zones", checkZones)
 	add("stacks", checkStacks)
 	add("panic", checkPanic)
 	add("distilled", checkDistill)
@@ -68,6 +72,9 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		add("lines, drgn", l.checkLines)
 		add("variables, drgn", l.checkVars)
 		add("text, crash", peer(checkCrash))
+		if strings.HasSuffix(name, "-sysrq") { // crash takes its time
+			add("kmem, crash", l.checkKmemCrash)
+		}
 		add("DWARF alone", l.checkDWARF)
 		add("unwinding", checkUnwinding)
 	}
