@@ -203,7 +203,8 @@ func (c *captured) machine(k kernel, initrd, arm string) []string {
 	if mem == "" {
 		mem = "512M"
 	}
-	params := "console=ttyS0 edd=off panic=-1 kdxlab.way=sysrq kdxlab.arm=" + arm + " " + c.sc.params
+	// On a busy machine the timer comes too late for a kernel that looks whether there is one, the capture kernel too.
+	params := "console=ttyS0 edd=off no_timer_check panic=-1 kdxlab.way=sysrq kdxlab.arm=" + arm + " " + c.sc.params
 	if c.reserve() != "none" {
 		params += " crashkernel=" + c.reserve()
 	}

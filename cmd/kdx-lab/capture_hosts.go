@@ -50,6 +50,7 @@ END
 		scenario{name: "killed-all", kernel: "6.12", reserve: "112M", files: hook(killSaves), arm: configured("pre-hook = /etc/kdx/hook.sh"), check: and(nothingFalse, killedTwice, nothingWhole)},
 		scenario{name: "load-script", kernel: "6.12", lives: true, files: loadScript, arm: "lab-load.sh\nsync; umount /mnt; echo 'kdx-lab: lives'; poweroff -f\n",
 			check: consoleSays("kdx-lab: loading is as it should be")},
+		scenario{name: "load-time", kernel: "6.12", lives: true, files: kexecTools, arm: loads, check: loadTimes},
 		scenario{name: "kexec", kernel: "6.12", lives: true, files: nextKernel, arm: kexecs, check: kexeced})
 }
 
@@ -186,4 +187,57 @@ func kexeced(ctx context.Context, c *captured) (string, error) {
 		return "", fmt.Errorf("the next kernel's command line is %s", line)
 	}
 	return consoleSays("kdx-lab: next kernel: Linux version "+c.sc.kernel+".")(ctx, c)
+}
+
+// kexecTools brings the program that kdx's load is timed against.
+func kexecTools(ctx context.Context, _ *lab, g *captureGuest) error { return g.program(ctx, "kexec") }
+
+// loads has each way to load the same files take its turn. The clock of /proc/uptime has hundredths of a second.
+const loads = tryBuild + ` >/dev/null || echo "kdx-lab: FAILED: build"
+now() { read -r up rest </proc/uptime; echo "${up%.*}${up#*.}"; }
+timed() { name=$1; shift; begin=$(now); "$@" >/run/said 2>&1 || { echo "kdx-lab: FAILED: $*"; cat /run/said; }; echo "kdx-lab: took $name $(($(now) - begin))"; }
+load() { kdx capture load --kernel /boot/vmlinuz --initrd /boot/initrd.kdx --append console=ttyS0; }
+load >/run/said
+words=$(sed -n 's/^command line: //p' /run/said)
+for n in 1 2 3 4 5; do
+  rm -f /run/kdx/loaded.json
+  timed first load
+  timed kexec kexec -s -p /boot/vmlinuz --initrd=/boot/initrd.kdx --command-line="$words"
+  timed later load
+done
+sync; umount /mnt; echo 'kdx-lab: lives'; poweroff -f
+`
+
+// mostLoad is how many times as long as kexec -s -p a load may take.
+const mostLoad = 1.5
+
+// loadTimes holds the medians against each other.
+func loadTimes(_ context.Context, c *captured) (string, error) {
+	if line, ok := c.said("kdx-lab: FAILED"); ok {
+		return "", errors.New(line)
+	}
+	all := map[string][]int{}
+	for line := range strings.Lines(c.console) {
+		var name string
+		var took int
+		if _, after, ok := strings.Cut(line, "kdx-lab: took "); ok {
+			if _, err := fmt.Sscan(after, &name, &took); err != nil {
+				return "", fmt.Errorf("%q: %w", line, err)
+			}
+			all[name] = append(all[name], took)
+		}
+	}
+	median := func(name string) float64 {
+		slices.Sort(all[name])
+		if len(all[name]) == 0 {
+			return 0
+		}
+		return float64(all[name][len(all[name])/2]) / 100
+	}
+	first, later, kexec := median("first"), median("later"), median("kexec")
+	note := fmt.Sprintf("first load %.2f s, later ones %.2f s, kexec -s -p %.2f s: %.2f and %.2f", first, later, kexec, first/kexec, later/kexec)
+	if kexec == 0 || max(first, later) > mostLoad*kexec {
+		return "", fmt.Errorf("%s; want at most %.1f", note, mostLoad)
+	}
+	return note, nil
 }

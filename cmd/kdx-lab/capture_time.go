@@ -33,7 +33,7 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	sc := scenario{name: "time", kernel: *release, mem: *mem, reserve: *reserve, qemu: []string{"-cpu", *cpu}}
+	sc := scenario{name: "time", kernel: *release, mem: *mem, reserve: *reserve, qemu: []string{"-cpu", *cpu}, arm: armTimed, files: withMakedumpfile}
 	c := &captured{l: l, sc: &sc, kdx: kdx, dir: filepath.Join(l.dir, "captures", sc.id())}
 	k, err := l.fetch(ctx, sc.kernel, false)
 	if err != nil {
@@ -43,6 +43,10 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 		return err
 	}
 	defer c.tidy()
+	initrd := filepath.Join(c.dir, "initrd.img")
+	if err := l.armedInitrd(ctx, c, k, initrd); err != nil {
+		return err
+	}
 	fmt.Fprintf(l.stdout, "%-14s %8s %8s %8s\n", "", "kernel s", "host s", "MB")
 	for _, codec := range strings.Split(*codecs, ",") {
 		flag, ok := makedumpfileFlags[codec]
@@ -50,10 +54,10 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 			return fmt.Errorf("makedumpfile has no codec %s", codec)
 		}
 		var median [2]float64
-		for i, s := range []saver{{"kdx", armTimed(codec, "")}, {"makedumpfile", armTimed(codec, flag)}} {
+		for i, s := range []saver{{"kdx", "kdxlab.codec=" + codec}, {"makedumpfile", "kdxlab.flag=" + flag}} {
 			var all []float64
 			for range *runs {
-				t, err := c.timed(ctx, k, s)
+				t, err := c.timed(ctx, k, initrd, s)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, codec, err)
 				}
@@ -70,19 +74,21 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 
 var makedumpfileFlags = map[string]string{"zstd": "-z", "lzo": "-l", "zlib": "-c", "snappy": "-p"}
 
-// saver is a way to save a dump, and how the guest is armed with it.
-type saver struct{ name, arm string }
+// saver is a way to save a dump, and the words of the guest's command line that choose it.
+type saver struct{ name, params string }
 
-// armTimed arms the guest with kdx, or, if it is given makedumpfile's flag, then with makedumpfile in an initrd of its own under the
+// armTimed arms the guest with kdx, or, if kdxlab.flag= gives makedumpfile's option, then with makedumpfile in an initrd of its own under the
 // same command line. Then the guest dies.
-func armTimed(codec, flag string) string {
-	arm := configured("codec = " + codec)
-	if flag != "" {
-		arm = strings.Replace(arm, "kdx capture load", "kdx capture load >/run/said", 1) +
-			`kdx kexec -p /boot/vmlinuz --initrd=/boot/makedumpfile.img --append="$(sed -n 's/^command line: //p' /run/said) kdxlab.flag=` + flag + "\" || echo 'kdx-lab: not armed'\n"
-	}
-	return arm + "mkdir -p /mnt/dumps; sync; echo 'kdx-lab: dying by sysrq'; echo c >/proc/sysrq-trigger\n"
-}
+var armTimed = `codec=zstd flag=
+for word in $(cat /proc/cmdline); do
+  case $word in kdxlab.codec=*) codec=${word#*=} ;; kdxlab.flag=*) flag=${word#*=} ;; esac
+done
+` + strings.Replace(configured("codec = $codec"), "kdx capture load", "kdx capture load >/run/said", 1) + `
+if [ "$flag" ]; then
+  kdx kexec -p /boot/vmlinuz --initrd=/boot/makedumpfile.img --append="$(sed -n 's/^command line: //p' /run/said)" || echo 'kdx-lab: not armed'
+fi
+mkdir -p /mnt/dumps; sync; echo 'kdx-lab: dying by sysrq'; echo c >/proc/sysrq-trigger
+`
 
 // timing is how long a save took, in seconds, by the capture kernel's clock and by this machine's, and what it wrote.
 type timing struct{ kernel, host, mb float64 }
@@ -98,13 +104,9 @@ const (
 )
 
 // timed runs one guest.
-func (c *captured) timed(ctx context.Context, k kernel, s saver) (t timing, err error) {
-	c.sc.arm, c.sc.files, c.disks = s.arm, withMakedumpfile, nil
+func (c *captured) timed(ctx context.Context, k kernel, initrd string, s saver) (t timing, err error) {
+	c.sc.params, c.disks = s.params, nil
 	if err := c.makeDisks(ctx); err != nil {
-		return t, err
-	}
-	initrd := filepath.Join(c.dir, "initrd.img")
-	if err := c.l.armedInitrd(ctx, c, k, initrd); err != nil {
 		return t, err
 	}
 	log := filepath.Join(c.dir, s.name+".log")
