@@ -14,7 +14,6 @@ import (
 	"kdx/analyze/unwind"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
-	"kdx/symbols/demangle"
 )
 
 func btCommand() *Command {
@@ -32,7 +31,7 @@ func btCommand() *Command {
 			{Name: "x", Help: "offsets in hexadecimal"},
 			{Name: "d", Help: "offsets in decimal"},
 			{Name: "f", Help: "the words of each frame"},
-			{Name: "F", Help: "the words of each frame, as symbols where they are"},
+			{Name: "F", Help: "the words of each frame, as symbols and [slab caches] where they are addresses of such; twice: [address:cache]"},
 			{Name: "t", Help: "no unwinding: every word of the stack that is a text address, from the stack pointer up"},
 			{Name: "T", Help: "as -t, from the stack's lowest address"},
 			{Name: "r", Help: "the raw words of the whole stack"},
@@ -208,6 +207,10 @@ func nameOf(v *kernel.View, pc uint64) (function, module string, offset uint64) 
 
 // addWords reads what lies between a frame's return address and the next one's.
 func addWords(c *Call, s *view.Stack, t *unwind.Trace) {
+	name := func(uint64) string { return "" }
+	if c.Flags.Has("F") {
+		name = c.annotator(c.Flags.Count("F"))
+	}
 	for i := range t.Frames {
 		f := &t.Frames[i]
 		lo := uint64(s.Frames[i].At)
@@ -224,20 +227,9 @@ func addWords(c *Call, s *view.Stack, t *unwind.Trace) {
 				c.View.Gap(fmt.Sprintf("PID %d: stack", s.PID), err)
 				break
 			}
-			s.Frames[i].Words = append(s.Frames[i].Words, view.StackWord{Addr: vmem.Addr(a), Value: vmem.Addr(w), Name: wordName(c, w)})
+			s.Frames[i].Words = append(s.Frames[i].Words, view.StackWord{Addr: vmem.Addr(a), Value: vmem.Addr(w), Name: name(w)})
 		}
 	}
-}
-
-func wordName(c *Call, w uint64) string {
-	if !c.Flags.Has("F") || !c.View.Arch().IsKernel(w) {
-		return ""
-	}
-	sym, err := c.View.SymbolAt(vmem.Addr(w))
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf("%s+%d", demangle.Name(sym.Name), w-sym.Addr)
 }
 
 // references reports whether a frame is of the function ref, or its words hold the address ref.

@@ -6,19 +6,19 @@ import (
 	"strconv"
 	"strings"
 
-	"kdx/analyze/identify"
 	"kdx/analyze/view"
-	"kdx/analyze/vmem"
 	"kdx/internal/atomicfile"
 )
 
 func rdCommand() *Command {
 	return &Command{
 		Name: "rd", Group: "symbols and types", Summary: "show memory", Needs: NeedsNothing, Complete: "symbol",
-		Usage: []string{"[-pu] [-8|-16|-32|-64] [-d|-D|-s|-S|-a] [-xNR] [-o OFFSET] [-e END] [-r FILE] ADDRESS [count]"},
+		Usage: []string{"[-p|-u|-f] [-8|-16|-32|-64] [-d|-D|-s|-S|-a] [-xNR] [-o OFFSET] [-e END] [-r FILE] ADDRESS [count]"},
 		Flags: []Flag{
 			{Name: "p", Help: "ADDRESS is physical"},
 			{Name: "u", Help: "ADDRESS is one of user space, of the current task", Needs: NeedsTypes},
+			{Name: "f", Help: "ADDRESS is an offset in the dump's file: what its headers and packed pages are made of"},
+			{Name: "m", Help: "refused: ADDRESS would be one of Xen's machine, which no dump that kdx opens is addressed by"},
 			{Name: "8", Help: "values of 8 bits"},
 			{Name: "16", Help: "values of 16 bits"},
 			{Name: "32", Help: "values of 32 bits"},
@@ -79,7 +79,25 @@ func runRD(c *Call) (view.Result, error) {
 }
 
 func (c *Call) rdSource(d *view.Dump) error {
+	if c.Flags.Has("m") {
+		return &UsageError{c.Cmd.Name, "-m is for machine addresses of a Xen hypervisor's dump; of a guest's dump kdx reads guest-physical memory, with -p"}
+	}
+	kinds := 0
+	for _, f := range []string{"p", "u", "f"} {
+		if c.Flags.Has(f) {
+			kinds++
+		}
+	}
+	if kinds > 1 {
+		return &UsageError{c.Cmd.Name, "-p, -u and -f exclude each other"}
+	}
 	switch {
+	case c.Flags.Has("f"):
+		read, err := c.readFile()
+		if err != nil {
+			return err
+		}
+		d.Read = read
 	case c.Flags.Has("p"):
 		d.Read = c.readPhys
 	case c.Flags.Has("u") || !c.View.Arch().IsKernel(d.Start):
@@ -149,30 +167,8 @@ func (c *Call) rdNames(d *view.Dump) {
 	if !c.Flags.Has("s") && !c.Flags.Has("S") {
 		return
 	}
-	var slabs *identify.Finder
-	if c.Flags.Has("S") {
-		f, err := identify.New(c.View)
-		if err != nil {
-			c.View.Gap("slab caches", err)
-		} else {
-			slabs = f
-		}
-	}
-	both := c.Flags.Count("S") > 1
-	d.Name = func(u uint64) string {
-		if u < 4096 || !c.View.Arch().IsKernel(u) {
-			return ""
-		}
-		if slabs != nil {
-			if obj, ok := slabs.SlabObject(vmem.Addr(u)); ok {
-				if both {
-					return fmt.Sprintf("[%x:%s]", u, view.Printable(obj.Cache.Name))
-				}
-				return "[" + view.Printable(obj.Cache.Name) + "]"
-			}
-		}
-		return symbolText(c.View, u, c.State.Hex)
-	}
+	level := c.Flags.Count("S")
+	d.Name = c.annotator(level)
 }
 
 // rdFile copies memory into a file, which appears whole or not at all.

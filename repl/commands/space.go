@@ -1,7 +1,10 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"kdx/analyze/task"
 	"kdx/analyze/vmem"
@@ -32,6 +35,38 @@ func (c *Call) userSpace(arg string) (vmem.Space, *task.Task, error) {
 	}
 	s, err := task.UserSpace(c.View, x)
 	return s, x, err
+}
+
+// readFile reads the dump's own file, as it lies on the disk.
+func (c *Call) readFile() (readAt, error) {
+	files := c.View.Image().Info().Files
+	switch {
+	case c.View.Image().Info().Live:
+		return nil, &UsageError{c.Cmd.Name, "-f is for dumps: a running kernel has no file"}
+	case len(files) != 1:
+		return nil, &UsageError{c.Cmd.Name, fmt.Sprintf("-f is for dumps of one file, and this one has %d", len(files))}
+	}
+	return func(p []byte, addr uint64) (int, error) {
+		if err := c.View.Step(); err != nil {
+			return 0, err
+		}
+		if addr > 1<<62 {
+			return 0, fmt.Errorf("no file has an offset of %#x", addr)
+		}
+		f, err := os.Open(files[0])
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		n, err := f.ReadAt(p, int64(addr))
+		if n == len(p) {
+			return n, nil
+		}
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%s ends at %#x", files[0], addr+uint64(n))
+		}
+		return n, err
+	}, nil
 }
 
 // readUser reads user memory of the current task.

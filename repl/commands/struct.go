@@ -21,6 +21,7 @@ var structFlags = []Flag{
 	{Name: "l", Arg: "OFFSET", Help: "the address is of a member at this offset (a number, or struct.member), as lists link them"},
 	{Name: "r", Help: "the raw bytes"},
 	{Name: "u", Help: "the address is one of user space, of the current task"},
+	{Name: "f", Help: "the address is an offset in the dump's file"},
 	{Name: "x", Help: "numbers in hexadecimal"},
 	{Name: "d", Help: "numbers in decimal"},
 	{Name: "p", Help: "follow the pointers among the members shown, and show what they point to"},
@@ -52,7 +53,7 @@ func newStruct(name, what string, kind symbols.Kind) *Command {
 		Name:    name,
 		Group:   "symbols and types",
 		Summary: what,
-		Usage:   []string{"NAME[.MEMBER[,MEMBER]…] [-o] [-x | -d]", "NAME[.MEMBER[,MEMBER]…] [-ruxdp] [-l OFFSET] [-c COUNT] ADDRESS[:CPUS] [COUNT]"},
+		Usage:   []string{"NAME[.MEMBER[,MEMBER]…] [-o] [-x | -d]", "NAME[.MEMBER[,MEMBER]…] [-rufxdp] [-l OFFSET] [-c COUNT] ADDRESS[:CPUS] [COUNT]"},
 		Flags:   structFlags,
 		Help:    prose(structHelp),
 		Needs:   NeedsTypes,
@@ -114,7 +115,7 @@ func runStruct(c *Call, kind symbols.Kind) (view.Result, error) {
 	}
 	switch len(args) {
 	case 0:
-		for _, f := range []string{"l", "r", "u", "p", "c"} {
+		for _, f := range []string{"l", "r", "u", "f", "p", "c"} {
 			if c.Flags.Has(f) {
 				return nil, &UsageError{c.Cmd.Name, "-" + f + " wants the address of an object"}
 			}
@@ -239,15 +240,12 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 		return nil, fmt.Errorf("%s has no objects", t)
 	}
 	res := &view.Objects{Type: t, Members: members, Follow: c.Flags.Has("p"), Raw: c.Flags.Has("r"), Style: view.Style{Hex: c.hex()}}
-	var space vmem.Space
-	if c.Flags.Has("u") {
-		var err error
-		if space, err = c.currentSpace(); err != nil {
-			return nil, err
-		}
+	read, err := c.structSource()
+	if err != nil {
+		return nil, err
 	}
 	for _, o := range at {
-		if space == nil && !c.View.Arch().IsKernel(uint64(o.Addr)) {
+		if read == nil && !c.View.Arch().IsKernel(uint64(o.Addr)) {
 			return nil, fmt.Errorf("%#x is no address of the kernel (for user space there is -u)", uint64(o.Addr))
 		}
 		n, addr := count, o.Addr
@@ -258,8 +256,8 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 		for i := range n {
 			a := addr + vmem.Addr(uint64(i)*t.Size)
 			x := c.View.Object(t, a)
-			if space != nil {
-				x = c.userObject(space, t, a)
+			if read != nil {
+				x = c.copiedObject(read, t, a)
 			}
 			if err := x.Err(); err != nil {
 				return nil, fmt.Errorf("%s at %#x: %w", t, uint64(a), err)
@@ -268,6 +266,19 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 		}
 	}
 	return res, nil
+}
+
+// structSource reads what is not kernel memory, for -u and -f; nil without them.
+func (c *Call) structSource() (readAt, error) {
+	switch {
+	case c.Flags.Has("u") && c.Flags.Has("f"):
+		return nil, &UsageError{c.Cmd.Name, "-u and -f exclude each other"}
+	case c.Flags.Has("u"):
+		return c.readUser()
+	case c.Flags.Has("f"):
+		return c.readFile()
+	}
+	return nil, nil
 }
 
 // currentSpace is the user space of the current task.
@@ -281,12 +292,17 @@ func (c *Call) currentSpace() (vmem.Space, error) {
 
 // userObject reads an object of user space whole.
 func (c *Call) userObject(space vmem.Space, t *symbols.Type, addr vmem.Addr) kernel.Value {
+	return c.copiedObject(func(p []byte, at uint64) (int, error) { return vmem.Read(c.View.Image(), space, p, at) }, t, addr)
+}
+
+// copiedObject reads an object that is not in kernel memory whole.
+func (c *Call) copiedObject(read readAt, t *symbols.Type, addr vmem.Addr) kernel.Value {
 	const limit = 1 << 20
 	if t.Size > limit {
-		return c.View.Failed(fmt.Errorf("%s has %d bytes, which is more than kdx reads of user space", t, t.Size))
+		return c.View.Failed(fmt.Errorf("%s has %d bytes, which is more than kdx reads of user space or a file", t, t.Size))
 	}
 	p := make([]byte, t.Size)
-	if _, err := vmem.Read(c.View.Image(), space, p, uint64(addr)); err != nil {
+	if _, err := read(p, uint64(addr)); err != nil {
 		return c.View.Failed(err)
 	}
 	return c.View.NewValue(t, p)

@@ -14,7 +14,7 @@ func swapCommand() *Command {
 		Usage: []string{""},
 		Help: "USED is what the kernel counts. Slots are counted one by one, too: where that gives another number, as on a machine that crashed while it swapped, " +
 			"it stands behind the name. Of devices of equal priority (PRI) the kernel takes turns; the highest goes first.",
-		Examples: []Example{{"swap", "all that are on"}},
+		Examples: []Example{{"swap", "all that are on"}, {"swap | grep PARTITION", "of them the devices"}},
 		Run:      runSwap,
 	}
 }
