@@ -42,6 +42,7 @@ func All() []*Command {
 		kmemCommand(),
 		vmCommand(),
 		swapCommand(),
+		wrCommand(),
 		vtopCommand(),
 		ptovCommand(),
 		ptobCommand(),
