@@ -44,6 +44,9 @@ func CrashRows(all []*Command) []CrashRow {
 			if cmd != nil && (form == "" || cmd.takes(form)) {
 				r.Verdict = CrashSame
 			}
+			if v, why := crashPlain(c.name, form); v != "" {
+				r.Verdict, r.Reason = v, why
+			}
 			if n, ok := notes[r.String()]; ok && (n.verdict != CrashMissing || r.Verdict == CrashMissing) {
 				r.Verdict, r.Reason = n.verdict, n.reason
 			}
@@ -51,6 +54,28 @@ func CrashRows(all []*Command) []CrashRow {
 		}
 	}
 	return out
+}
+
+// crashPlain are variables of set and tables of help that the commands themselves answer plainly.
+func crashPlain(command, form string) (CrashVerdict, string) {
+	switch command {
+	case "set":
+		if isVariable(form) && elsewhere[form] == "" {
+			return CrashSame, ""
+		}
+		if why := elsewhere[form]; why != "" {
+			return CrashOther, why
+		}
+	case "help":
+		instead, ok := internals[strings.TrimPrefix(form, "-")]
+		switch {
+		case ok && instead == "":
+			return CrashNothing, "tables of crash's own"
+		case ok:
+			return CrashOther, "a table of crash's own; " + instead
+		}
+	}
+	return "", ""
 }
 
 // crashKnown are the commands by all names that work at the prompt.
