@@ -7,8 +7,8 @@ import (
 )
 
 // special is the name of a dentry whose file system names it otherwise than by its place (dentry_operations.d_dname); ok is
-// false for all others. The function says which: each is known by its symbol.
-func (r *Reader) special(at vmem.Addr, d *dentry) (name string, ok bool, err error) {
+// false for all others, and for the root of a mount. The function says which: each is known by its symbol.
+func (r *Reader) special(mnt, at vmem.Addr, d *dentry) (name string, ok bool, err error) {
 	if d.Ops == 0 || d.Inode == 0 {
 		return "", false, nil
 	}
@@ -22,15 +22,18 @@ func (r *Reader) special(at vmem.Addr, d *dentry) (name string, ok bool, err err
 	if fn == "" {
 		return "", false, nil
 	}
+	if d.Parent == at && mnt != 0 {
+		m, err := r.mountAt(mnt - r.mntOff)
+		if err != nil || m.Root == at {
+			return "", false, err
+		}
+	}
 	own, err := r.part(at, d)
 	if err != nil {
 		return "", false, err
 	}
 	switch fn {
 	case "simple_dname": // shared memory, memfd and huge pages without a file of their own
-		if d.Parent == at {
-			return "", false, nil
-		}
 		return "/" + own + " (deleted)", true, nil
 	case "anon_inodefs_dname":
 		return "anon_inode:" + own, true, nil

@@ -228,7 +228,7 @@ func TestFiles(t *testing.T) {
 			number := 4000 + k.next
 			pipe := special("pipefs_dname", k.dentry(0, "", pfile, pipes))
 			none := k.mount(2, 0, 0, k.dentry(0, "", k.inode(pipes, 0), pipes), pipes)
-			memfd := special("simple_dname", k.dentry(root, "memfd:x", k.inode(pipes, 0o100600), pipes))
+			memfd := special("simple_dname", k.dentry(0, "memfd:x", k.inode(pipes, 0o100600), pipes))
 			anon := special("anon_inodefs_dname", k.dentry(0, "[eventfd]", k.inode(pipes, 0o600), pipes))
 			sa := k.Alloc(256)
 			sk, prot := k.Alloc(64), k.Alloc(64)

@@ -71,7 +71,7 @@ func (r *Reader) name(mnt, at vmem.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if name, ok, err := r.special(at, &d); ok || err != nil {
+	if name, ok, err := r.special(mnt, at, &d); ok || err != nil {
 		return name, err
 	}
 	path, err := r.Path(mnt, at)

@@ -37,6 +37,7 @@ var crashComparisons = []struct {
 		}
 		return strings.Join(f[:4], " ")
 	}},
+	{"mount", func(line string) string { return strings.Join(strings.Fields(line), " ") }},
 	{"kmem -i", func(line string) string {
 		// Label and pages. Committed memory is the sum of processors' counters, which crash leaves out.
 		if len(line) < 23 || strings.Contains(line, "PAGES") || strings.Contains(line, "COMMITTED") {
