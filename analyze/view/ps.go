@@ -21,13 +21,13 @@ type Process struct {
 	Kernel bool      `json:"kernel_thread"`
 	Comm   string    `json:"comm"`
 
-	MemPercent *float64  `json:"mem_percent"` // of TOTAL MEM; null if it can't be read
-	VSZ        *uint64   `json:"vsz_bytes"`
-	RSS        *uint64   `json:"rss_bytes"`
-	KStack     vmem.Addr `json:"kernel_stack_pointer"`
-	Policy     string    `json:"policy"`
-	Prio       int32     `json:"prio"`
-	LastRun    uint64    `json:"last_run_ns"`
+	MemPercent *float64   `json:"mem_percent"` // of TOTAL MEM; null if it can't be read
+	VSZ        *uint64    `json:"vsz_bytes"`
+	RSS        *uint64    `json:"rss_bytes"`
+	KStack     *vmem.Addr `json:"kernel_stack_pointer"` // saved; null for a task that ran
+	Policy     string     `json:"policy"`
+	Prio       int32      `json:"prio"`
+	LastRun    uint64     `json:"last_run_ns"`
 }
 
 // ProcessTable is what ps shows.
@@ -58,9 +58,12 @@ func (t *ProcessTable) Text(w io.Writer, _ Options) error {
 		if p.Active {
 			mark = "> "
 		}
-		addr := p.Task
-		if t.KStackP {
-			addr = p.KStack
+		addr := fmt.Sprintf("%016x", uint64(p.Task))
+		switch {
+		case t.KStackP && p.KStack == nil:
+			addr = center("--", 16)
+		case t.KStackP:
+			addr = fmt.Sprintf("%016x", uint64(*p.KStack))
 		}
 		comm := Printable(p.Comm)
 		if p.Kernel {
@@ -70,7 +73,7 @@ func (t *ProcessTable) Text(w io.Writer, _ Options) error {
 		if p.PPID != nil {
 			ppid = fmt.Sprint(*p.PPID)
 		}
-		fmt.Fprintf(bw, "%s%7d %7s %3d  %016x", mark, p.PID, ppid, p.CPU, uint64(addr))
+		fmt.Fprintf(bw, "%s%7d %7s %3d  %s", mark, p.PID, ppid, p.CPU, addr)
 		if t.Policy {
 			fmt.Fprintf(bw, "  %-8s  %4d  %s\n", p.Policy, p.Prio, comm)
 			continue
@@ -303,9 +306,13 @@ func (t TaskLimits) Text(w io.Writer, _ Options) error {
 			bw.WriteByte('\n')
 		}
 		bw.WriteString(t[i].line())
-		fmt.Fprintf(bw, "%s  %s  %s\n", center("RLIMIT", 11), center("CURRENT", 20), center("MAXIMUM", 20))
+		width := len("(unlimited)")
 		for _, l := range t[i].Limits {
-			fmt.Fprintf(bw, "%11s  %20s  %20s\n", l.Name, value(l.Current), value(l.Maximum))
+			width = max(width, len(value(l.Current)), len(value(l.Maximum)))
+		}
+		fmt.Fprintf(bw, "%12s   %s   %s\n", "RLIMIT", center("CURRENT", width), center("MAXIMUM", width))
+		for _, l := range t[i].Limits {
+			fmt.Fprintf(bw, "%12s   %s   %s\n", l.Name, center(value(l.Current), width), center(value(l.Maximum), width))
 		}
 	}
 	return bw.Flush()

@@ -14,8 +14,8 @@ func foreachCommand() *Command {
 		Name: "foreach", Aliases: []string{"for"}, Group: "tasks", Summary: "run a command over many tasks", Needs: NeedsTypes, Raw: true, Complete: "command",
 		Usage: []string{"[pid | task | name | user | kernel | gleader | active | STATE]… COMMAND [flag]…"},
 		Help: "Without a selector the command runs over all tasks. Selectors: pids, task addresses, names, regular expressions, `user`, `kernel`, `gleader` " +
-			"(thread group leaders), `active` (running at the crash), and the states of ps (RU, UN, …). Tasks that match any name or state are taken; " +
-			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, ps, task and set, and vtop, which runs once a task.",
+			"(leaders of user processes), `active` (running at the crash), and the states of ps (RU, UN, …). A name that is also a command's is the task's, if there is one; \\ in front says so too. Tasks that match any name or state are taken; " +
+			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, files, ps, set, sig, task and vm, and those that take one task (vtop, net), which run once a task.",
 		Examples: []Example{{"foreach bt", "all stacks"}, {"foreach UN bt -S", "where blocked tasks wait"}, {"foreach user ps -a", "all command lines"}},
 		Run:      runForeach,
 	}
@@ -39,7 +39,7 @@ func runForeach(c *Call) (view.Result, error) {
 		}
 		found, err := findTasks(t, w)
 		if err != nil {
-			return nil, err
+			return nil, &UsageError{"foreach", fmt.Sprintf("%s is neither a command nor a selector, and no task has that pid, address or name", w)}
 		}
 		s.named = append(s.named, found...)
 	}
@@ -113,6 +113,8 @@ func (s *selection) keyword(w string) bool {
 		s.leaders = true
 	case "active":
 		s.active = true
+	case "SW": // no task has swapped as a state since 2.6; the word is known
+		s.states[w] = true
 	default:
 		for _, name := range task.StateNames {
 			if w == name {
@@ -134,7 +136,7 @@ func (s *selection) tasks(t *task.Table) []*task.Task {
 	var out []*task.Task
 	for _, x := range t.Tasks {
 		switch {
-		case !any && !named[x] && !s.states[x.StateName()], s.user && x.Kernel(), s.kernel && !x.Kernel(), s.leaders && x.PID != x.TGID, s.active && !x.OnCPU:
+		case !any && !named[x] && !s.states[x.StateName()], s.user && x.Kernel(), s.kernel && !x.Kernel(), s.leaders && (x.PID != x.TGID || x.Kernel()), s.active && !x.OnCPU:
 			continue
 		}
 		out = append(out, x)

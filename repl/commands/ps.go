@@ -135,7 +135,10 @@ func processTable(c *Call, t *task.Table, xs []*task.Task) *view.ProcessTable {
 	}
 	for _, x := range xs {
 		p := view.Process{PID: x.PID, TGID: x.TGID, CPU: x.CPU, Task: x.Addr, State: x.StateName(), Active: x.OnCPU,
-			Kernel: x.Kernel(), Comm: x.Comm, KStack: vmem.Addr(x.SP), Policy: policyName(x.Policy), Prio: x.Prio, LastRun: x.LastRun}
+			Kernel: x.Kernel(), Comm: x.Comm, Policy: policyName(x.Policy), Prio: x.Prio, LastRun: x.LastRun}
+		if sp := vmem.Addr(x.SP); !x.OnCPU {
+			p.KStack = &sp
+		}
 		if ppid, ok := t.PPID(x); ok {
 			p.PPID = &ppid
 		} else {
@@ -190,15 +193,21 @@ func relations(c *Call, t *task.Table, xs []*task.Task) view.TaskRelations {
 			r.None = "(no children)"
 			r.Tasks = append(r.Tasks, header(x))
 			for _, y := range t.Children(x) {
-				r.Tasks = append(r.Tasks, header(y))
+				if !y.Idle {
+					r.Tasks = append(r.Tasks, header(y))
+				}
 			}
 		default:
-			if x.Idle || done[x.TGID] {
+			if done[x.TGID] {
 				continue
 			}
 			done[x.TGID] = true
 			r.None = "(no threads)"
-			for _, y := range t.Threads(x) {
+			threads := t.Threads(x)
+			if x.Idle {
+				threads = idleTasks(t)
+			}
+			for _, y := range threads {
 				r.Tasks = append(r.Tasks, header(y))
 			}
 		}
