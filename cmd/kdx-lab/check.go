@@ -42,8 +42,6 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("symbols", checkSymbols)
 	add("memory", checkMemory)
 	add("slabs", checkSlabs)
-	add("mappings", checkMappings)
-	add("swap", checkSwap)
 	add("network", checkNet)
 	add("ipc", checkIPC)
 	add("bpf", checkBPF)
