@@ -150,16 +150,40 @@ func (p *Pages) decode(raw []byte, pfn uint64) Page {
 		Head: p.head(addr, p.bo.Uint64(raw[p.off.compound:]))}
 }
 
+// Flag is a name of a page flag. Several names may mean one bit: all but the first are for special pages.
+type Flag struct {
+	Name string // without PG_
+	Bit  int
+}
+
+// Flags are all names of page flags, in the kernel's order.
+func Flags(v *kernel.View) ([]Flag, error) {
+	limit, t, err := v.Symbols().Enumerator("__NR_PAGEFLAGS")
+	if err != nil {
+		return nil, err
+	}
+	var out []Flag
+	for _, e := range t.Enumerators() {
+		if name, ok := strings.CutPrefix(e.Name, "PG_"); ok && e.Value >= 0 && e.Value < min(limit, 64) {
+			out = append(out, Flag{name, int(e.Value)})
+		}
+	}
+	return out, nil
+}
+
 // flagNames takes the names of enum pageflags: of several for one bit the first, the others are for special pages.
 func flagNames(v *kernel.View) []string {
-	limit, t, err := v.Symbols().Enumerator("__NR_PAGEFLAGS")
+	flags, err := Flags(v)
 	if err != nil {
 		return nil
 	}
-	names := make([]string, max(0, min(limit, 64)))
-	for _, e := range t.Enumerators() {
-		if name, ok := strings.CutPrefix(e.Name, "PG_"); ok && e.Value >= 0 && e.Value < int64(len(names)) && names[e.Value] == "" {
-			names[e.Value] = name
+	var names []string
+	for _, f := range flags {
+		for f.Bit >= len(names) {
+			names = append(names, "")
+		}
+		if names[f.Bit] == "" {
+			names[f.Bit] = f.Name
 		}
 	}
 	return names
@@ -168,7 +192,7 @@ func flagNames(v *kernel.View) []string {
 // Max is one more than the last pfn that may have a struct page.
 func (p *Pages) Max() uint64 { return p.maxPFN }
 
-// FlagNames are the names of the page flags by bit; an unnamed one is "".
+// FlagNames are the names of the page flags by bit, of several the first; an unnamed one is "".
 func (p *Pages) FlagNames() []string { return p.names }
 
 // Size of struct page in bytes.

@@ -319,10 +319,6 @@ func sameKmem(command, text string) []string {
 			continue // crash leaves out what CPUs have not added to the sum
 		case command == "kmem -n" && len(f) > 6 && strings.HasPrefix(f[1], "memory"):
 			f[6] = "-" // crash takes the state for a set of bits, which it was until 6.11: UNKNOWN
-		case command == "kmem -g" && strings.HasPrefix(f[0], "PG_"):
-			if len(out) > 0 && strings.Fields(out[len(out)-1])[1] == f[1] {
-				continue // further names of a bit are those of special pages
-			}
 		case command == "kmem -s" && len(f) == 7:
 			f[2] = "-" // crash counts objects of CPUs' slabs that others gave back as allocated
 		}

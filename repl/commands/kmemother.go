@@ -38,7 +38,7 @@ func kmemPerCPU(c *Call) (view.Result, error) {
 }
 
 func kmemFlags(c *Call) (view.Result, error) {
-	p, err := mm.NewPages(c.View)
+	flags, err := mm.Flags(c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +53,9 @@ func kmemFlags(c *Call) (view.Result, error) {
 		m := vmem.Addr(mask)
 		out.Value = &m
 	}
-	for bit, name := range p.FlagNames() {
-		if name != "" && mask>>bit&1 != 0 {
-			out.Flags = append(out.Flags, view.PageFlag{Name: "PG_" + name, Bit: bit})
+	for _, f := range flags {
+		if mask>>f.Bit&1 != 0 {
+			out.Flags = append(out.Flags, view.PageFlag{Name: "PG_" + f.Name, Bit: f.Bit})
 		}
 	}
 	return &out, nil
