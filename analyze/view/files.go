@@ -16,12 +16,15 @@ type FileTables struct {
 	Cache bool // -c: what of each file is in the page cache
 }
 
-// FileTable is what a task has open. Root and CWD are null for a task that has left them.
+// FileTable is what a task has open. Root and CWD are null for a task that has left them, Files is if nothing of them could be read.
 type FileTable struct {
 	TaskHeader
 	Root  *string    `json:"root"`
 	CWD   *string    `json:"cwd"`
 	Files []TaskFile `json:"files"`
+
+	Lost bool `json:"-"` // of Files some could not be read
+	Gone bool `json:"-"` // the task has neither root nor working directory any more
 }
 
 // TaskFile is an open file. What could not be read is null.
@@ -55,8 +58,13 @@ func (t *FileTables) Text(w io.Writer, _ Options) error {
 
 func (x *FileTable) text(bw *bufio.Writer, cache bool) {
 	bw.WriteString(x.line())
-	fmt.Fprintf(bw, "ROOT: %s    CWD: %s\n", nameOrDash(x.Root), nameOrDash(x.CWD))
+	if !x.Gone {
+		fmt.Fprintf(bw, "ROOT: %s    CWD: %s\n", nameOrDash(x.Root), nameOrDash(x.CWD))
+	}
 	switch {
+	case len(x.Files) == 0 && x.Lost:
+		bw.WriteString("Open files: -\n")
+		return
 	case len(x.Files) == 0:
 		bw.WriteString("No open files\n")
 		return
@@ -84,7 +92,7 @@ func (x *FileTable) text(bw *bufio.Writer, cache bool) {
 func (t *FileTables) StreamJSON(w io.Writer) error {
 	a := arrayWriter{w: w}
 	for x := range t.Tasks {
-		if x.Files == nil {
+		if x.Files == nil && !x.Lost {
 			x.Files = []TaskFile{}
 		}
 		if err := a.add(x); err != nil {

@@ -81,6 +81,7 @@ func fileTable(c *Call, r *vfs.Reader, x *task.Task, counts bool) *view.FileTabl
 	t := &view.FileTable{TaskHeader: header(x)}
 	gap := func(what string, err error) { c.View.Gap(fmt.Sprintf("PID %d: %s", x.PID, what), err) }
 	root, cwd, ok, err := r.FS(x.Addr)
+	t.Gone = !ok && err == nil
 	if err != nil {
 		gap("root and working directory", err)
 	} else if ok {
@@ -94,6 +95,7 @@ func fileTable(c *Call, r *vfs.Reader, x *task.Task, counts bool) *view.FileTabl
 			return t
 		}
 		if d.FD < 0 {
+			t.Lost = true
 			gap("files", err)
 			continue
 		}
