@@ -85,7 +85,13 @@ func Wheels(v *kernel.View, cpus []int) ([]Base, error) {
 		if err := all.Err(); err != nil {
 			return nil, err
 		}
-		n := max(all.Type().Strip().Len, 1)
+		n := all.Type().Strip().Len
+		if n <= 0 { // BTF before 5.13 has no per-CPU variables, their declaration no length: the symbol's is what lies before the next
+			n = 1
+			if sym, err := v.Symbol("timer_bases"); err == nil && sym.Size >= 2*base.Size() {
+				n = int64(min(sym.Size/base.Size(), uint64(len(baseNames))))
+			}
+		}
 		if n > maxBases {
 			return nil, fmt.Errorf("timer_bases has %d elements: its type is damaged", n)
 		}

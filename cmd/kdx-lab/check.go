@@ -54,6 +54,9 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("fuser", checkFuser)
 	add("mounts", checkMounts)
 	add("devices", checkDevices)
+	add("interrupts", checkInterrupts)
+	add("timers", checkTimers)
+	add("signals", checkSignals)
 	add("stacks", checkStacks)
 	add("panic", checkPanic)
 	add("distilled", checkDistill)
@@ -76,6 +79,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		add("lines, drgn", l.checkLines)
 		add("variables, drgn", l.checkVars)
 		add("text, crash", peer(checkCrash))
+		add("runq irq timer, crash", peer(checkExecutionCrash))
 		if strings.HasSuffix(name, "-sysrq") { // crash takes its time
 			add("kmem, crash", l.checkKmemCrash)
 		}
