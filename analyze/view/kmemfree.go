@@ -14,6 +14,7 @@ import (
 type FreePages struct {
 	PageSize uint64 // bytes
 	Blocks   bool   // with each block's address (-F)
+	Missing  bool   // zones could not be read: the sum is not that of all
 	// Zones yields the zones in order; lists are walked as they are written.
 	Zones iter.Seq[*FreeZone]
 }
@@ -128,7 +129,7 @@ func (l *FreeList) count(f func(vmem.Addr) bool) {
 // Text writes crash's tables, with a column that names the migrate types.
 func (p *FreePages) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriterSize(w, 32<<10)
-	var sum freeSum
+	sum := freeSum{unsure: p.Missing}
 	first := true
 	for z := range p.Zones {
 		if z.Separate {
@@ -198,7 +199,7 @@ func (p *FreePages) StreamJSON(w io.Writer) error {
 		return err
 	}
 	out := arrayWriter{w: w}
-	var sum freeSum
+	sum := freeSum{unsure: p.Missing}
 	for z := range p.Zones {
 		for i := range z.Areas {
 			for j := range z.Areas[i].Lists {

@@ -89,11 +89,14 @@ func kmemInfo(c *Call) (view.Result, error) {
 		c.View.Gap("shared pages", err)
 		return out, nil
 	}
-	// Pages that could not be read are a gap: the count is then of those that could.
+	before := c.gapCount()
 	n, err := mm.Shared(c.View, pages)
 	if err != nil {
 		c.View.Gap("shared pages", err)
 		return out, c.View.Context().Err()
+	}
+	if c.gapCount() > before {
+		return out, nil // a count of part of the pages is none
 	}
 	out.Pages.MultiplyUsed = &n
 	return out, nil

@@ -21,12 +21,14 @@ func kmemFree(c *Call) (view.Result, error) {
 	if len(c.Args) > 0 {
 		return kmemFreeAt(c, pages, buddy)
 	}
+	before := c.gapCount()
 	zones, err := mm.Zones(c.View)
 	if err != nil {
 		return nil, err
 	}
+	missing := c.gapCount() > before
 	starts := c.nodeStarts()
-	return &view.FreePages{PageSize: c.View.PageSize(), Blocks: c.Flags.Has("F"), Zones: func(yield func(*view.FreeZone) bool) {
+	return &view.FreePages{PageSize: c.View.PageSize(), Blocks: c.Flags.Has("F"), Missing: missing, Zones: func(yield func(*view.FreeZone) bool) {
 		for i := range zones {
 			z := &zones[i]
 			out := c.freeZone(pages, z, starts)
@@ -39,6 +41,12 @@ func kmemFree(c *Call) (view.Result, error) {
 			}
 		}
 	}}, nil
+}
+
+// gapCount is how much could not be read so far.
+func (c *Call) gapCount() int {
+	gaps, dropped := c.View.Gaps()
+	return len(gaps) + dropped
 }
 
 // nodeStarts are the first pages of nodes.
