@@ -45,7 +45,7 @@ var crashCommands = []struct{ name, forms string }{
 	{"ptov", "OFFSET:CPUS"},
 	{"q", ""}, {"quit", ""},
 	{"rd", "-p -u -m -f -d -D -s -S -SS -x -8 -16 -32 -64 -a -N -R -o -e -r"},
-	{"repeat", "-SECONDS"},
+	{"repeat", "[-SECONDS]"},
 	{"runq", "-t -T -m -g -c"},
 	{"rustfilt", ""},
 	{"sbitmapq", "-s -a -p -v -x -d"},
