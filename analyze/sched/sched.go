@@ -138,7 +138,7 @@ type Reader struct {
 // offsets of members in their structs, in bytes.
 type offsets struct {
 	runNode, se, rt, rtRunList, dl, dlNode uint64
-	hasRT, hasDL                           bool
+	hasDL                                  bool
 }
 
 // New makes a Reader; it fails if the kernel's types are not known.
