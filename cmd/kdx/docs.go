@@ -21,7 +21,7 @@ func generated() map[string]string {
 		"capture-config.md": config.Doc(),
 		"capture-doctor.md": doctor.Doc(),
 		"commands.md":       repl.CommandsDoc(commands.All()),
-		"crash-compat.md":    repl.CrashDoc(commands.All()),
+		"crash-compat.md":   repl.CrashDoc(commands.All()),
 		"exit-codes.md":     repl.StatusDoc(),
 		"kexec.md":          kexecDoc(),
 		"makedumpfile.md":   makedumpfileDoc(),
