@@ -9,7 +9,7 @@ import (
 
 func gdbCommand() *Command {
 	return &Command{
-		Name: "gdb", Aliases: []string{"g"}, Group: "symbols and types", Summary: "what people type to gdb: print, ptype, x, info line, …", Needs: NeedsSymbols, Raw: true, Quotes: true, Complete: "variable",
+		Name: "gdb", Aliases: []string{"g"}, Group: "symbols and types", Summary: "what people type to gdb: print, ptype, x, info line, …", Needs: NeedsTypes, Raw: true, Quotes: true, Complete: "variable",
 		Usage: []string{"p[/FORMAT] EXPRESSION", "ptype | whatis TYPE | EXPRESSION", "x/[COUNT][FORMAT][SIZE] ADDRESS", "info line | symbol | address | scope | locals | args | frame …",
 			"list | disassemble | bt | frame | up | down …", "EXPRESSION"},
 		Help: prose(`There is no gdb inside kdx. This command knows gdb's words for what kdx's own commands do, and hands the rest over: p, print, inspect and output

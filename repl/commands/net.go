@@ -13,6 +13,7 @@ import (
 	"kdx/analyze/vfs"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
+	"kdx/symbols"
 )
 
 func netCommand() *Command {
@@ -25,7 +26,7 @@ func netCommand() *Command {
 			{Name: "s", Help: "the open sockets of tasks: protocol, addresses and ports, state, bytes in the queues"},
 			{Name: "S", Help: "as -s, with struct socket and the struct of its family"},
 			{Name: "R", Arg: "REFERENCE", Help: "only sockets with this struct socket, struct sock or descriptor"},
-			{Name: "N", Arg: "ADDRESS", Help: "an IP address as a number in memory (the target's byte order; 32 digits for IPv6) as it is usually written"},
+			{Name: "N", Arg: "ADDRESS", Help: "an IP address as a number in memory (the target's byte order; 32 digits for IPv6) as it is usually written", Needs: NeedsNothing},
 			{Name: "x", Help: "with -S: integers in hexadecimal"},
 			{Name: "d", Help: "with -S: integers in decimal"},
 		},
@@ -102,7 +103,7 @@ func netDevices(c *Call, ns vmem.Addr) (view.Result, error) {
 func neighbours(c *Call) (view.Result, error) {
 	out := view.NetNeighbours{}
 	for _, table := range net.Tables {
-		if !c.View.HasSymbol(table) { // IPv6 may be a module that is not loaded
+		if _, err := c.View.Symbol(table); symbols.Absent(err) { // IPv6 may be a module that is not loaded
 			continue
 		}
 		for n, err := range net.Neighbours(c.View, table) {

@@ -12,7 +12,7 @@ import (
 
 func repeatCommand() *Command {
 	return &Command{
-		Name: "repeat", Group: "session", Summary: "run a command again and again", Needs: NeedsNothing, Raw: true, Complete: "command", Prompt: true,
+		Name: "repeat", Group: "session", Summary: "run a command again and again", Raw: true, Complete: "command", Prompt: true,
 		Usage: []string{"[-SECONDS] COMMAND [argument]…"},
 		Help: "Runs the command until Ctrl-C stops it, on a running kernel, whose memory changes; between two runs it waits the seconds given, at least a tenth of one. " +
 			"The memory of a dump does not change, so that there it is refused.",

@@ -16,7 +16,7 @@ import (
 
 func searchCommand() *Command {
 	return &Command{
-		Name: "search", Group: "symbols and types", Summary: "find values or strings in memory", Needs: NeedsSymbols, Complete: "symbol",
+		Name: "search", Group: "symbols and types", Summary: "find values or strings in memory", Needs: NeedsNothing, Complete: "symbol",
 		Usage: []string{"[-k | -K | -V | -u | -p | -t | -T] [-s START] [-e END | -l LENGTH] [-m MASK] [-w | -h] [-x COUNT] [-S] VALUE…",
 			"[-k | -K | -V | -u | -p | -t | -T] [-s START] [-e END | -l LENGTH] [-S] -c STRING…"},
 		Flags: []Flag{

@@ -25,7 +25,7 @@ func vmCommand() *Command {
 			{Name: "m", Help: "the mm_struct, member by member"},
 			{Name: "M", Arg: "MM", Help: "this mm_struct, not the task's: one that the task has already given up, or another's"},
 			{Name: "R", Arg: "REF", Help: "only mappings of files whose path holds REF, or which REF, a hexadecimal number, is an address of; with -p only pages at that virtual or physical address"},
-			{Name: "f", Arg: "FLAGS", Help: "name the bits of this value of vm_flags"},
+			{Name: "f", Arg: "FLAGS", Help: "name the bits of this value of vm_flags", Needs: NeedsNothing},
 			{Name: "x", Help: "numbers of -v and -m in hexadecimal"},
 			{Name: "d", Help: "numbers of -v and -m in decimal"},
 		},

@@ -4,7 +4,7 @@ import "kdx/analyze/view"
 
 func wrCommand() *Command {
 	return &Command{
-		Name: "wr", Group: "symbols and types", Summary: "refused: kdx changes no memory", Needs: NeedsNothing, Raw: true,
+		Name: "wr", Group: "symbols and types", Summary: "refused: kdx changes no memory", Raw: true,
 		Usage: []string{"…"},
 		Help: "crash's wr writes into the memory of a running kernel. kdx does not: a dump is evidence, and the kernel offers /proc/kcore, through which kdx looks at a running one, for reading only. " +
 			"Where a running kernel is to be changed, its own interfaces (/proc/sys, /sys, livepatch) do so with its locks held.",
