@@ -67,9 +67,9 @@ func NodeOf(v *kernel.View, pfn uint64) (node int, ok bool) {
 }
 
 // nodesEnd is where the memory of the highest node ends, as a pfn; 0 if it can't be read. Nodes span more than the RAM
-// that a dump describes.
+// that a dump describes, such as what the capture kernel has. A node that spans far more is damaged: walking its pages would take hours.
 func nodesEnd(v *kernel.View) uint64 {
-	const limit = 1 << 40 // 4 PiB in pages of 4 KiB: what x86-64 can address
+	limit := 4*v.Image().Info().MaxPFN + 1<<18
 	nodes, err := nodeAddrs(v)
 	if err != nil {
 		return 0
@@ -83,7 +83,7 @@ func nodesEnd(v *kernel.View) uint64 {
 		if at == 0 {
 			continue
 		}
-		if d, err := bind.Read(v, at); err == nil && d.Start < limit && d.Spanned < limit {
+		if d, err := bind.Read(v, at); err == nil && d.Start < limit && d.Spanned < limit-d.Start {
 			end = max(end, d.Start+d.Spanned)
 		}
 	}
