@@ -45,13 +45,12 @@ func (r *Reader) fair(what string, at vmem.Addr, cpu, depth int) *Fair {
 		r.entity(what, f, s.Curr, cpu, depth, true)
 	}
 	for se, err := range walk.RBTree(r.v, s.Root, r.offs.runNode) {
-		if err == nil && len(f.Entities) >= maxRunning {
-			r.v.Gap(what, errMany)
-			break
-		}
 		if err != nil {
 			r.v.Gap(what, err)
 			continue
+		}
+		if !r.more(what) {
+			break
 		}
 		if se != s.Curr {
 			r.entity(what, f, se, cpu, depth, false)
@@ -113,11 +112,11 @@ func (r *Reader) limbo(what string, f *Fair, head vmem.Addr) {
 		return
 	}
 	for task, err := range walk.List(r.v, head, off) {
-		if err == nil && len(f.Entities) >= maxRunning {
-			err = errMany
-		}
 		if err != nil {
 			r.v.Gap(what+": throttled tasks", err)
+			return
+		}
+		if !r.more(what) {
 			return
 		}
 		e, err := r.EntityOf(task)
@@ -143,6 +142,9 @@ func (r *Reader) throttledBelow(what string, f *Fair, cpu, depth int) {
 	for tg, err := range walk.List(r.v, f.Group+vmem.Addr(children), siblings) {
 		if err != nil {
 			r.v.Gap(what+": child groups", err)
+			return
+		}
+		if !r.more(what) {
 			return
 		}
 		at, err := r.queueOf(tg, cpu)

@@ -39,12 +39,12 @@ func (r *Reader) realTime(what string, at vmem.Addr, depth int) *RT {
 	for prio := range n {
 		head, _ := queues.Index(prio).Addr()
 		for se, err := range walk.List(r.v, head, r.offs.rtRunList) {
-			if err == nil && len(out.Entities) >= maxRunning {
-				err = errMany
-			}
 			if err != nil {
 				r.v.Gap(fmt.Sprintf("%s, priority %d", what, prio), err)
 				break
+			}
+			if !r.more(what) {
+				return out
 			}
 			if e, ok := r.rtEntity(what, se, int(prio), depth); ok {
 				out.Entities = append(out.Entities, e)
@@ -87,13 +87,12 @@ func (r *Reader) deadlines(what string, at vmem.Addr) *Deadlines {
 	}
 	out := &Deadlines{Addr: at, Root: at + vmem.Addr(root)}
 	for se, err := range walk.RBTree(r.v, out.Root, r.offs.dlNode) {
-		if err == nil && len(out.Entities) >= maxRunning {
-			r.v.Gap(what, errMany)
-			break
-		}
 		if err != nil {
 			r.v.Gap(what, err)
 			continue
+		}
+		if !r.more(what) {
+			break
 		}
 		s, err := r.dl.Read(r.v, se)
 		if err != nil {
@@ -124,11 +123,11 @@ func (r *Reader) ext(what string, at vmem.Addr) *Ext {
 		return out // never initialised: no such scheduler was ever loaded
 	}
 	for task, err := range walk.List(r.v, out.Runnable, scx+node) {
-		if err == nil && len(out.Tasks) >= maxRunning {
-			err = errMany
-		}
 		if err != nil {
 			r.v.Gap(what, err)
+			break
+		}
+		if !r.more(what) {
 			break
 		}
 		out.Tasks = append(out.Tasks, r.extTask(what, task, task+vmem.Addr(scx)))

@@ -106,7 +106,7 @@ type ExtTask struct {
 
 const (
 	maxDepth   = 64      // of groups in groups
-	maxRunning = 1 << 20 // tasks of a queue
+	maxRunning = 1 << 20 // tasks and groups of a CPU, in all its queues
 )
 
 type rqStruct struct {
@@ -129,6 +129,7 @@ type Reader struct {
 	dl    kernel.Binding[dlStruct]
 	names map[vmem.Addr]string
 	seen  map[vmem.Addr]bool // queues of one CPU that were read, against loops
+	left  int                // how many more entries its queues may have
 	offs  offsets
 	// keepsLag: sched_entity.vlag is a lag for tasks that are queued, too. From 6.6 on it held other things while a task was queued (what it is
 	// protected from preemption by), until 7.0 gave those a member of their own.
@@ -203,7 +204,7 @@ func (r *Reader) Tasks(q *Queue) {
 		r.v.Gap(fmt.Sprintf("run queue of CPU %d", q.CPU), err)
 		return
 	}
-	r.seen = make(map[vmem.Addr]bool)
+	r.seen, r.left = make(map[vmem.Addr]bool), maxRunning
 	what := fmt.Sprintf("CPU %d", q.CPU)
 	q.Fair = r.fair(what+": fair class", s.CFS, q.CPU, 0)
 	q.RT = r.realTime(what+": real-time class", s.RT, 0)
@@ -227,6 +228,17 @@ func (r *Reader) enter(what string, at vmem.Addr, depth int) bool {
 		return true
 	}
 	return false
+}
+
+// more reports whether one more entry is read; damaged groups lead to each other in ever new ways.
+func (r *Reader) more(what string) bool {
+	if r.left == 0 {
+		return false
+	}
+	if r.left--; r.left == 0 {
+		r.v.Gap(what, errMany)
+	}
+	return r.left > 0
 }
 
 // groupName is that of a task group's cgroup, "" for the root group.
