@@ -34,8 +34,7 @@ func parseMaps(text string) ([]saidMapping, error) {
 			continue
 		}
 		if len(f) > 5 && !strings.HasPrefix(f[5], "[") {
-			// Shared memory and files without a name have no path: the kernel invents one, kdx shows the name.
-			m.Path = strings.TrimSuffix(strings.Join(f[5:], " "), " (deleted)")
+			m.Path = strings.Join(f[5:], " ")
 		}
 		out = append(out, m)
 	}

@@ -27,6 +27,9 @@ var excludedLines = []string{
 	"p init_task", "p jiffies", "p runqueues:a", "p *init_task.mm", "p init_task.tasks.next->prev", "p init_task.comm[0] + 1",
 	"list -H modules -o module.list -s module.name", "list -h init_task -o task_struct.tasks -s task_struct.pid,comm",
 	"tree -t radix init_pid_ns.idr", "tree -t maple sparse_irqs", "tree -t rbtree vmap_area_root",
+	"files", "foreach files", "fuser /", "mount", "mount -f", "dev", "dev -i", "dev -p", "dev -d", "net", "net -a", "foreach net -s", "ipcs", "ipcs -M", "bpf -P -t", "mach", "mach -m",
+	"irq", "irq -a", "irq -s", "irq -b", "timer", "timer -r", "runq", "runq -g", "runq -v", "sig", "foreach sig", "vm 1", "foreach vm", "swap", "search -t panic",
+	"kmem -n", "kmem -f", "kmem -i=shared", "kmem -s -I task_struct", "waitq kthreadd_task",
 	"rd -a linux_banner", "rd -s init_task 64", "vtop init_task", "kmem init_task", "dis schedule", "sym -M",
 }
 
