@@ -27,7 +27,7 @@ type Segment struct {
 	Size              uint64 // bytes
 	Attached          uint64
 	Attach, Detach    int64
-	Creator, Last     int32 // pids in the first namespace; 0 for none
+	Creator, Last     *int32 // pids in the first namespace; 0 for none, nil if they can't be read
 	Inode             vmem.Addr
 	Allocated         uint64 // pages that Size needs
 	Resident, Swapped uint64 // pages
@@ -170,7 +170,12 @@ func (s *Segment) read(v *kernel.View) error {
 	s.Allocated = (s.Size + v.PageSize() - 1) / v.PageSize()
 	creator, err1 := pidNumber(v, k.Creator)
 	last, err2 := pidNumber(v, k.Last)
-	s.Creator, s.Last = creator, last
+	if err1 == nil {
+		s.Creator = &creator
+	}
+	if err2 == nil {
+		s.Last = &last
+	}
 	return errors.Join(err1, err2, s.pages(v, k.File))
 }
 

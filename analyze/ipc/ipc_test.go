@@ -79,7 +79,7 @@ func (w world) shm() string {
 	out := ""
 	for s, err := range Shm(w.View(), w.ns) {
 		if s != nil {
-			out += fmt.Sprintf("%d %d %d/%d/%d %v;", s.ID, s.Creator, s.Allocated, s.Resident, s.Swapped, s.Destroyed())
+			out += fmt.Sprintf("%d %s %d/%d/%d %v;", s.ID, number(s.Creator), s.Allocated, s.Resident, s.Swapped, s.Destroyed())
 		}
 		out += kind(err)
 	}
@@ -94,6 +94,13 @@ func kind(err error) string {
 		return "loop;"
 	}
 	return "error;"
+}
+
+func number(n *int32) string {
+	if n == nil {
+		return "-"
+	}
+	return fmt.Sprint(*n)
 }
 
 // TestShm: pages of both kinds of file systems, and tables that lead astray.
@@ -113,7 +120,7 @@ func TestShm(t *testing.T) {
 	lost := w.segment(3, 4096, 1, 4096)
 	w.Set(lost, "shmid_kernel", "shm_file", wild)
 	w.slot(idsShm, 3, lost)
-	if got, want := w.shm(), "0 77 1/1/5 true;loop;0 0 0/0/0 false;error;3 77 1/0/0 true;error;"; got != want {
+	if got, want := w.shm(), "0 77 1/1/5 true;loop;0 - 0/0/0 false;error;3 77 1/0/0 true;error;"; got != want {
 		t.Errorf("damaged: %s; want %s", got, want)
 	}
 	w = newWorld(t)

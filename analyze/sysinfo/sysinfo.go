@@ -217,11 +217,13 @@ func TaintLetters(mask uint64) string {
 }
 
 // PanicMessage is the line of the log that says why the kernel crashed, "" if none does. "Fatal exception" only follows
-// from an oops, whose own line is taken then.
-func PanicMessage(v *kernel.View) string {
+// from an oops, whose own line is taken then. The error is that of records that can't be read, if what was found may not be all.
+func PanicMessage(v *kernel.View) (string, error) {
 	var panicLine, oops string
+	var lost error
 	for rec, err := range printk.Records(v) {
 		if err != nil {
+			lost = err
 			continue
 		}
 		line, _, _ := strings.Cut(string(rec.Text), "\n")
@@ -232,10 +234,16 @@ func PanicMessage(v *kernel.View) string {
 			oops = line
 		}
 	}
-	if panicLine == "" || oops != "" && strings.Contains(panicLine, "Fatal exception") {
-		return oops
+	switch {
+	case panicLine == "":
+		return oops, lost
+	case strings.Contains(panicLine, "Fatal exception"):
+		if oops != "" {
+			return oops, nil
+		}
+		return panicLine, lost
 	}
-	return panicLine
+	return panicLine, nil
 }
 
 func isOops(line string) bool {

@@ -21,7 +21,8 @@ import (
 
 // log keeps the last lines, and the one that says why the kernel died.
 func (m *maker) log(v *kernel.View) error {
-	m.rep.Panic = clean(sysinfo.PanicMessage(v))
+	message, _ := sysinfo.PanicMessage(v) // what can't be read of the log is said below
+	m.rep.Panic = clean(message)
 	var last error
 	var lines []string
 	for r, err := range printk.Records(v) {

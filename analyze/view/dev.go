@@ -142,16 +142,16 @@ type Disks struct {
 
 // Disk is a disk or a partition. What could not be read is null.
 type Disk struct {
-	Major     uint32     `json:"major"`
-	Minor     uint32     `json:"minor"`
+	Major     *uint32    `json:"major"`
+	Minor     *uint32    `json:"minor"`
 	GenDisk   vmem.Addr  `json:"gendisk"`
-	Name      string     `json:"name"`
-	Queue     vmem.Addr  `json:"request_queue"`
-	Partition uint32     `json:"partition"` // 0 for the disk
-	Size      uint64     `json:"size_bytes"`
+	Name      *string    `json:"name"`
+	Queue     *vmem.Addr `json:"request_queue"`
+	Partition *uint32    `json:"partition"` // 0 for the disk
+	Size      *uint64    `json:"size_bytes"`
 	Reads     *uint64    `json:"reads_in_flight"`
 	Writes    *uint64    `json:"writes_in_flight"`
-	Requests  bool       `json:"requests"` // it takes requests (blk-mq); false: bare bios
+	Requests  *bool      `json:"requests"` // it takes requests (blk-mq); false: bare bios
 	Stats     *DiskStats `json:"statistics"`
 	Hidden    bool       `json:"-"` // no row of its own in text: a partition, and what is idle by nature
 }
@@ -178,7 +178,17 @@ func (l *Disks) Text(w io.Writer, _ Options) error {
 			n := *d.Reads + *d.Writes
 			total = &n
 		}
-		fmt.Fprintf(bw, "%5d %016x   %-10s %016x   %5s %5s %5s\n", d.Major, uint64(d.GenDisk), Printable(d.Name), uint64(d.Queue), orDash(total), orDash(d.Reads), orDash(d.Writes))
+		major, name, queue := "-", "-", "-"
+		if d.Major != nil {
+			major = fmt.Sprint(*d.Major)
+		}
+		if d.Name != nil {
+			name = Printable(*d.Name)
+		}
+		if d.Queue != nil {
+			queue = fmt.Sprintf("%016x", uint64(*d.Queue))
+		}
+		fmt.Fprintf(bw, "%5s %016x   %-10s %-16s   %5s %5s %5s\n", major, uint64(d.GenDisk), name, queue, orDash(total), orDash(d.Reads), orDash(d.Writes))
 	}
 	return bw.Flush()
 }

@@ -13,32 +13,31 @@ import (
 
 // System is the first page of a dump. Null values could not be read.
 type System struct {
-	Kernel      string      `json:"kernel"` // where types and symbols come from
-	DumpFiles   []string    `json:"dump_files"`
-	Format      string      `json:"format"`
-	Partial     bool        `json:"partial"`        // pages were left out
-	Incomplete  bool        `json:"incomplete"`     // the dump was cut short
-	Live        bool        `json:"live,omitempty"` // the running kernel
-	Distilled   string      `json:"distilled,omitempty"`
-	VMCoreInfo  string      `json:"vmcoreinfo,omitempty"` // how it was found, if not as the dump's note
-	CPUs        *int        `json:"cpus"`
-	Offline     []int       `json:"offline_cpus"`
-	Date        *time.Time  `json:"date"`
-	UptimeSec   *float64    `json:"uptime_seconds"`
-	Load        *[3]float64 `json:"load_average"`
-	Tasks       *int        `json:"tasks"`
-	Nodename    string      `json:"nodename,omitempty"`
-	Release     string      `json:"release,omitempty"`
-	Version     string      `json:"version,omitempty"`
-	Machine     string      `json:"machine"`
-	MHz         uint64      `json:"mhz"`
-	Memory      *uint64     `json:"memory_bytes"`
-	HZ          *uint64     `json:"hz"`
-	Taint       *string     `json:"taint"`
-	Panic       string      `json:"panic"`
-	BuildID     string      `json:"build_id,omitempty"`
-	PanicIsNone bool        `json:"-"`
-	Context     *Context    `json:"context,omitempty"`
+	Kernel     string      `json:"kernel"` // where types and symbols come from
+	DumpFiles  []string    `json:"dump_files"`
+	Format     string      `json:"format"`
+	Partial    bool        `json:"partial"`        // pages were left out
+	Incomplete bool        `json:"incomplete"`     // the dump was cut short
+	Live       bool        `json:"live,omitempty"` // the running kernel
+	Distilled  string      `json:"distilled,omitempty"`
+	VMCoreInfo string      `json:"vmcoreinfo,omitempty"` // how it was found, if not as the dump's note
+	CPUs       *int        `json:"cpus"`
+	Offline    []int       `json:"offline_cpus"`
+	Date       *time.Time  `json:"date"`
+	UptimeSec  *float64    `json:"uptime_seconds"`
+	Load       *[3]float64 `json:"load_average"`
+	Tasks      *int        `json:"tasks"`
+	Nodename   string      `json:"nodename,omitempty"`
+	Release    string      `json:"release,omitempty"`
+	Version    string      `json:"version,omitempty"`
+	Machine    string      `json:"machine"`
+	MHz        uint64      `json:"mhz"`
+	Memory     *uint64     `json:"memory_bytes"`
+	HZ         *uint64     `json:"hz"`
+	Taint      *string     `json:"taint"`
+	Panic      *string     `json:"panic"` // "" if the log has no such line; nil if it can't be read
+	BuildID    string      `json:"build_id,omitempty"`
+	Context    *Context    `json:"context,omitempty"`
 }
 
 // Context is the task that commands take by default.
@@ -112,8 +111,10 @@ func (s *System) Text(w io.Writer, _ Options) error {
 		label(bw, "TAINT", *s.Taint)
 	}
 	switch {
-	case s.Panic != "":
-		label(bw, "PANIC", `"`+Printable(s.Panic)+`"`)
+	case s.Panic == nil:
+		label(bw, "PANIC", "- (the log can't be read whole)")
+	case *s.Panic != "":
+		label(bw, "PANIC", `"`+Printable(*s.Panic)+`"`)
 	case s.Live:
 		label(bw, "PANIC", "- (the system is running)")
 	default:

@@ -92,8 +92,14 @@ func devDisks(c *Call) view.Result {
 		if d.Disk == 0 {
 			continue
 		}
-		row := view.Disk{Major: d.Major, Minor: d.Minor, GenDisk: d.Disk, Name: d.Name, Queue: d.Queue, Partition: d.Partition, Size: d.Sectors * 512,
-			Requests: d.RequestBase}
+		row := view.Disk{GenDisk: d.Disk}
+		if d.Name != "" {
+			row.Name = &d.Name
+		}
+		if err == nil {
+			size := d.Sectors * 512
+			row.Major, row.Minor, row.Queue, row.Partition, row.Size, row.Requests = &d.Major, &d.Minor, &d.Queue, &d.Partition, &size, &d.RequestBase
+		}
 		if f, err := block.InFlight(c.View, &d); err != nil {
 			c.View.Gap("", err)
 		} else {

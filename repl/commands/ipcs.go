@@ -148,7 +148,7 @@ func segmentRow(c *Call, s *ipc.Segment, err error) view.IPCSegment {
 	}
 	text := strings.Join(status, " ")
 	row.Bytes, row.Attached, row.Status, row.Attach, row.Detach, row.Changed = &s.Size, &s.Attached, &text, &s.Attach, &s.Detach, &s.Changed
-	row.Creator, row.Last, row.Allocated = &s.Creator, &s.Last, &s.Allocated
+	row.Creator, row.Last, row.Allocated = s.Creator, s.Last, &s.Allocated
 	if err == nil {
 		row.Resident, row.Swapped = &s.Resident, &s.Swapped
 	}

@@ -115,7 +115,11 @@ func System(v *kernel.View, s *State) *view.System {
 	out.HZ = read(v, "HZ", func() (uint64, error) { return sysinfo.HZ(v) })
 	out.Taint = read(v, "taint", func() (string, error) { _, l, err := sysinfo.Taints(v); return l, err })
 	out.MHz = sysinfo.CPUMHz(v)
-	out.Panic = sysinfo.PanicMessage(v)
+	if message, err := sysinfo.PanicMessage(v); err == nil || message != "" {
+		out.Panic = &message
+	} else {
+		v.Gap("the line that says why it crashed", err)
+	}
 	t, err := s.Tasks(v)
 	if err != nil {
 		v.Gap("tasks", err)
