@@ -266,10 +266,13 @@ func (s *Slabs) read(addr vmem.Addr) (*Cache, error) {
 	const maxName = 256
 	if c.Name, err = s.v.CString(name, maxName); err != nil {
 		s.v.Gap(fmt.Sprintf("name of the slab cache at %#x", uint64(addr)), err)
-		c.Name = "?"
+		c.Name = Unnamed
 	}
 	return c, s.readNodes(c)
 }
+
+// Unnamed is the name of a cache whose name can't be read.
+const Unnamed = "?"
 
 // maxNodes bounds what a dump may claim; MAX_NUMNODES is at most 1024.
 const maxNodes = 1024

@@ -14,7 +14,7 @@ type SlabCaches []SlabCache
 // SlabCache is a slab cache and what it holds. Counts that could not be read are nil.
 type SlabCache struct {
 	Addr       vmem.Addr `json:"address"`
-	Name       string    `json:"name"`
+	Name       *string   `json:"name"`        // nil if it can't be read
 	ObjectSize uint64    `json:"object_size"` // bytes that the owner asked for
 	Size       uint64    `json:"size"`        // bytes from one object to the next
 	SlabSize   uint64    `json:"slab_size"`   // bytes
@@ -43,11 +43,18 @@ func (l SlabCaches) Text(w io.Writer, _ Options) error {
 
 func (c *SlabCache) text(w io.Writer) {
 	if c.Ignored {
-		fmt.Fprintf(w, "%016x %-45s%s\n", uint64(c.Addr), "[IGNORED]", Printable(c.Name))
+		fmt.Fprintf(w, "%016x %-45s%s\n", uint64(c.Addr), "[IGNORED]", c.name())
 		return
 	}
 	fmt.Fprintf(w, "%016x %8d %10s %9s %6s %6s  %s\n", uint64(c.Addr), c.ObjectSize, orDash(c.Allocated), orDash(c.Total), orDash(c.Slabs),
-		fmt.Sprintf("%dk", c.SlabSize>>10), Printable(c.Name))
+		fmt.Sprintf("%dk", c.SlabSize>>10), c.name())
+}
+
+func (c *SlabCache) name() string {
+	if c.Name == nil {
+		return "-"
+	}
+	return Printable(*c.Name)
 }
 
 func orDash(n *uint64) string {

@@ -128,7 +128,7 @@ func kmemSlabs(c *Call) (view.Result, error) {
 }
 
 func ignoredRow(x *slab.Cache) view.SlabCache {
-	return view.SlabCache{Addr: x.Addr, Name: x.Name, ObjectSize: x.ObjectSize, Size: x.Size, SlabSize: x.SlabSize, PerSlab: x.PerSlab, Ignored: true}
+	return view.SlabCache{Addr: x.Addr, Name: cacheName(x), ObjectSize: x.ObjectSize, Size: x.Size, SlabSize: x.SlabSize, PerSlab: x.PerSlab, Ignored: true}
 }
 
 // kmemRoots adds the caches that kernels before 5.9 make for memory control groups to those that they were made from. Others have no
@@ -186,8 +186,15 @@ func sumOf(a, b *uint64) *uint64 {
 	return &s
 }
 
+func cacheName(x *slab.Cache) *string {
+	if x.Name == slab.Unnamed {
+		return nil
+	}
+	return &x.Name
+}
+
 func slabRow(c *Call, s *slab.Slabs, x *slab.Cache) view.SlabCache {
-	row := view.SlabCache{Addr: x.Addr, Name: x.Name, ObjectSize: x.ObjectSize, Size: x.Size, SlabSize: x.SlabSize, PerSlab: x.PerSlab}
+	row := view.SlabCache{Addr: x.Addr, Name: cacheName(x), ObjectSize: x.ObjectSize, Size: x.Size, SlabSize: x.SlabSize, PerSlab: x.PerSlab}
 	u, err := s.Usage(x)
 	if err != nil {
 		c.View.Gap("", err)
