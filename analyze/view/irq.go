@@ -119,8 +119,8 @@ type IRQStats struct {
 // IRQStat is how often an interrupt came; a count that can't be read is null.
 type IRQStat struct {
 	Number int       `json:"irq"`
-	Chip   string    `json:"chip"`
-	Flow   string    `json:"flow"`
+	Chip   *string   `json:"chip"`
+	Flow   *string   `json:"flow"`
 	Names  []string  `json:"names"`
 	Counts []*uint64 `json:"counts"` // in the order of cpus
 }
@@ -149,7 +149,7 @@ func (s *IRQStats) Text(w io.Writer, _ Options) error {
 		x := &s.Rows[i]
 		fmt.Fprintf(bw, "%3d: ", x.Number)
 		counts(x.Counts)
-		fmt.Fprintf(bw, "%8s-%-8s %s\n", Printable(x.Chip), Printable(x.Flow), Printable(strings.Join(x.Names, ", ")))
+		fmt.Fprintf(bw, "%8s-%-8s %s\n", nameOrDash(x.Chip), nameOrDash(x.Flow), Printable(strings.Join(x.Names, ", ")))
 	}
 	for i := range s.Arch {
 		x := &s.Arch[i]

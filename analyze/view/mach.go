@@ -14,7 +14,7 @@ type Machine struct {
 	Memory     *uint64         `json:"memory_bytes"`
 	CPUs       *int            `json:"cpus"`
 	Hypervisor string          `json:"hypervisor,omitempty"`
-	MHz        uint64          `json:"mhz"`
+	MHz        *uint64         `json:"mhz"`
 	HZ         *uint64         `json:"hz"`
 	PageSize   uint64          `json:"page_size"`
 	Bases      []MachineBase   `json:"bases"`
@@ -53,8 +53,8 @@ func (m *Machine) Text(w io.Writer, _ Options) error {
 		line("HYPERVISOR", m.Hypervisor)
 	}
 	speed := "-"
-	if m.MHz != 0 {
-		speed = fmt.Sprintf("%d Mhz", m.MHz)
+	if m.MHz != nil {
+		speed = fmt.Sprintf("%d Mhz", *m.MHz)
 	}
 	line("PROCESSOR SPEED", speed)
 	line("HZ", orDash(m.HZ))

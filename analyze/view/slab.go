@@ -43,18 +43,11 @@ func (l SlabCaches) Text(w io.Writer, _ Options) error {
 
 func (c *SlabCache) text(w io.Writer) {
 	if c.Ignored {
-		fmt.Fprintf(w, "%016x %-45s%s\n", uint64(c.Addr), "[IGNORED]", c.name())
+		fmt.Fprintf(w, "%016x %-45s%s\n", uint64(c.Addr), "[IGNORED]", nameOrDash(c.Name))
 		return
 	}
 	fmt.Fprintf(w, "%016x %8d %10s %9s %6s %6s  %s\n", uint64(c.Addr), c.ObjectSize, orDash(c.Allocated), orDash(c.Total), orDash(c.Slabs),
-		fmt.Sprintf("%dk", c.SlabSize>>10), c.name())
-}
-
-func (c *SlabCache) name() string {
-	if c.Name == nil {
-		return "-"
-	}
-	return Printable(*c.Name)
+		fmt.Sprintf("%dk", c.SlabSize>>10), nameOrDash(c.Name))
 }
 
 func orDash(n *uint64) string {

@@ -31,7 +31,7 @@ type System struct {
 	Release    string      `json:"release,omitempty"`
 	Version    string      `json:"version,omitempty"`
 	Machine    string      `json:"machine"`
-	MHz        uint64      `json:"mhz"`
+	MHz        *uint64     `json:"mhz"`
 	Memory     *uint64     `json:"memory_bytes"`
 	HZ         *uint64     `json:"hz"`
 	Taint      *string     `json:"taint"`
@@ -102,8 +102,8 @@ func (s *System) Text(w io.Writer, _ Options) error {
 	label(bw, "RELEASE", cmp.Or(Printable(s.Release), "-"))
 	label(bw, "VERSION", cmp.Or(Printable(s.Version), "-"))
 	machine := Printable(s.Machine)
-	if s.MHz != 0 {
-		machine += fmt.Sprintf("  (%d Mhz)", s.MHz)
+	if s.MHz != nil {
+		machine += fmt.Sprintf("  (%d Mhz)", *s.MHz)
 	}
 	label(bw, "MACHINE", machine)
 	label(bw, "MEMORY", memory(s.Memory))

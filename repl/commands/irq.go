@@ -188,7 +188,7 @@ func irqStats(c *Call, r *irq.Reader, list []*irq.IRQ) (view.Result, error) {
 	out := &view.IRQStats{CPUs: cpus, Rows: []view.IRQStat{}, Arch: []view.ArchStat{}}
 	for _, x := range list {
 		if len(x.Actions) > 0 {
-			out.Rows = append(out.Rows, view.IRQStat{Number: x.Number, Chip: x.Chip, Flow: x.Flow, Names: actionNames(x), Counts: r.Counts(x, cpus)})
+			out.Rows = append(out.Rows, view.IRQStat{Number: x.Number, Chip: named(x.Chip), Flow: named(x.Flow), Names: actionNames(x), Counts: r.Counts(x, cpus)})
 		}
 	}
 	for _, a := range irq.ArchCounts(c.View, cpus) {

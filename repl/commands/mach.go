@@ -76,7 +76,7 @@ var x86Stacks = map[string]string{"#DF": "DOUBLEFAULT", "#DB": "DEBUG", "#MC": "
 
 func machine(c *Call) *view.Machine {
 	v := c.View
-	out := &view.Machine{Type: string(v.Image().Info().Machine), PageSize: v.PageSize(), MHz: sysinfo.CPUMHz(v), Details: v.Arch().Describe(), Bases: []view.MachineBase{}, Stacks: []view.MachineStacks{}}
+	out := &view.Machine{Type: string(v.Image().Info().Machine), PageSize: v.PageSize(), MHz: speed(v), Details: v.Arch().Describe(), Bases: []view.MachineBase{}, Stacks: []view.MachineStacks{}}
 	out.Memory = read(v, "memory", func() (uint64, error) { return sysinfo.Memory(v) })
 	out.CPUs = read(v, "CPUs", func() (int, error) { cpus, err := v.PresentCPUs(); return len(cpus), err })
 	out.HZ = read(v, "HZ", func() (uint64, error) { return sysinfo.HZ(v) })

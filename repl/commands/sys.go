@@ -114,7 +114,7 @@ func System(v *kernel.View, s *State) *view.System {
 	out.Memory = read(v, "memory", func() (uint64, error) { return sysinfo.Memory(v) })
 	out.HZ = read(v, "HZ", func() (uint64, error) { return sysinfo.HZ(v) })
 	out.Taint = read(v, "taint", func() (string, error) { _, l, err := sysinfo.Taints(v); return l, err })
-	out.MHz = sysinfo.CPUMHz(v)
+	out.MHz = speed(v)
 	if message, err := sysinfo.PanicMessage(v); err == nil || message != "" {
 		out.Panic = &message
 	} else {
@@ -160,4 +160,13 @@ func kernelSource(v *kernel.View) string {
 
 func contextOf(t *task.Table, x *task.Task) *view.Context {
 	return &view.Context{PID: x.PID, Comm: x.Comm, Task: x.Addr, CPU: x.CPU, State: x.LongState(), Active: x.OnCPU, Panic: t.Panic() == x}
+}
+
+// speed is the processor's in MHz, nil if it can't be read.
+func speed(v *kernel.View) *uint64 {
+	mhz := sysinfo.CPUMHz(v)
+	if mhz == 0 {
+		return nil
+	}
+	return &mhz
 }
