@@ -144,15 +144,7 @@ func typeName(names map[uint32]string, n uint32) string {
 
 func readProgram(v *kernel.View, at vmem.Addr, names map[uint32]string) (*Program, error) {
 	p := &Program{Addr: at}
-	progs, err := kernel.Bind[prog](v.Kernel, "bpf_prog")
-	if err != nil {
-		return p, err
-	}
-	auxes, err := kernel.Bind[progAux](v.Kernel, "bpf_prog_aux")
-	if err != nil {
-		return p, err
-	}
-	s, err := progs.Read(v, at)
+	s, err := kernel.ReadStruct[prog](v, "bpf_prog", at)
 	if err != nil {
 		return p, err
 	}
@@ -161,7 +153,7 @@ func readProgram(v *kernel.View, at vmem.Addr, names map[uint32]string) (*Progra
 		p.Jited = s.Size
 		p.Code = []Code{{s.Func, uint64(s.Size)}}
 	}
-	aux, err := auxes.Read(v, s.Aux)
+	aux, err := kernel.ReadStruct[progAux](v, "bpf_prog_aux", s.Aux)
 	if err != nil {
 		return p, err
 	}
@@ -294,11 +286,7 @@ func footprint(v *kernel.View, m *Map) (uint64, error) {
 
 // Text is the verified program, instruction by instruction.
 func Text(v *kernel.View, p *Program) ([]Insn, error) {
-	bind, err := kernel.Bind[prog](v.Kernel, "bpf_prog")
-	if err != nil {
-		return nil, err
-	}
-	s, err := bind.Read(v, p.Addr)
+	s, err := kernel.ReadStruct[prog](v, "bpf_prog", p.Addr)
 	if err != nil {
 		return nil, err
 	}

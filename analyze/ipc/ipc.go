@@ -149,7 +149,7 @@ func Shm(v *kernel.View, ns vmem.Addr) iter.Seq2[*Segment, error] {
 }
 
 func (s *Segment) read(v *kernel.View) error {
-	bind, err := kernel.Bind[struct {
+	k, err := kernel.ReadStruct[struct {
 		File    vmem.Addr `k:"shm_file"`
 		Nattch  uint64    `k:"shm_nattch"`
 		Size    uint64    `k:"shm_segsz"`
@@ -158,11 +158,7 @@ func (s *Segment) read(v *kernel.View) error {
 		Ctim    int64     `k:"shm_ctim"`
 		Creator vmem.Addr `k:"shm_cprid"`
 		Last    vmem.Addr `k:"shm_lprid"`
-	}](v.Kernel, "shmid_kernel")
-	if err != nil {
-		return err
-	}
-	k, err := bind.Read(v, s.Addr)
+	}](v, "shmid_kernel", s.Addr)
 	if err != nil {
 		return err
 	}
@@ -284,7 +280,7 @@ func Msg(v *kernel.View, ns vmem.Addr) iter.Seq2[*Queue, error] {
 }
 
 func (q *Queue) read(v *kernel.View) error {
-	bind, err := kernel.Bind[struct {
+	k, err := kernel.ReadStruct[struct {
 		Bytes  uint64    `k:"q_cbytes"`
 		Num    uint64    `k:"q_qnum"`
 		Limit  uint64    `k:"q_qbytes"`
@@ -293,11 +289,7 @@ func (q *Queue) read(v *kernel.View) error {
 		Ctime  int64     `k:"q_ctime"`
 		Sender vmem.Addr `k:"q_lspid"`
 		Reader vmem.Addr `k:"q_lrpid"`
-	}](v.Kernel, "msg_queue")
-	if err != nil {
-		return err
-	}
-	k, err := bind.Read(v, q.Addr)
+	}](v, "msg_queue", q.Addr)
 	if err != nil {
 		return err
 	}

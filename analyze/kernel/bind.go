@@ -187,6 +187,16 @@ func (b Binding[T]) Type() *symbols.Type { return b.l.typ }
 // Size of the bound struct in bytes.
 func (b Binding[T]) Size() uint64 { return b.l.typ.Size }
 
+// ReadStruct reads the struct tag at addr: what Bind and Read do, for a struct that is read in one place.
+func ReadStruct[T any](v *View, tag string, addr vmem.Addr) (T, error) {
+	b, err := Bind[T](v.Kernel, tag)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return b.Read(v, addr)
+}
+
 // Read reads the struct at addr.
 func (b Binding[T]) Read(v *View, addr vmem.Addr) (T, error) {
 	var out T

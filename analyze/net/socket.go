@@ -70,15 +70,7 @@ type sock struct {
 // ReadSocket reads the struct socket at addr. The error says what is missing in the answer.
 func ReadSocket(v *kernel.View, addr vmem.Addr) (*Socket, error) {
 	s := &Socket{Addr: addr}
-	outer, err := kernel.Bind[socket](v.Kernel, "socket")
-	if err != nil {
-		return s, err
-	}
-	inner, err := kernel.Bind[sock](v.Kernel, "sock")
-	if err != nil {
-		return s, err
-	}
-	o, err := outer.Read(v, addr)
+	o, err := kernel.ReadStruct[socket](v, "socket", addr)
 	if err != nil {
 		return s, err
 	}
@@ -86,7 +78,7 @@ func ReadSocket(v *kernel.View, addr vmem.Addr) (*Socket, error) {
 	if s.Sock == 0 { // closed, or a protocol that failed to make one
 		return s, nil
 	}
-	k, err := inner.Read(v, s.Sock)
+	k, err := kernel.ReadStruct[sock](v, "sock", s.Sock)
 	if err != nil {
 		return s, err
 	}
@@ -151,16 +143,12 @@ func (s *Socket) tcp(v *kernel.View, k *sock) error {
 		s.RecvQ, s.SendQ = &waiting, &room
 		return nil
 	}
-	bind, err := kernel.Bind[struct {
+	t, err := kernel.ReadStruct[struct {
 		RcvNxt   uint32 `k:"rcv_nxt"`
 		Copied   uint32 `k:"copied_seq"`
 		WriteSeq uint32 `k:"write_seq"`
 		Una      uint32 `k:"snd_una"`
-	}](v.Kernel, "tcp_sock")
-	if err != nil {
-		return err
-	}
-	t, err := bind.Read(v, s.Sock)
+	}](v, "tcp_sock", s.Sock)
 	if err != nil {
 		return err
 	}
@@ -175,15 +163,11 @@ func (s *Socket) mptcp(v *kernel.View) error {
 	if s.State != stateListen {
 		return nil
 	}
-	inner, err := kernel.Bind[sock](v.Kernel, "sock")
-	if err != nil {
-		return err
-	}
 	first, err := v.ObjectOf("mptcp_sock", s.Sock).Field("first").Pointer()
 	if err != nil || first == 0 {
 		return err
 	}
-	k, err := inner.Read(v, first)
+	k, err := kernel.ReadStruct[sock](v, "sock", first)
 	if err != nil {
 		return fmt.Errorf("first subflow: %w", err)
 	}

@@ -99,11 +99,7 @@ func (r *Reader) mountsOf(ns vmem.Addr) iter.Seq2[vmem.Addr, error] {
 
 // Mount reads the struct mount at addr; cursor says that it is none, see Mounts.
 func (r *Reader) Mount(addr vmem.Addr) (m Mount, cursor bool, err error) {
-	bind, err := kernel.Bind[mount](r.v.Kernel, "mount")
-	if err != nil {
-		return Mount{Addr: addr}, false, err
-	}
-	s, err := bind.Read(r.v, addr)
+	s, err := kernel.ReadStruct[mount](r.v, "mount", addr)
 	if err != nil {
 		return Mount{Addr: addr}, false, err
 	}
@@ -175,11 +171,7 @@ func (r *Reader) Super(addr vmem.Addr) (*Super, error) {
 	if s := r.supers[addr]; s != nil {
 		return s, nil
 	}
-	bind, err := kernel.Bind[superBlock](r.v.Kernel, "super_block")
-	if err != nil {
-		return nil, err
-	}
-	b, err := bind.Read(r.v, addr)
+	b, err := kernel.ReadStruct[superBlock](r.v, "super_block", addr)
 	if err != nil {
 		return nil, err
 	}
