@@ -144,7 +144,11 @@ func typeName(names map[uint32]string, n uint32) string {
 
 func readProgram(v *kernel.View, at vmem.Addr, names map[uint32]string) (*Program, error) {
 	p := &Program{Addr: at}
-	s, err := kernel.ReadStruct[prog](v, "bpf_prog", at)
+	progs, err := kernel.Bind[prog](v.Kernel, "bpf_prog")
+	if err != nil {
+		return p, err
+	}
+	s, err := progs.Read(v, at)
 	if err != nil {
 		return p, err
 	}
