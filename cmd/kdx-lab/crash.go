@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,11 +19,17 @@ type job struct {
 	smp                  int
 }
 
+// defaultMem is the memory of a guest of which nothing else is said; dumps of others have theirs in their name.
+const defaultMem = "512M"
+
 // dir is where its dump lies.
 func (j job) dir(l *lab) string {
 	name := j.kernel + "-" + j.way
 	if j.variant != "" {
 		name += "-" + j.variant
+	}
+	if j.mem != defaultMem {
+		name += "-" + strings.ToLower(j.mem)
 	}
 	return filepath.Join(l.dir, "dumps", name)
 }
@@ -33,7 +40,7 @@ func runCrash(ctx context.Context, l *lab, args []string) error {
 	fs.StringVar(&j.kernel, "kernel", "6.12", "kernel of testdata/lab/kernels")
 	fs.StringVar(&j.way, "way", "sysrq", "way to die: "+strings.Join(wayNames(), " "))
 	fs.StringVar(&j.variant, "variant", "", "another shape: "+strings.Join(variantNames(), " "))
-	fs.StringVar(&j.mem, "mem", "512M", "memory of the guest")
+	fs.StringVar(&j.mem, "mem", defaultMem, "memory of the guest, in M or G")
 	fs.IntVar(&j.smp, "smp", 2, "processors of the guest")
 	noDebug := fs.Bool("no-debug", false, "do not fetch the debug package")
 	if err := parse(fs, args); err != nil {
@@ -123,10 +130,14 @@ const (
 // crashInto boots, crashes and collects into dir: vmcore, truth.json, console.log, a link to vmlinux, and the kernel's release.
 func (l *lab) crashInto(ctx context.Context, j job, w way, va variant, k kernel, helper, dir string) error {
 	initrd, disk := filepath.Join(dir, "initrd.img"), filepath.Join(dir, "disk.img")
+	mem, err := memBytes(j.mem)
+	if err != nil {
+		return err
+	}
 	if err := l.guestInitrd(ctx, k, helper, initrd); err != nil {
 		return err
 	}
-	if err := makeDisk(ctx, disk, 3<<30); err != nil {
+	if err := makeDisk(ctx, disk, mem+5<<29); err != nil {
 		return err
 	}
 	arm := "kexec"
@@ -157,6 +168,18 @@ func (l *lab) crashInto(ctx context.Context, j job, w way, va variant, k kernel,
 		return err
 	}
 	return l.collect(ctx, k, dir, disk, initrd, va)
+}
+
+// memBytes is a size as QEMU's -m takes it, with its unit.
+func memBytes(s string) (int64, error) {
+	n, err := strconv.ParseInt(s[:max(len(s)-1, 0)], 10, 32)
+	switch {
+	case err == nil && strings.HasSuffix(s, "M"):
+		return n << 20, nil
+	case err == nil && strings.HasSuffix(s, "G"):
+		return n << 30, nil
+	}
+	return 0, fmt.Errorf("memory of %q: a number of M or G is wanted", s)
 }
 
 // drive watches the console and does the host's part of dying and saving.

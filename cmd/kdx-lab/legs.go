@@ -122,7 +122,7 @@ func runShort(ctx context.Context, l *lab, args []string) error {
 		return err
 	}
 	for _, p := range pins {
-		l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: "sysrq", mem: "512M", smp: 2}, false)
+		l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: "sysrq", mem: defaultMem, smp: 2}, false)
 	}
 	l.captureLegs(ctx, t, kdx, true)
 	return t.end()
@@ -161,7 +161,7 @@ func runAll(ctx context.Context, l *lab, args []string) error {
 	}
 	for _, p := range pins {
 		for _, w := range ways() {
-			l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: w.name, mem: "512M", smp: 2}, true)
+			l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: w.name, mem: defaultMem, smp: 2}, true)
 		}
 		for _, va := range variants() {
 			if va.name == "5level" && p.name != "7.2" && p.name != "6.12" {
@@ -170,7 +170,7 @@ func runAll(ctx context.Context, l *lab, args []string) error {
 			if va.name == "many" && p.name != "6.1" {
 				continue // more than 500 tasks, to measure with
 			}
-			l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: "sysrq", variant: va.name, mem: "512M", smp: 2}, true)
+			l.jobLegs(ctx, t, kdx, job{kernel: p.name, way: "sysrq", variant: va.name, mem: defaultMem, smp: 2}, true)
 		}
 		l.liveLegs(ctx, t, kdx, p.name)
 	}
