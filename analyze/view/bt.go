@@ -173,14 +173,9 @@ func (s *Stack) ShowOffsets(hex bool) { s.symOffset, s.hexOffset = true, hex }
 // Text writes the stacks as crash does. Differences: the function that an exception interrupted is a numbered frame
 // behind the exception's registers, and a trace that ends badly says so.
 func (b Backtraces) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, s := range b {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, b, func(bw *bufio.Writer, s *Stack) {
 		s.text(bw)
-	}
-	return bw.Flush()
+	})
 }
 
 func (s *Stack) text(w *bufio.Writer) {
@@ -334,22 +329,17 @@ func (s *Stack) Key() string {
 
 // Text writes each stack once, under the tasks that share it.
 func (m MergedStacks) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, s := range m {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, m, func(bw *bufio.Writer, s *MergedStack) {
 		if s.Count == 1 {
 			s.Stack.text(bw)
-			continue
+			return
 		}
 		s.tasks(bw)
 		saved := s.Stack.userRegs
 		s.Stack.userRegs = nil // differs from task to task
 		s.Stack.frames(bw)
 		s.Stack.userRegs = saved
-	}
-	return bw.Flush()
+	})
 }
 
 // tasks names the tasks by command, their pids as ranges: "503 TASKS: sleep (164, 177-676), top (167)".

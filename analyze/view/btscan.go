@@ -56,11 +56,7 @@ func (f *ExceptionFrame) text(w *bufio.Writer) {
 
 // Text writes the scans.
 func (s StackScans) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, scan := range s {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, s, func(bw *bufio.Writer, scan *StackScan) {
 		bw.WriteString(scan.line())
 		switch {
 		case scan.Raw:
@@ -88,8 +84,7 @@ func (s StackScans) Text(w io.Writer, _ Options) error {
 				fmt.Fprintf(bw, "  [%016x] %s at %x\n", uint64(x.Addr), x.Name, uint64(x.Value))
 			}
 		}
-	}
-	return bw.Flush()
+	})
 }
 
 // CPUStackScans is bt -E.
@@ -104,22 +99,17 @@ type CPUStackScan struct {
 
 // Text writes the scans.
 func (s CPUStackScans) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range s {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
-		fmt.Fprintf(bw, "CPU %d %s STACK:", s[i].CPU, s[i].Stack)
-		if len(s[i].Exceptions) == 0 {
+	return blocks(w, s, func(bw *bufio.Writer, x CPUStackScan) {
+		fmt.Fprintf(bw, "CPU %d %s STACK:", x.CPU, x.Stack)
+		if len(x.Exceptions) == 0 {
 			bw.WriteString(" (none found)\n")
-			continue
+			return
 		}
 		bw.WriteByte('\n')
-		for j := range s[i].Exceptions {
-			s[i].Exceptions[j].text(bw)
+		for j := range x.Exceptions {
+			x.Exceptions[j].text(bw)
 		}
-	}
-	return bw.Flush()
+	})
 }
 
 // StackCheck is bt -v.

@@ -110,11 +110,7 @@ type PCIDevice struct {
 
 // Text writes crash's tables: a bus below another one stands behind it, under its own heading.
 func (l PCIBuses) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, b := range l {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, l, func(bw *bufio.Writer, b PCIBus) {
 		head := "ROOT BUS"
 		if b.Depth > 0 {
 			head = "PCI BUS "
@@ -130,8 +126,7 @@ func (l PCIBuses) Text(w io.Writer, _ Options) error {
 			}
 			fmt.Fprintf(bw, "  %016x %s  %04x  %04x:%04x  %s\n", uint64(d.Addr), Printable(d.Name), uint64(d.Class)>>8, uint64(d.Vendor), uint64(d.Device), kind)
 		}
-	}
-	return bw.Flush()
+	})
 }
 
 // Disks is dev -d. Its JSON is an array of Disk.

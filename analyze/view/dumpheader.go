@@ -113,17 +113,12 @@ type CPURegister struct {
 
 // Text writes crash's blocks.
 func (l CPURegisters) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, c := range l {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, l, func(bw *bufio.Writer, c CPURegister) {
 		fmt.Fprintf(bw, "CPU %d:\n", c.CPU)
 		if c.Pt == nil {
 			bw.WriteString("    - (it did not answer, or the dump does not have its registers)\n")
-			continue
+			return
 		}
 		writeRegs(bw, c.Pt)
-	}
-	return bw.Flush()
+	})
 }

@@ -87,14 +87,9 @@ type PageLine struct {
 
 // Text writes blocks as crash does, each address after an empty line.
 func (l Identities) Text(w io.Writer, o Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
-		l[i].text(bw, o)
-	}
-	return bw.Flush()
+	return blocks(w, l, func(bw *bufio.Writer, x Identity) {
+		x.text(bw, o)
+	})
 }
 
 func (x *Identity) text(bw *bufio.Writer, o Options) {

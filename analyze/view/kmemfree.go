@@ -280,12 +280,7 @@ type FreePlaces []FreePlace
 
 // Text writes crash's blocks.
 func (l FreePlaces) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
-		l[i].text(bw)
-	}
-	return bw.Flush()
+	return blocks(w, l, func(bw *bufio.Writer, x FreePlace) {
+		x.text(bw)
+	})
 }

@@ -110,15 +110,10 @@ type Section struct {
 
 // Text writes a block a module.
 func (t ModuleSections) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, m := range t {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, t, func(bw *bufio.Writer, m ModuleSection) {
 		fmt.Fprintf(bw, "%s\n", Printable(m.Name))
 		for _, s := range m.Sections {
 			fmt.Fprintf(bw, "  %016x  %s\n", uint64(s.Addr), Printable(s.Name))
 		}
-	}
-	return bw.Flush()
+	})
 }

@@ -187,11 +187,7 @@ type TaskRelation struct {
 
 // Text writes headers, indented.
 func (r TaskRelations) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, rel := range r {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
+	return blocks(w, r, func(bw *bufio.Writer, rel TaskRelation) {
 		for j := range rel.Tasks {
 			indent := min(j, 1) * 2
 			if rel.Indent {
@@ -202,8 +198,7 @@ func (r TaskRelations) Text(w io.Writer, _ Options) error {
 		if len(rel.Tasks) == 1 && rel.None != "" {
 			fmt.Fprintf(bw, "  %s\n", rel.None)
 		}
-	}
-	return bw.Flush()
+	})
 }
 
 // TaskTimes is ps -t.
@@ -220,20 +215,14 @@ type TaskTime struct {
 
 // Text writes four lines a task.
 func (t TaskTimes) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range t {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
-		x := &t[i]
+	return blocks(w, t, func(bw *bufio.Writer, x TaskTime) {
 		d := time.Duration(x.RunTime)
 		run := fmt.Sprintf("%02d:%02d:%02d", d/time.Hour%24, d/time.Minute%60, d/time.Second%60)
 		if days := d / (24 * time.Hour); days > 0 {
 			run = fmt.Sprintf("%d days, %s", days, run)
 		}
 		fmt.Fprintf(bw, "%s    RUN TIME: %s\n  START TIME: %d\n       UTIME: %d\n       STIME: %d\n", x.line(), run, x.StartTime, x.UTime, x.STime)
-	}
-	return bw.Flush()
+	})
 }
 
 // TaskArgs is ps -a.
@@ -248,32 +237,27 @@ type TaskArg struct {
 
 // Text writes ARG and ENV.
 func (t TaskArgs) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range t {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
-		bw.WriteString(t[i].line())
-		if t[i].Args == nil && t[i].Env == nil {
+	return blocks(w, t, func(bw *bufio.Writer, x TaskArg) {
+		bw.WriteString(x.line())
+		if x.Args == nil && x.Env == nil {
 			bw.WriteString("(no user memory)\n")
-			continue
+			return
 		}
 		bw.WriteString("ARG:")
-		for _, a := range t[i].Args {
+		for _, a := range x.Args {
 			bw.WriteString(" " + Printable(a))
 		}
 		bw.WriteString("\nENV: ")
-		for j, e := range t[i].Env {
+		for j, e := range x.Env {
 			if j > 0 {
 				bw.WriteString("     ")
 			}
 			bw.WriteString(Printable(e) + "\n")
 		}
-		if len(t[i].Env) == 0 {
+		if len(x.Env) == 0 {
 			bw.WriteByte('\n')
 		}
-	}
-	return bw.Flush()
+	})
 }
 
 // TaskLimits is ps -r.
@@ -294,26 +278,21 @@ type ResourceLimit struct {
 
 // Text writes a table a task.
 func (t TaskLimits) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
 	value := func(v *uint64) string {
 		if v == nil {
 			return "(unlimited)"
 		}
 		return fmt.Sprint(*v)
 	}
-	for i := range t {
-		if i > 0 {
-			bw.WriteByte('\n')
-		}
-		bw.WriteString(t[i].line())
+	return blocks(w, t, func(bw *bufio.Writer, x TaskLimit) {
+		bw.WriteString(x.line())
 		width := len("(unlimited)")
-		for _, l := range t[i].Limits {
+		for _, l := range x.Limits {
 			width = max(width, len(value(l.Current)), len(value(l.Maximum)))
 		}
 		fmt.Fprintf(bw, "%12s   %s   %s\n", "RLIMIT", center("CURRENT", width), center("MAXIMUM", width))
-		for _, l := range t[i].Limits {
+		for _, l := range x.Limits {
 			fmt.Fprintf(bw, "%12s   %s   %s\n", l.Name, center(value(l.Current), width), center(value(l.Maximum), width))
 		}
-	}
-	return bw.Flush()
+	})
 }

@@ -134,18 +134,13 @@ type ExtEntry struct {
 
 // Text writes crash's form.
 func (r *RunQueues) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range r.Queues {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
+	return blocks(w, r.Queues, func(bw *bufio.Writer, q RunQueue) {
 		if r.Groups {
-			r.Queues[i].groupText(bw, r.Values)
+			q.groupText(bw, r.Values)
 		} else {
-			r.Queues[i].text(bw, r.Values)
+			q.text(bw, r.Values)
 		}
-	}
-	return bw.Flush()
+	})
 }
 
 const noTasks = "[no tasks queued]\n"

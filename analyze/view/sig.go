@@ -58,14 +58,9 @@ type QueuedSignal struct {
 
 // Text writes crash's form.
 func (l Signals) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriterSize(w, 32<<10)
-	for i := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
-		l[i].text(bw)
-	}
-	return bw.Flush()
+	return blocks(w, l, func(bw *bufio.Writer, x SignalState) {
+		x.text(bw)
+	})
 }
 
 func (s *SignalState) text(w *bufio.Writer) {

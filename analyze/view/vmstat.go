@@ -66,15 +66,10 @@ func writeCounters(w io.Writer, cs []Counter, width int) {
 
 // Text writes crash's groups.
 func (l VMStats) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, g := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
+	return blocks(w, l, func(bw *bufio.Writer, g CounterGroup) {
 		fmt.Fprintf(bw, "  %s:\n", g.Name)
 		writeCounters(bw, g.Counters, max(26, widest(g.Counters)))
-	}
-	return bw.Flush()
+	})
 }
 
 // Zones is kmem -z.

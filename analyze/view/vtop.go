@@ -86,14 +86,9 @@ type TableEntries []TableEntry
 
 // Text writes crash's blocks.
 func (l Translations) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
-		l[i].text(bw)
-	}
-	return bw.Flush()
+	return blocks(w, l, func(bw *bufio.Writer, x Translation) {
+		x.text(bw)
+	})
 }
 
 func (t *Translation) text(bw *bufio.Writer) {
@@ -169,14 +164,9 @@ func centre(s string, n int) string {
 
 // Text writes each entry.
 func (l TableEntries) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
-		l[i].text(bw)
-	}
-	return bw.Flush()
+	return blocks(w, l, func(bw *bufio.Writer, x TableEntry) {
+		x.text(bw)
+	})
 }
 
 // Mappings is ptov.
@@ -197,19 +187,14 @@ type MappedAt struct {
 
 // Text writes crash's blocks.
 func (l Mappings) Text(w io.Writer, _ Options) error {
-	bw := bufio.NewWriter(w)
-	for i, m := range l {
-		if i > 0 {
-			fmt.Fprintln(bw)
-		}
+	return blocks(w, l, func(bw *bufio.Writer, m Mapping) {
 		if m.PerCPU {
 			fmt.Fprintf(bw, "PER-CPU OFFSET: %x\n  CPU    VIRTUAL\n", uint64(m.Physical))
 			for _, v := range m.Virtual {
 				fmt.Fprintf(bw, "%7s  %016x\n", fmt.Sprintf("[%d]", v.CPU), uint64(v.Addr))
 			}
-			continue
+			return
 		}
 		fmt.Fprintf(bw, "%-16s  %-16s\n%016x  %-16x\n", "VIRTUAL", "PHYSICAL", uint64(m.Virtual[0].Addr), uint64(m.Physical))
-	}
-	return bw.Flush()
+	})
 }
