@@ -14,7 +14,8 @@ import (
 )
 
 // Entries is list and tree: containers as they are found, with members of a struct if some were asked for. Its JSON is
-// an array of objects: "address", for trees "position" and "index", for maple trees "first" and "last", and "value".
+// an array of objects: "address", for trees "position" and "index", for maple trees "first" and "last", "value", and if Style asks for it
+// "pointees", by address, of the entry's own address too.
 type Entries struct {
 	View   *kernel.View
 	Walk   iter.Seq2[Entry, error]
@@ -74,7 +75,7 @@ func (e *Entries) entry(w *bufio.Writer, x *Entry, st Style) error {
 		_, err := w.WriteString(x.Line + "\n")
 		return err
 	}
-	fmt.Fprintf(w, "%x\n", uint64(x.Addr))
+	fmt.Fprintf(w, "%x%s\n", uint64(x.Addr), e.place(x.Addr))
 	switch {
 	case x.Position != "" && x.Index != nil:
 		fmt.Fprintf(w, "  index: %d  position: %s\n", *x.Index, x.Position)
@@ -87,6 +88,18 @@ func (e *Entries) entry(w *bufio.Writer, x *Entry, st Style) error {
 		}
 	}
 	return nil
+}
+
+// place is what lies at an entry, if that is to be told.
+func (e *Entries) place(a vmem.Addr) string {
+	if e.Style.Pointee == nil {
+		return ""
+	}
+	p, ok := e.Style.Pointee(uint64(a))
+	if !ok {
+		return ""
+	}
+	return "  " + p.Text()
 }
 
 func (e *Entries) shown(w *bufio.Writer, s Shown, addr vmem.Addr, st Style) error {
@@ -146,11 +159,29 @@ func (e *Entries) entryJSON(w io.Writer, x *Entry) error {
 	if err != nil {
 		return err
 	}
-	if len(e.Shown) == 0 {
-		_, err := w.Write(head)
+	st, found := e.Style.collecting()
+	if found != nil {
+		st.Pointee(uint64(x.Addr))
+	}
+	if _, err := w.Write(head[:len(head)-1]); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, `%s,"value":`, head[:len(head)-1]); err != nil {
+	if err := e.valuesJSON(w, x, st); err != nil {
+		return err
+	}
+	if err := found.member(w); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, "}")
+	return err
+}
+
+// valuesJSON writes ,"value": and the struct that was asked for; of several an array.
+func (e *Entries) valuesJSON(w io.Writer, x *Entry, st Style) error {
+	if len(e.Shown) == 0 {
+		return nil
+	}
+	if _, err := io.WriteString(w, `,"value":`); err != nil {
 		return err
 	}
 	for i, s := range e.Shown {
@@ -165,14 +196,13 @@ func (e *Entries) entryJSON(w io.Writer, x *Entry) error {
 			return err
 		}
 		o := Objects{Type: s.Type, Members: s.Members}
-		if err := o.valueJSON(w, &Object{CPU: -1, Addr: x.Object, Value: e.View.Object(s.Type, x.Object)}); err != nil {
+		if err := o.valueJSON(w, &Object{CPU: -1, Addr: x.Object, Value: e.View.Object(s.Type, x.Object)}, st); err != nil {
 			return err
 		}
 	}
-	end := "}"
-	if len(e.Shown) > 1 {
-		end = "]}"
+	if len(e.Shown) == 1 {
+		return nil
 	}
-	_, err = io.WriteString(w, end)
+	_, err := io.WriteString(w, "]")
 	return err
 }

@@ -141,10 +141,16 @@ func follow(w io.Writer, x kernel.Value, path string, st Style, indent string) e
 		_, err := io.WriteString(w, b.String())
 		return err
 	}
-	fmt.Fprintf(&b, "%#x\n%s-> ", uint64(p), indent)
 	v := x.View()
 	elem := x.Type().Strip().Elem()
 	sym := ""
+	note := ""
+	if st.Pointee != nil && v.Arch().IsKernel(uint64(p)) {
+		if x, ok := st.Pointee(uint64(p)); ok {
+			note = " " + x.Text()
+		}
+	}
+	fmt.Fprintf(&b, "%#x%s\n%s-> ", uint64(p), note, indent)
 	if s, err := v.SymbolAt(p); err == nil && vmem.Addr(s.Addr) == p && v.Arch().IsKernel(uint64(p)) {
 		sym = "<" + s.Name + ">"
 	}
@@ -244,8 +250,8 @@ func rawBytes(w io.Writer, x kernel.Value, at vmem.Addr) error {
 	return nil
 }
 
-// StreamJSON: {"type", "objects": [{"address", "cpu", "value"}]}. cpu only stands at per-CPU objects; value is the
-// object, or with members given an object by their paths.
+// StreamJSON: {"type", "objects": [{"address", "cpu", "value", "pointees"}]}. cpu only stands at per-CPU objects; value is the
+// object, or with members given an object by their paths; pointees, by address, is there if Style asks for it.
 func (o *Objects) StreamJSON(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, `{"type":%s,"objects":[`, jsonString(o.Type.String())); err != nil {
 		return err
@@ -263,7 +269,11 @@ func (o *Objects) StreamJSON(w io.Writer) error {
 		if _, err := fmt.Fprintf(w, `%s{"address":"%#x",%s"value":`, sep, uint64(obj.Addr), cpu); err != nil {
 			return err
 		}
-		if err := o.valueJSON(w, obj); err != nil {
+		st, found := o.Style.collecting()
+		if err := o.valueJSON(w, obj, st); err != nil {
+			return err
+		}
+		if err := found.member(w); err != nil {
 			return err
 		}
 		if _, err := io.WriteString(w, "}"); err != nil {
@@ -274,9 +284,9 @@ func (o *Objects) StreamJSON(w io.Writer) error {
 	return err
 }
 
-func (o *Objects) valueJSON(w io.Writer, obj *Object) error {
+func (o *Objects) valueJSON(w io.Writer, obj *Object, st Style) error {
 	if len(o.Members) == 0 {
-		return WriteJSONValue(w, obj.Value)
+		return writeJSONValue(w, obj.Value, st, "")
 	}
 	sep := "{"
 	for _, path := range o.Members {
@@ -284,7 +294,7 @@ func (o *Objects) valueJSON(w io.Writer, obj *Object) error {
 			return err
 		}
 		sep = ","
-		if err := writeJSONValue(w, obj.Value.Field(path), o.Type.String()+", member "+path); err != nil {
+		if err := writeJSONValue(w, obj.Value.Field(path), st, o.Type.String()+", member "+path); err != nil {
 			return err
 		}
 	}

@@ -48,8 +48,8 @@ func (p *Printed) Text(w io.Writer, _ Options) error {
 	return nil
 }
 
-// StreamJSON: {"expression", "type", "address", "value"}; of a per-CPU expression {"expression", "type", "per_cpu":
-// [{"cpu", "address", "value"}]}. address is null for a value that was computed.
+// StreamJSON: {"expression", "type", "address", "value", "pointees"}; of a per-CPU expression {"expression", "type", "per_cpu":
+// [{"cpu", "address", "value", "pointees"}]}. address is null for a value that was computed; pointees, by address, is there if Style asks for it.
 func (p *Printed) StreamJSON(w io.Writer) error {
 	typ := "null"
 	if len(p.List) > 0 {
@@ -60,7 +60,7 @@ func (p *Printed) StreamJSON(w io.Writer) error {
 	}
 	if !p.PerCPU {
 		for i := range p.List {
-			if err := p.List[i].writeJSON(w); err != nil {
+			if err := p.List[i].writeJSON(w, p.Style); err != nil {
 				return err
 			}
 		}
@@ -76,7 +76,7 @@ func (p *Printed) StreamJSON(w io.Writer) error {
 			return err
 		}
 		sep = ","
-		if err := p.List[i].writeJSON(w); err != nil {
+		if err := p.List[i].writeJSON(w, p.Style); err != nil {
 			return err
 		}
 		if _, err := io.WriteString(w, "}"); err != nil {
@@ -87,7 +87,7 @@ func (p *Printed) StreamJSON(w io.Writer) error {
 	return err
 }
 
-func (x *PrintedValue) writeJSON(w io.Writer) error {
+func (x *PrintedValue) writeJSON(w io.Writer, st Style) error {
 	addr := "null"
 	if a, ok := x.Value.Addr(); ok {
 		addr = fmt.Sprintf(`"%#x"`, uint64(a))
@@ -95,7 +95,11 @@ func (x *PrintedValue) writeJSON(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, `"address":%s,"value":`, addr); err != nil {
 		return err
 	}
-	return WriteJSONValue(w, x.Value)
+	st, found := st.collecting()
+	if err := writeJSONValue(w, x.Value, st, ""); err != nil {
+		return err
+	}
+	return found.member(w)
 }
 
 // PerCPUPlaces says where the copies of a per-CPU variable are.

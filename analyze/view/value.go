@@ -18,6 +18,9 @@ type Style struct {
 	// Format is gdb's letter of print/FMT for scalars: x, d, u, o, t (binary), c, a (address and symbol), z (hexadecimal,
 	// padded); 0 for each type's own.
 	Format byte
+	// Pointee says what lies at a kernel address; nil if pointers are shown without. It is asked for pointers, and for integers
+	// of a word's size, of which some are addresses.
+	Pointee func(addr uint64) (Pointee, bool)
 }
 
 const (
@@ -288,7 +291,11 @@ func (p *printer) scalar(t, s *symbols.Type, off uint64, member string, top bool
 		}
 		p.pointer(s.Elem(), addr)
 	default:
-		p.integer(s, decode(q, p.v), uint32(s.Size*8))
+		u := decode(q, p.v)
+		p.integer(s, u, uint32(s.Size*8))
+		if x, ok := p.pointee(u); ok && s.Kind == symbols.Int && s.Size == p.v.WordSize() {
+			p.b.WriteString(" " + x.Text())
+		}
 	}
 }
 
@@ -310,6 +317,9 @@ func plainCharPointer(t *symbols.Type) bool {
 // pointer writes an address, its symbol and, for characters, the text there.
 func (p *printer) pointer(elem *symbols.Type, addr uint64) {
 	fmt.Fprintf(&p.b, "%#x%s", addr, p.symbol(addr))
+	if x, ok := p.pointee(addr); ok && x.Symbol == "" {
+		p.b.WriteString(" " + x.Text())
+	}
 	if addr == 0 || !isChar(elem) || p.style.Format == 'a' {
 		return
 	}
@@ -330,6 +340,14 @@ func (p *printer) pointer(elem *symbols.Type, addr uint64) {
 	if err != nil {
 		p.b.WriteString(" " + missing(err))
 	}
+}
+
+// pointee is what lies at addr, if that is to be told.
+func (p *printer) pointee(addr uint64) (Pointee, bool) {
+	if p.style.Pointee == nil || !p.v.Arch().IsKernel(addr) {
+		return Pointee{}, false
+	}
+	return p.style.Pointee(addr)
 }
 
 // symbol is " <name+offset>", or "" if no symbol covers addr. Small numbers are no addresses, although per-CPU symbols

@@ -3,6 +3,7 @@ package view_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -89,6 +90,57 @@ func jsonOf(t *testing.T, x kernel.Value) string {
 		t.Fatalf("no JSON: %s", b.String())
 	}
 	return b.String()
+}
+
+// What pointers, and words that may be some, lead to.
+func TestPointees(t *testing.T) {
+	m, a := thing(t)
+	next := uint64(a) + m.Offset("thing", "link")
+	st := view.Style{Pointee: func(u uint64) (view.Pointee, bool) {
+		switch u {
+		case next:
+			return view.Pointee{Cache: "things", Object: a, Offset: 8, State: "free", Task: &view.TaskHeader{PID: 7, Comm: "a\x1b"}}, true
+		case 0x4000:
+			t.Error("asked for an address that is not the kernel's")
+		}
+		return view.Pointee{}, false
+	}}
+	want := fmt.Sprintf("%#x <thing0+%d> [%x:things+8 of 7 (a\\x1b), free]", next, m.Offset("thing", "link"), uint64(a))
+	if got := text(t, m.View().ObjectOf("thing", a), st); !strings.Contains(got, want) {
+		t.Errorf("%s\nlacks %q", got, want)
+	}
+	o := &view.Objects{Type: m.View().ObjectOf("thing", a).Type(), Members: []string{"link"}, Style: st, List: []view.Object{{CPU: -1, Addr: a, Value: m.View().ObjectOf("thing", a)}}}
+	var b bytes.Buffer
+	if err := view.WriteJSON(&b, o); err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Objects []struct {
+			Pointees map[string]struct {
+				Cache, Object, State string
+				Offset               uint64
+				Task                 struct{ PID int }
+			}
+		} `json:"objects"`
+	}
+	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
+		t.Fatalf("%v in %s", err, b.String())
+	}
+	p := doc.Objects[0].Pointees
+	if got := p[fmt.Sprintf("%#x", next)]; len(p) != 1 || got.Cache != "things" || got.Offset != 8 || got.State != "free" || got.Object != fmt.Sprintf("%#x", uint64(a)) || got.Task.PID != 7 {
+		t.Errorf("pointees %v", p)
+	}
+	for _, tt := range []struct {
+		p    view.Pointee
+		want string
+	}{
+		{view.Pointee{Symbol: "x+8"}, "<x+8>"}, {view.Pointee{Cache: "c", Object: 16}, "[c]"}, {view.Pointee{Cache: "c", Object: 16, State: "allocated"}, "[10:c]"},
+		{view.Pointee{Stack: true, Task: &view.TaskHeader{PID: 1, Comm: "init"}}, "[stack of 1 (init)]"},
+	} {
+		if got := tt.p.Text(); got != tt.want {
+			t.Errorf("%+v: %s; want %s", tt.p, got, tt.want)
+		}
+	}
 }
 
 // The forms are gdb's as crash 9.0.2 shows them; they were compared over 1800 types of a 6.12 kernel.

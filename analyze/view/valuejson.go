@@ -27,13 +27,14 @@ const maxJSONElements = 1 << 16
 //   - pointer, function, flexible array: the address as a string, "0xffff888003a4c000"
 //   - array of char: a string up to the first NUL; of other bytes (u8) and of all else: an array
 //   - what could not be read: null, and the View has a gap
-func WriteJSONValue(w io.Writer, x kernel.Value) error { return writeJSONValue(w, x, "") }
+func WriteJSONValue(w io.Writer, x kernel.Value) error { return writeJSONValue(w, x, Style{}, "") }
 
-func writeJSONValue(w io.Writer, x kernel.Value, name string) error {
+// writeJSONValue is WriteJSONValue of what gaps call name. Of the style only Pointee matters: it is asked of each address.
+func writeJSONValue(w io.Writer, x kernel.Value, st Style, name string) error {
 	if err := x.Err(); err != nil {
 		return err
 	}
-	j := &jsonPrinter{printer{v: x.View(), out: w}}
+	j := &jsonPrinter{printer{style: st, v: x.View(), out: w}}
 	if _, bits, ok := x.BitField(); ok {
 		u, err := x.Uint()
 		if err != nil {
@@ -216,7 +217,11 @@ func (j *jsonPrinter) scalar(s *symbols.Type, off uint64, member string) {
 	case s.Size == 0 || s.Size > 8:
 		j.string(wideInt(q, bigEndian(j.v), s.Signed).String())
 	default:
-		j.integerJSON(s, decode(q, j.v), uint32(s.Size*8))
+		u := decode(q, j.v)
+		if s.Kind == symbols.Int && s.Size == j.v.WordSize() {
+			j.pointee(u)
+		}
+		j.integerJSON(s, u, uint32(s.Size*8))
 	}
 }
 
@@ -246,6 +251,7 @@ func (j *jsonPrinter) integerJSON(t *symbols.Type, u uint64, bits uint32) {
 }
 
 func (j *jsonPrinter) address(a uint64) {
+	j.pointee(a)
 	j.b.WriteString(`"0x` + strconv.FormatUint(a, 16) + `"`)
 }
 

@@ -106,7 +106,7 @@ func (x Variable) MarshalJSON() ([]byte, error) {
 			out.Addr = &text
 		}
 		var b strings.Builder
-		if err := writeJSONValue(&b, x.Value.Value, x.Name); err != nil {
+		if err := writeJSONValue(&b, x.Value.Value, Style{}, x.Name); err != nil {
 			out.Lost = err.Error()
 		} else {
 			out.Value = json.RawMessage(b.String())

@@ -24,7 +24,7 @@ var excludedLines = []string{
 	"sys", "sys -t", "sys config", "sys -c", "log", "log -T", "ps", "ps -l", "ps -m", "ps -a", "ps -r", "ps -p", "ps -c", "ps -t", "ps -S", "ps -A", "ps -g",
 	"mod", "mod -t", "kmem -i", "kmem -s", "kmem -V", "kmem -z", "kmem -h", "kmem -o", "kmem -v", "kmem -S task_struct",
 	"bt", "bt -a", "foreach bt", "task -R comm,pid,mm,utime", "foreach task -R comm,pid,mm,utime,se", "set", "struct task_struct init_task", "struct list_head modules",
-	"p init_task", "p jiffies", "p runqueues:a", "p *init_task.mm", "p init_task.tasks.next->prev", "p init_task.comm[0] + 1",
+	"struct -a -l task_struct.tasks task_struct.stack,mm,cred,files init_task.tasks.next", "p init_task", "p jiffies", "p runqueues:a", "p *init_task.mm", "p init_task.tasks.next->prev", "p init_task.comm[0] + 1",
 	"list -H modules -o module.list -s module.name", "list -h init_task -o task_struct.tasks -s task_struct.pid,comm",
 	"tree -t radix init_pid_ns.idr", "tree -t maple sparse_irqs", "tree -t rbtree vmap_area_root",
 	"files", "foreach files", "fuser /", "mount", "mount -f", "dev", "dev -i", "dev -p", "dev -d", "net", "net -a", "foreach net -s", "ipcs", "ipcs -M", "bpf -P -t", "mach", "mach -m",

@@ -281,6 +281,17 @@ func kmemAddress(c *Call) (view.Result, error) {
 	return out, nil
 }
 
+// objectState is a slab object's state once it was asked for.
+func objectState(o *slab.Object) string {
+	switch {
+	case o.Free:
+		return "free"
+	case o.Unsure != nil:
+		return "unknown"
+	}
+	return "allocated"
+}
+
 func identity(c *Call, f *identify.Finder, r *identify.Result) view.Identity {
 	x := view.Identity{Addr: r.Addr, Stack: r.Stack}
 	if r.Phys != nil {
@@ -293,15 +304,9 @@ func identity(c *Call, f *identify.Finder, r *identify.Result) view.Identity {
 	}
 	if o := r.Object; o != nil {
 		s := &view.SlabObject{Cache: slabRow(c, f.Slabs(), o.Cache), Slab: o.Slab, Memory: o.Memory, Total: o.Total, InUse: o.InUse,
-			Addr: o.Addr, Inside: o.Inside, State: "allocated"}
+			Addr: o.Addr, Inside: o.Inside, State: objectState(o)}
 		if n, ok := mm.NodeOf(c.View, uint64(o.Memory-f.Pages().Virt(0))/c.View.PageSize()); ok {
 			s.Node = &n
-		}
-		switch {
-		case o.Free:
-			s.State = "free"
-		case o.Unsure != nil:
-			s.State = "unknown"
 		}
 		s.Where = whereFree(o.Owner)
 		x.Object = s

@@ -17,7 +17,7 @@ import (
 func listCommand() *Command {
 	return &Command{
 		Name: "list", Group: "symbols and types", Summary: "follow a linked list", Needs: NeedsSymbols, Complete: "symbol",
-		Usage: []string{"[[-o] OFFSET] [-e END] [-s STRUCT[.MEMBER[,MEMBER]…] [-l OFFSET]] [-rBxd] [-h [-O OFFSET] | -H] START"},
+		Usage: []string{"[[-o] OFFSET] [-e END] [-s STRUCT[.MEMBER[,MEMBER]…] [-l OFFSET]] [-rBxda] [-h [-O OFFSET] | -H] START"},
 		Flags: []Flag{
 			{Name: "o", Arg: "OFFSET", Help: "of the pointer or list_head in a structure: struct.member, or bytes; struct.member needs no -o"},
 			{Name: "e", Arg: "END", Help: "stop at this address"},
@@ -31,6 +31,7 @@ func listCommand() *Command {
 			{Name: "B", Help: "find loops by Brent's algorithm, in constant memory; it tells the loop's length and start"},
 			{Name: "x", Help: "numbers in hexadecimal"},
 			{Name: "d", Help: "numbers in decimal"},
+			annotateFlag(),
 		},
 		Help: "Without -h and -H, START is the first structure, and the pointer at OFFSET leads to the next. The list ends at NULL, at START, at the second entry, " +
 			"at an entry that points to itself, or at END. A list that comes back to any other entry is damaged, and that ends it too. " +
@@ -57,7 +58,7 @@ func runList(c *Call) (view.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &view.Entries{View: c.View, Style: view.Style{Hex: c.hexOffsets()}}
+	e := &view.Entries{View: c.View, Style: view.Style{Hex: c.hexOffsets(), Pointee: c.pointees()}}
 	if err := c.shown(e); err != nil {
 		return nil, err
 	}

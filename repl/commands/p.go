@@ -16,11 +16,12 @@ func pCommand() *Command {
 		Name:    "p",
 		Group:   "symbols and types",
 		Summary: "evaluate a C expression and print its value",
-		Usage:   []string{"[-x | -d] [/FORMAT] EXPRESSION", "[-x | -d] [/FORMAT] EXPRESSION:CPUS"},
+		Usage:   []string{"[-x | -d] [-a] [/FORMAT] EXPRESSION", "[-x | -d] [-a] [/FORMAT] EXPRESSION:CPUS"},
 		Flags: []Flag{
 			{Name: "x", Help: "integers in hexadecimal"},
 			{Name: "d", Help: "integers in decimal"},
 			{Name: "u", Help: "the value lies at an address of user space, of the current task: p -u *(char *)ADDRESS@16"},
+			annotateFlag(),
 		},
 		Help: prose(`The expression is C over the variables, types and enumerators of the kernel: casts, members (. and -> are taken for each
 other), indexing, & and *, arithmetic with C's conversions, comparison, &&, ||, ?:, sizeof, and beyond C container_of,
@@ -100,6 +101,7 @@ func (c *Call) expression() (string, view.Style, error) {
 	if text == "" {
 		return "", st, &UsageError{c.Cmd.Name, "give an expression"}
 	}
+	st.Pointee = c.pointees()
 	return text, st, nil
 }
 

@@ -6,10 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"kdx/analyze/identify"
 	"kdx/analyze/mm"
 	"kdx/analyze/search"
-	"kdx/analyze/task"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
 )
@@ -192,15 +190,22 @@ func (c *Call) searchContext() (uint64, error) {
 
 // searchWhere tells what lies at a kernel address. What can't be told is left out.
 func (c *Call) searchWhere() (func(uint64) string, error) {
-	f, err := identify.New(c.View)
+	w, err := c.newWhere(false)
 	if err != nil {
 		return nil, err
 	}
-	tr, err := c.State.Tracer(c.View)
-	if err != nil {
-		return nil, err
-	}
-	return newWhere(c, f, tr.StackSize()).of, nil
+	return func(addr uint64) string {
+		p, ok := w.at(addr)
+		switch {
+		case !ok:
+			return ""
+		case p.Stack:
+			return fmt.Sprintf("stack of %d (%s)", p.Task.PID, p.Task.Comm)
+		case p.Cache != "":
+			return fmt.Sprintf("[%x:%s+%d]", uint64(p.Object), p.Cache, p.Offset)
+		}
+		return p.Symbol
+	}, nil
 }
 
 // searchRange is what -s, -e and -l say: last is the last address. user says that START is one of user space.
@@ -349,40 +354,4 @@ func (c *Call) searchStacks(p *searchPlace, active bool, start, last uint64) err
 		p.parts = append(p.parts, searchPart{extents, &h})
 	}
 	return nil
-}
-
-// where tells what lies at an address, for annotations: the symbol that covers it, the object of a slab cache, or whose stack it is.
-type where struct {
-	c      *Call
-	f      *identify.Finder
-	stacks map[vmem.Addr]*task.Task // by page of the stack
-}
-
-func newWhere(c *Call, f *identify.Finder, stack uint64) *where {
-	w := &where{c: c, f: f, stacks: make(map[vmem.Addr]*task.Task)}
-	t, err := c.State.Tasks(c.View)
-	if err != nil {
-		c.View.Gap("tasks", err)
-		return w
-	}
-	page := vmem.Addr(c.View.PageSize())
-	for _, x := range t.Tasks {
-		for a := x.Stack; x.Stack != 0 && a < x.Stack+vmem.Addr(stack); a += page {
-			w.stacks[a] = x
-		}
-	}
-	return w
-}
-
-func (w *where) of(addr uint64) string {
-	if !w.c.View.Arch().IsKernel(addr) {
-		return ""
-	}
-	if x := w.stacks[vmem.Addr(addr&^(w.c.View.PageSize()-1))]; x != nil {
-		return fmt.Sprintf("stack of %d (%s)", x.PID, x.Comm)
-	}
-	if obj, ok := w.f.SlabObject(vmem.Addr(addr)); ok {
-		return fmt.Sprintf("[%x:%s+%d]", uint64(obj.Addr), obj.Cache.Name, addr-uint64(obj.Addr))
-	}
-	return symbolText(w.c.View, addr, w.c.State.Hex)
 }

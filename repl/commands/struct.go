@@ -26,6 +26,7 @@ var structFlags = []Flag{
 	{Name: "d", Help: "numbers in decimal"},
 	{Name: "p", Help: "follow the pointers among the members shown, and show what they point to"},
 	{Name: "c", Arg: "COUNT", Help: "so many objects, one behind the other; if negative, those that end with this one"},
+	annotateFlag(),
 }
 
 // prose makes one line of each paragraph, as Help wants it, so that the source can be read.
@@ -53,7 +54,7 @@ func newStruct(name, what string, kind symbols.Kind) *Command {
 		Name:    name,
 		Group:   "symbols and types",
 		Summary: what,
-		Usage:   []string{"NAME[.MEMBER[,MEMBER]…] [-o] [-x | -d]", "NAME[.MEMBER[,MEMBER]…] [-rufxdp] [-l OFFSET] [-c COUNT] ADDRESS[:CPUS] [COUNT]"},
+		Usage:   []string{"NAME[.MEMBER[,MEMBER]…] [-o] [-x | -d]", "NAME[.MEMBER[,MEMBER]…] [-rufxdpa] [-l OFFSET] [-c COUNT] ADDRESS[:CPUS] [COUNT]"},
 		Flags:   structFlags,
 		Help:    prose(structHelp),
 		Needs:   NeedsTypes,
@@ -71,6 +72,7 @@ func structCommand() *Command {
 		{"struct task_struct.pid,comm,se.vruntime init_task", "three members of one object"},
 		{"struct rq.nr_running,curr runqueues:a", "of all CPUs' copies"},
 		{"struct task_struct.comm -l task_struct.tasks init_task.tasks.next", "the object that a list entry is part of"},
+		{"struct task_struct.stack,real_parent,mm,cred -a init_task.tasks.next -l task_struct.tasks", "pointers, with what they lead to"},
 	}
 	return c
 }
@@ -115,7 +117,7 @@ func runStruct(c *Call, kind symbols.Kind) (view.Result, error) {
 	}
 	switch len(args) {
 	case 0:
-		for _, f := range []string{"l", "r", "u", "f", "p", "c"} {
+		for _, f := range []string{"l", "r", "u", "f", "p", "c", "a"} {
 			if c.Flags.Has(f) {
 				return nil, &UsageError{c.Cmd.Name, "-" + f + " wants the address of an object"}
 			}
@@ -236,10 +238,13 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 	if s.Incomplete {
 		return nil, fmt.Errorf("%s is declared, but this kernel's types do not define it", t)
 	}
+	if c.Flags.Has("a") && c.Flags.Has("r") {
+		return nil, &UsageError{c.Cmd.Name, "-a is for members; raw words with what they lead to are for rd -S"}
+	}
 	if s.Kind == symbols.Func || t.Size == 0 && !t.Composite() {
 		return nil, fmt.Errorf("%s has no objects", t)
 	}
-	res := &view.Objects{Type: t, Members: members, Follow: c.Flags.Has("p"), Raw: c.Flags.Has("r"), Style: view.Style{Hex: c.hex()}}
+	res := &view.Objects{Type: t, Members: members, Follow: c.Flags.Has("p"), Raw: c.Flags.Has("r"), Style: view.Style{Hex: c.hex(), Pointee: c.pointees()}}
 	read, err := c.structSource()
 	if err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 func treeCommand() *Command {
 	return &Command{
 		Name: "tree", Group: "symbols and types", Summary: "go through a red-black tree, xarray, radix tree or maple tree", Needs: NeedsTypes, Complete: "symbol",
-		Usage: []string{"[-t TYPE] [-r OFFSET] [-o OFFSET] [-s STRUCT[.MEMBER[,MEMBER]…]] [-lpvxd] [-N] START"},
+		Usage: []string{"[-t TYPE] [-r OFFSET] [-o OFFSET] [-s STRUCT[.MEMBER[,MEMBER]…]] [-lpvxda] [-N] START"},
 		Flags: []Flag{
 			{Name: "t", Arg: "TYPE", Help: "rbtree (the default), xarray, radix or maple; rb, x, ra and m will do"},
 			{Name: "r", Arg: "OFFSET", Help: "START is a structure with the root at this offset: struct.member, or bytes"},
@@ -26,6 +26,7 @@ func treeCommand() *Command {
 			{Name: "N", Help: "START is a node, not a root; of a maple tree an encoded pointer to one"},
 			{Name: "x", Help: "numbers in hexadecimal"},
 			{Name: "d", Help: "numbers in decimal"},
+			annotateFlag(),
 		},
 		Help: "Entries are shown by address. An entry of an xarray that is a number (the page cache keeps such for pages in swap) shows as it is stored, its lowest bit set.",
 		Examples: []Example{{"tree -t xarray -r address_space.i_pages ffff94c235e76828 -p", "the pages of a file, with their indexes"},
@@ -47,7 +48,7 @@ func runTree(c *Call) (view.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &view.Entries{View: c.View, Style: view.Style{Hex: c.hexOffsets()}}
+	e := &view.Entries{View: c.View, Style: view.Style{Hex: c.hexOffsets(), Pointee: c.pointees()}}
 	if err := c.shown(e); err != nil {
 		return nil, err
 	}

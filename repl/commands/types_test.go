@@ -163,7 +163,7 @@ func TestTypeCommandErrors(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{"struct", "name a struct"}, {"struct nosuch", "no type nosuch"}, {"struct noed", "did you mean node?"}, {"struct node.idd", "no member idd; did you mean id?"},
 		{"struct node 0x10", "no address of the kernel"}, {"struct node node1 0", "no count"}, {"struct node node1 99999999", "no count"}, {"struct node nosuch", "no symbol nosuch"},
-		{"struct rq runqueues", "runqueues:0"}, {"struct rq runqueues:9", "CPUs 0 to 1"}, {"struct node node1:0", "not per-CPU"}, {"struct node -r", "-r wants the address"},
+		{"struct rq runqueues", "runqueues:0"}, {"struct rq runqueues:9", "CPUs 0 to 1"}, {"struct node node1:0", "not per-CPU"}, {"struct node -r", "-r wants the address"}, {"struct node -a", "-a wants the address"}, {"struct node -ar node1", "rd -S"},
 		{"struct rq -o runqueues:a", "one object"}, {"struct node -l node.nosuch node1", "no member nosuch"}, {"struct node node1 2 3", "more than"},
 		{"p", "give an expression"}, {"p /q 1", "none of the formats"}, {"p runqueues", ""}, {"p runqueues.nr_running", "per-CPU"}, {"p node1.id:0", "not per-CPU"}, {"p nosuch", "no symbol"},
 		{"whatis", "name a type"}, {"whatis nosuch", "no symbol nosuch"}, {"whatis -r x", "a size in bytes"}, {"whatis -r 5-1", "a size in bytes"}, {"whatis -r 5 node", "no further argument"},
@@ -219,6 +219,22 @@ func TestObjectsOnExcludedPages(t *testing.T) {
 		if err := view.WriteJSON(&b, r); err != nil || b.String() != tt.json {
 			t.Errorf("%s: JSON %q, %v; want %q", tt.line, b.String(), err, tt.json)
 		}
+	}
+}
+
+// A kernel that knows no slab caches, stacks or tasks: the values are shown, and that nothing can be told of pointers is said.
+func TestAnnotateWithout(t *testing.T) {
+	x := newTypesTarget(t)
+	r, v, err := x.run("struct node.id,peer -a node1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := r.Text(&b, view.Options{}); err != nil || !strings.HasPrefix(b.String(), "  id = 1,\n  peer = 0x") {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+	if gaps, _ := v.Gaps(); len(gaps) == 0 {
+		t.Error("no gap says that nothing could be told of pointers")
 	}
 }
 
