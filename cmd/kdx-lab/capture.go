@@ -124,18 +124,18 @@ func (l *lab) captureOne(ctx context.Context, c *captured) (note string, err err
 		}
 	}
 	// What a kernel prints last does not always reach the console before the next one starts.
-	last := []string{"kdx-lab: dying by sysrq", "Kernel panic - not syncing", "kdx: this is kdx-init"}
+	done := []string{saidTruth, saidDying}
 	if c.sc.lives {
-		last = []string{"kdx-lab: lives"}
+		done = []string{saidLives}
 	}
-	if c.console, err = c.boot(ctx, k, initrd, "kdx", last...); err != nil {
+	if c.console, err = c.boot(ctx, k, initrd, "kdx", done...); err != nil {
 		return "", err
 	}
 	if _, ok := c.said("kdx-lab: not armed"); ok {
 		return "", fmt.Errorf("kdx did not arm the guest; console in %s", filepath.Join(c.dir, "kdx.log"))
 	}
 	if c.sc.collect != "" {
-		said, err := c.boot(ctx, k, initrd, "collect", "kdx-lab: first kernel")
+		said, err := c.boot(ctx, k, initrd, "collect", saidPowerDown)
 		if err != nil {
 			return "", err
 		}
@@ -154,7 +154,9 @@ func (l *lab) captureOne(ctx context.Context, c *captured) (note string, err err
 	return note, nil
 }
 
+// makeDisks makes them, in place of those that are there.
 func (c *captured) makeDisks(ctx context.Context) error {
+	c.disks = nil
 	for i, d := range append([]labDisk{{size: 3 << 30, make: makeExt4}}, c.sc.disks...) {
 		path := filepath.Join(c.dir, fmt.Sprintf("disk%d.img", i))
 		f, err := os.Create(path)
@@ -177,24 +179,23 @@ func (c *captured) makeDisks(ctx context.Context) error {
 // reservations are what kdx promises to save a dump with, to a local file system, by kernel.
 var reservations = map[string]string{"6.1": "96M", "6.12": "96M", "7.2": "112M"}
 
-// boot runs the guest to its end, which must come after it said last: it dies, is captured, and QEMU exits with the reboot. What the
+// boot runs the guest to its end, which must come after it said one of done: it dies, is captured, and QEMU exits with the reboot. What the
 // console said is returned.
-func (c *captured) boot(ctx context.Context, k kernel, initrd, arm string, last ...string) (string, error) {
+func (c *captured) boot(ctx context.Context, k kernel, initrd, arm string, done ...string) (string, error) {
 	log := filepath.Join(c.dir, arm+".log")
-	v, err := begin(ctx, c.machine(k, initrd, arm), log)
+	g := guest{name: c.sc.id() + " " + arm, args: c.machine(k, initrd, arm), log: log, done: done, fresh: c.makeDisks}
+	if arm == "collect" {
+		g.fresh = nil
+	}
+	v, _, err := c.l.run(ctx, g)
 	if err != nil {
 		return "", err
-	}
-	if _, _, err = v.wait(ctx, 0, bootLimit, last...); err != nil {
-		v.stop()
-		return "", fmt.Errorf("%w; console in %s", err, log)
 	}
 	if err := v.finish(ctx, dieLimit+saveLimit); err != nil {
 		return "", fmt.Errorf("%w; console in %s", err, log)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return string(v.text), nil
+	said, _ := v.console()
+	return said, nil
 }
 
 // machine is QEMU's arguments for the guest.
@@ -218,23 +219,6 @@ func (c *captured) machine(k kernel, initrd, arm string) []string {
 	return append(args, c.sc.qemu...)
 }
 
-// begin starts a guest and waits until its init runs. Emulated on several threads, a kernel now and then dies while it patches its own code at
-// boot, or finds its timer too late on a busy machine: then it has another turn, once.
-func begin(ctx context.Context, args []string, log string) (*vm, error) {
-	var last error
-	for range 2 {
-		v, err := start(ctx, args, log)
-		if err != nil {
-			return nil, err
-		}
-		if _, _, last = v.wait(ctx, 0, bootLimit, "kdx-lab: first kernel"); last == nil {
-			return v, nil
-		}
-		v.stop()
-	}
-	return nil, fmt.Errorf("%w, twice; console in %s", last, log)
-}
-
 // reserve is what crashkernel= says.
 func (c *captured) reserve() string {
 	if c.wanted != "" {
@@ -248,7 +232,7 @@ func (c *captured) reserve() string {
 
 // size boots the guest to hear from kdx capture size what it wants.
 func (c *captured) size(ctx context.Context, k kernel, initrd string) error {
-	said, err := c.boot(ctx, k, initrd, "size", "kdx-lab: lives")
+	said, err := c.boot(ctx, k, initrd, "size", saidLives)
 	if err != nil {
 		return err
 	}

@@ -105,30 +105,25 @@ const (
 
 // timed runs one guest.
 func (c *captured) timed(ctx context.Context, k kernel, initrd string, s saver) (t timing, err error) {
-	c.sc.params, c.disks = s.params, nil
+	c.sc.params = s.params
 	if err := c.makeDisks(ctx); err != nil {
 		return t, err
 	}
 	log := filepath.Join(c.dir, s.name+".log")
-	v, err := begin(ctx, c.machine(k, initrd, "kdx"), log)
+	v, at, err := c.l.run(ctx, guest{name: c.sc.id() + " " + s.name, args: c.machine(k, initrd, "kdx"), log: log, done: []string{saidDying}, fresh: c.makeDisks})
 	if err != nil {
 		return t, err
 	}
 	defer v.stop()
-	at := 0
-	for _, text := range []string{"kdx-lab: first kernel", "kdx-lab: dying by sysrq", saidInit} {
-		if _, at, err = v.wait(ctx, at, bootLimit, text); err != nil {
-			return t, fmt.Errorf("%w; console in %s", err, log)
-		}
+	if _, at, err = v.wait(ctx, at, bootLimit, saidInit); err != nil {
+		return t, fmt.Errorf("%w; console in %s", err, log)
 	}
 	begun := time.Now()
 	if _, _, err = v.wait(ctx, at, saveLimit, saidReboot); err != nil {
 		return t, fmt.Errorf("%w; console in %s", err, log)
 	}
 	t.host = time.Since(begun).Seconds()
-	v.mu.Lock()
-	c.console = string(v.text)
-	v.mu.Unlock()
+	c.console, _ = v.console()
 	var seconds [2]float64
 	for i, text := range []string{saidInit, saidReboot} {
 		found := stamp(text).FindAllStringSubmatch(c.console, -1)

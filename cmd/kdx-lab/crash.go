@@ -137,7 +137,8 @@ func (l *lab) crashInto(ctx context.Context, j job, w way, va variant, k kernel,
 	if err := l.guestInitrd(ctx, k, helper, initrd); err != nil {
 		return err
 	}
-	if err := makeDisk(ctx, disk, mem+5<<29); err != nil {
+	fresh := func(ctx context.Context) error { return makeDisk(ctx, disk, mem+5<<29) }
+	if err := fresh(ctx); err != nil {
 		return err
 	}
 	arm := "kexec"
@@ -154,16 +155,16 @@ func (l *lab) crashInto(ctx context.Context, j job, w way, va variant, k kernel,
 	} else {
 		params += " panic=-1 crashkernel=160M"
 	}
-	v, err := start(ctx, []string{
+	v, at, err := l.run(ctx, guest{name: filepath.Base(j.dir(l)), log: filepath.Join(dir, "console.log"), done: []string{saidDying + w.name}, args: []string{
 		"-accel", "tcg,thread=multi", "-cpu", cpu, "-m", j.mem, "-smp", fmt.Sprint(max(j.smp, 1)),
 		"-kernel", k.vmlinuz(), "-initrd", initrd, "-append", params,
 		"-drive", "file=" + disk + ",if=none,id=d0,format=raw", "-device", "nvme,drive=d0,serial=lab",
 		"-device", "vmcoreinfo",
-	}, filepath.Join(dir, "console.log"))
+	}, fresh: fresh})
 	if err != nil {
 		return err
 	}
-	if err := l.drive(ctx, v, w, va, dir); err != nil {
+	if err := l.drive(ctx, v, at, w, va, dir); err != nil {
 		v.stop()
 		return err
 	}
@@ -182,13 +183,8 @@ func memBytes(s string) (int64, error) {
 	return 0, fmt.Errorf("memory of %q: a number of M or G is wanted", s)
 }
 
-// drive watches the console and does the host's part of dying and saving.
-func (l *lab) drive(ctx context.Context, v *vm, w way, va variant, dir string) error {
-	// The helper says this once it has prepared the way and before it, or the host, pulls the trigger.
-	_, at, err := v.wait(ctx, 0, bootLimit, "kdx-lab: dying by "+w.name)
-	if err != nil {
-		return err
-	}
+// drive watches the console from where the guest said that it dies, and does the host's part of dying and saving.
+func (l *lab) drive(ctx context.Context, v *vm, at int, w way, va variant, dir string) (err error) {
 	if w.host != nil {
 		if err := w.host(ctx, v); err != nil {
 			return err

@@ -65,15 +65,15 @@ func (l *lab) live(ctx context.Context, s *subject, kernelName string) error {
 			return err
 		}
 	}
-	v, err := start(ctx, []string{
+	v, at, err := l.run(ctx, guest{name: s.name, log: filepath.Join(s.dir, "console.log"), done: []string{saidTruth}, args: []string{
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512M", "-smp", "2",
 		"-kernel", k.vmlinuz(), "-initrd", initrd, "-append", "console=ttyS0 edd=off kdxlab.way=live kdxlab.arm=none panic=-1",
 		"-drive", "file=" + disk + ",if=none,id=d0,format=raw", "-device", "nvme,drive=d0,serial=lab",
-	}, filepath.Join(s.dir, "console.log"))
+	}})
 	if err != nil {
 		return err
 	}
-	if _, _, err := v.wait(ctx, 0, bootLimit+saveLimit, "kdx-lab: live done"); err != nil {
+	if _, _, err := v.wait(ctx, at, saveLimit, "kdx-lab: live done"); err != nil {
 		v.stop()
 		return err
 	}

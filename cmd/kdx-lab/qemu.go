@@ -134,6 +134,13 @@ func (v *vm) wait(ctx context.Context, from int, limit time.Duration, texts ...s
 	}
 }
 
+// console is what the guest has printed so far, and whether QEMU is gone.
+func (v *vm) console() (text string, ended bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return string(v.text), v.ended
+}
+
 // monitor runs one QMP command and waits for its answer.
 func (v *vm) monitor(command string, arguments map[string]any) error {
 	req := map[string]any{"execute": command}
