@@ -20,41 +20,35 @@ type WriterConfig struct {
 // PageWriter writes an image of LiME, version 1.
 type PageWriter struct {
 	dumpfmt.RawPages
-	out  dumpfmt.Output
-	cfg  WriterConfig
-	page uint64
-	at   int64 // where buf goes
-	buf  []byte
-	head int64 // of the range that is open; -1 if none is
-	from uint64
-	next uint64 // one more than the last pfn
-	came uint64
-	zero []byte
+	out   *dumpfmt.Stream
+	cfg   WriterConfig
+	page  uint64
+	head  int64 // of the range that is open; -1 if none is
+	from  uint64
+	pages dumpfmt.Rising
+	zero  []byte
 }
-
-const writeSize = 1 << 20
 
 // NewPageWriter writes nothing yet. The error says what in cfg can't be written.
 func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	if !dumpfmt.ValidPageSize(cfg.Info.PageSize) {
 		return nil, fmt.Errorf("a LiME image can't be written of pages of %d bytes", cfg.Info.PageSize)
 	}
-	return &PageWriter{out: out, cfg: cfg, page: cfg.Info.PageSize, buf: make([]byte, 0, writeSize+cfg.Info.PageSize),
-		head: -1, zero: make([]byte, cfg.Info.PageSize)}, nil
+	page := cfg.Info.PageSize
+	return &PageWriter{out: dumpfmt.NewStream(out, 0, headerSize+page), cfg: cfg, page: page, head: -1, zero: make([]byte, page)}, nil
 }
 
 // Put stores the next page. A page that is missing ends a range, as if there had been no memory.
 func (w *PageWriter) Put(p dumpfmt.Stored) error {
-	if p.PFN < w.next {
-		return fmt.Errorf("page %#x was written out of order", p.PFN)
+	last := w.pages.Next
+	if err := w.pages.Come(p.PFN); err != nil {
+		return err
 	}
-	w.came++
-	if p.Missing || p.PFN != w.next {
-		if err := w.end(); err != nil {
+	if p.Missing || p.PFN != last {
+		if err := w.end(last); err != nil {
 			return err
 		}
 	}
-	w.next = p.PFN + 1
 	if p.Missing {
 		return nil
 	}
@@ -65,18 +59,14 @@ func (w *PageWriter) Put(p dumpfmt.Stored) error {
 		return fmt.Errorf("page %#x came as %d bytes of %s; a LiME image takes %d raw ones", p.PFN, len(p.Data), p.Codec, w.page)
 	}
 	if w.head < 0 {
-		w.head, w.from = w.at+int64(len(w.buf)), p.PFN
-		w.buf = append(w.buf, w.zero[:headerSize]...)
+		w.head, w.from = w.out.End(), p.PFN
+		return w.out.Append(w.zero[:headerSize], p.Data)
 	}
-	w.buf = append(w.buf, p.Data...)
-	if len(w.buf) < writeSize {
-		return nil
-	}
-	return w.flush()
+	return w.out.Append(p.Data)
 }
 
-// end writes the header of the range that is open: its length is known only now.
-func (w *PageWriter) end() error {
+// end writes the header of the range that is open, of the pages before next: its length is known only now.
+func (w *PageWriter) end(next uint64) error {
 	if w.head < 0 {
 		return nil
 	}
@@ -85,36 +75,21 @@ func (w *PageWriter) end() error {
 	le.PutUint32(b[:], magicLiME)
 	le.PutUint32(b[4:], 1)
 	le.PutUint64(b[8:], w.from*w.page)
-	le.PutUint64(b[16:], w.next*w.page-1)
+	le.PutUint64(b[16:], next*w.page-1)
 	head := w.head
 	w.head = -1
-	if head >= w.at {
-		copy(w.buf[head-w.at:], b[:])
-		return nil
-	}
-	_, err := w.out.WriteAt(b[:], head)
-	return err
-}
-
-func (w *PageWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	_, err := w.out.WriteAt(w.buf, w.at)
-	w.at += int64(len(w.buf))
-	w.buf = w.buf[:0]
-	return err
+	return w.out.Patch(b[:], head)
 }
 
 // Close writes what is left. Pages that did not come are an error.
 func (w *PageWriter) Close() error {
-	if w.came != w.cfg.Pages.Len() {
-		return fmt.Errorf("%d pages were to be written, but %d came", w.cfg.Pages.Len(), w.came)
+	if err := w.pages.All(w.cfg.Pages); err != nil {
+		return err
 	}
-	return errors.Join(w.end(), w.flush())
+	return errors.Join(w.end(w.pages.Next), w.out.Flush())
 }
 
 // Abort leaves an image that reads as far as it goes. The format can't say that more was to come; the error says that.
 func (w *PageWriter) Abort() error {
-	return errors.Join(w.end(), w.flush(), errors.New("a LiME image has no mark that says that it is incomplete"))
+	return errors.Join(w.end(w.pages.Next), w.out.Flush(), errors.New("a LiME image has no mark that says that it is incomplete"))
 }

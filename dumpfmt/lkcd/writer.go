@@ -28,7 +28,7 @@ const rleCodec codec.Codec = 0x80
 
 // PageWriter writes an LKCD dump of version 8 or 9.
 type PageWriter struct {
-	out      dumpfmt.Output
+	out      *dumpfmt.Stream
 	cfg      WriterConfig
 	order    binary.ByteOrder
 	page     uint64
@@ -36,13 +36,8 @@ type PageWriter struct {
 	encoder  *codec.Encoder // nil for run lengths
 	zero     []byte         // an encoded page of zeros
 	zeroKind codec.Codec
-	at       int64 // where buf goes
-	buf      []byte
-	last     uint64 // one more than the last pfn
-	came     uint64
+	pages    dumpfmt.Rising
 }
-
-const writeSize = 1 << 20
 
 // NewPageWriter writes the header. The error is out's, or says what in cfg can't be written.
 func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
@@ -56,7 +51,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	if cfg.Version != 8 && cfg.Version != 9 {
 		return nil, fmt.Errorf("LKCD dumps can be written in version 8 and 9, not %d", cfg.Version)
 	}
-	w := &PageWriter{out: out, cfg: cfg, order: info.ByteOrder, page: info.PageSize, buf: make([]byte, 0, writeSize+2*info.PageSize)}
+	w := &PageWriter{cfg: cfg, order: info.ByteOrder, page: info.PageSize}
 	if err := w.chooseCodec(); err != nil {
 		return nil, err
 	}
@@ -65,7 +60,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 		return nil, err
 	}
 	head := w.header()
-	w.at = int64(len(head))
+	w.out = dumpfmt.NewStream(out, int64(len(head)), pageHeader+w.page)
 	_, err = out.WriteAt(head, 0)
 	return w, err
 }
@@ -206,11 +201,9 @@ func (w *PageWriter) Encode(dst, page []byte) ([]byte, codec.Codec, error) {
 
 // Put stores the next page.
 func (w *PageWriter) Put(p dumpfmt.Stored) error {
-	if p.PFN < w.last {
-		return fmt.Errorf("page %#x was written out of order", p.PFN)
+	if err := w.pages.Come(p.PFN); err != nil {
+		return err
 	}
-	w.last = p.PFN + 1
-	w.came++
 	switch {
 	case p.Missing:
 		return w.append(p.PFN, pageCompressed, nil) // no reader makes a page of no bytes
@@ -230,30 +223,16 @@ func (w *PageWriter) append(pfn uint64, flags uint32, data []byte) error {
 	w.order.PutUint64(h[:], pfn*w.page)
 	w.order.PutUint32(h[8:], uint32(len(data)))
 	w.order.PutUint32(h[12:], flags)
-	w.buf = append(append(w.buf, h[:]...), data...)
-	if len(w.buf) < writeSize {
-		return nil
-	}
-	return w.flush()
-}
-
-func (w *PageWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	_, err := w.out.WriteAt(w.buf, w.at)
-	w.at += int64(len(w.buf))
-	w.buf = w.buf[:0]
-	return err
+	return w.out.Append(h[:], data)
 }
 
 // Close writes the end mark. Pages that did not come are an error.
 func (w *PageWriter) Close() error {
-	if w.came != w.cfg.Pages.Len() {
-		return fmt.Errorf("%d pages were to be written, but %d came", w.cfg.Pages.Len(), w.came)
+	if err := w.pages.All(w.cfg.Pages); err != nil {
+		return err
 	}
-	return errors.Join(w.append(0, pageEnd, nil), w.flush())
+	return errors.Join(w.append(0, pageEnd, nil), w.out.Flush())
 }
 
 // Abort leaves the end mark out, which is what tells that the dump is incomplete.
-func (w *PageWriter) Abort() error { return w.flush() }
+func (w *PageWriter) Abort() error { return w.out.Flush() }

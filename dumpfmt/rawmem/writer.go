@@ -25,19 +25,15 @@ type WriterConfig struct {
 // and those that are left out are holes of the file.
 type PageWriter struct {
 	dumpfmt.RawPages
-	out    dumpfmt.Output
+	out    *dumpfmt.Stream
 	cfg    WriterConfig
 	page   uint64
 	text   *bufio.Writer
-	at     int64 // where buf goes
-	buf    []byte
+	pages  dumpfmt.Rising
 	run    Range  // of pages, that goes on
-	next   uint64 // one more than the last pfn
-	came   uint64
-	ranges int // of Info.Ranges: those before it are behind
+	next   uint64 // one more than the last pfn in the map
+	ranges int    // of Info.Ranges: those before it are behind
 }
-
-const writeSize = 1 << 20
 
 // NewPageWriter writes the head of the map. The error is Map's, or says what in cfg can't be written.
 func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
@@ -48,7 +44,7 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 	if cfg.Map == nil {
 		return nil, errors.New("a memory image can't be written without its map, which alone tells zeros from pages that were left out")
 	}
-	w := &PageWriter{out: out, cfg: cfg, page: info.PageSize, text: bufio.NewWriter(cfg.Map), buf: make([]byte, 0, writeSize+info.PageSize)}
+	w := &PageWriter{out: dumpfmt.NewStream(out, 0, info.PageSize), cfg: cfg, page: info.PageSize, text: bufio.NewWriter(cfg.Map)}
 	order := "little"
 	if info.ByteOrder == binary.ByteOrder(binary.BigEndian) {
 		order = "big"
@@ -59,10 +55,9 @@ func NewPageWriter(out dumpfmt.Output, cfg WriterConfig) (*PageWriter, error) {
 
 // Put stores the next page.
 func (w *PageWriter) Put(p dumpfmt.Stored) error {
-	if p.PFN < w.next {
-		return fmt.Errorf("page %#x was written out of order", p.PFN)
+	if err := w.pages.Come(p.PFN); err != nil {
+		return err
 	}
-	w.came++
 	st := dumpfmt.Present
 	switch {
 	case p.Missing:
@@ -75,15 +70,10 @@ func (w *PageWriter) Put(p dumpfmt.Stored) error {
 	if err := w.mark(p.PFN, st); err != nil || st != dumpfmt.Present {
 		return err
 	}
-	off := int64(p.PFN * w.page)
-	if off != w.at+int64(len(w.buf)) || len(w.buf) >= writeSize {
-		if err := w.flush(); err != nil {
-			return err
-		}
-		w.at = off
+	if err := w.out.MoveTo(int64(p.PFN * w.page)); err != nil {
+		return err
 	}
-	w.buf = append(w.buf, p.Data...)
-	return nil
+	return w.out.Append(p.Data)
 }
 
 // mark adds a page to the map.
@@ -140,22 +130,12 @@ func (w *PageWriter) line(r Range) error {
 	return err
 }
 
-func (w *PageWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	_, err := w.out.WriteAt(w.buf, w.at)
-	w.at += int64(len(w.buf))
-	w.buf = w.buf[:0]
-	return err
-}
-
 // Close writes what is left of image and map; it does not close Map. Pages that did not come are an error.
 func (w *PageWriter) Close() error {
-	if w.came != w.cfg.Pages.Len() {
-		return fmt.Errorf("%d pages were to be written, but %d came", w.cfg.Pages.Len(), w.came)
+	if err := w.pages.All(w.cfg.Pages); err != nil {
+		return err
 	}
-	return errors.Join(w.flush(), w.endMap())
+	return errors.Join(w.out.Flush(), w.endMap())
 }
 
 func (w *PageWriter) endMap() error {
@@ -166,7 +146,7 @@ func (w *PageWriter) endMap() error {
 
 // Abort writes a map that says which pages did not come, and that the image is incomplete.
 func (w *PageWriter) Abort() error {
-	err := w.flush()
+	err := w.out.Flush()
 	from := w.next
 	for pfn := range w.cfg.Pages.All() {
 		if pfn < from {
