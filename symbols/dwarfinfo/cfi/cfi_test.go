@@ -308,7 +308,7 @@ func TestEvaluate(t *testing.T) {
 		{"unknown", "\xe0", nil, 0, "not known"},
 		{"nothing", "", nil, 0, "no value"},
 		{"unreadable", "\x30\x06", nil, 0, "not there"},
-		{"short", "\x0e\x01", nil, 0, "ends early"},
+		{"short", "\x0e\x01", nil, 0, "end early"},
 	}
 	for _, tc := range tests {
 		got, err := Evaluate(tc.expr, env, tc.initial...)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // table is .debug_frame or .eh_frame: where the entry of each function lies, in address order.
@@ -70,17 +72,17 @@ func (t *table) entry(at uint64) (next uint64, err error) {
 	if c.err != nil {
 		return h.stop, c.err
 	}
-	r := cursor{data: t.data[:h.stop], off: int(h.body), order: t.order}
+	r := numbers.Reader{Data: t.data[:h.stop], Off: int(h.body), Order: t.order}
 	begin := t.pointer(&r, c, c.pointers)
 	size := t.pointer(&r, c, c.pointers&0x0f)
 	if c.sized {
-		r.take(r.uleb())
+		r.Take(r.ULEB())
 	}
-	if r.err != nil {
-		return h.stop, r.err
+	if r.Err != nil {
+		return h.stop, r.Err
 	}
 	if begin != 0 && size != 0 && begin+size > begin { // linkers leave 0 where they discarded the code
-		t.fdes = append(t.fdes, fde{begin, begin + size, uint64(r.off), h.stop, c})
+		t.fdes = append(t.fdes, fde{begin, begin + size, uint64(r.Off), h.stop, c})
 	}
 	return h.stop, nil
 }
@@ -96,31 +98,31 @@ func (t *table) header(at uint64) (head, error) {
 	if at >= uint64(len(t.data)) {
 		return head{}, fmt.Errorf("it lies outside the section of %#x bytes", len(t.data))
 	}
-	r := cursor{data: t.data, off: int(at), order: t.order}
-	length, idSize := r.uint(4), 4
+	r := numbers.Reader{Data: t.data, Off: int(at), Order: t.order}
+	length, idSize := r.Uint(4), 4
 	if length == 0xffffffff { // the 64-bit format, whose ids are as large, except in .eh_frame
-		length = r.uint(8)
+		length = r.Uint(8)
 		if !t.eh {
 			idSize = 8
 		}
 	}
-	start := uint64(r.off)
-	if r.err != nil || length > uint64(len(t.data))-start {
+	start := uint64(r.Off)
+	if r.Err != nil || length > uint64(len(t.data))-start {
 		return head{}, fmt.Errorf("it claims %#x bytes, and the section has %#x", length, len(t.data))
 	}
 	h := head{body: start, stop: start + length}
 	if length == 0 {
 		return h, nil // the terminator of .eh_frame
 	}
-	r.data = r.data[:h.stop]
-	id := r.uint(idSize)
-	h.body = uint64(r.off)
+	r.Data = r.Data[:h.stop]
+	id := r.Uint(idSize)
+	h.body = uint64(r.Off)
 	if t.eh {
 		h.cie, h.parent = id == 0, start-id
 	} else {
 		h.cie, h.parent = id == 1<<(8*idSize)-1, id
 	}
-	return h, r.err
+	return h, r.Err
 }
 
 func (t *table) cieAt(off uint64) *cie {
@@ -143,53 +145,53 @@ func (t *table) readCIE(off uint64, c *cie) error {
 	if !h.cie {
 		return fmt.Errorf("what lies there is none")
 	}
-	r := cursor{data: t.data[:h.stop], off: int(h.body), order: t.order}
-	version := r.uint(1)
-	augmentation := r.str()
+	r := numbers.Reader{Data: t.data[:h.stop], Off: int(h.body), Order: t.order}
+	version := r.Uint(1)
+	augmentation := string(r.CString())
 	c.wordSize = t.wordSize
 	switch version {
 	case 1, 3:
 	case 4: // clang writes it, gcc does not
-		c.wordSize = int(r.uint(1))
-		if segment := r.uint(1); r.err == nil && (segment != 0 || c.wordSize != 4 && c.wordSize != 8) {
+		c.wordSize = int(r.Uint(1))
+		if segment := r.Uint(1); r.Err == nil && (segment != 0 || c.wordSize != 4 && c.wordSize != 8) {
 			return fmt.Errorf("addresses of %d bytes and segments of %d are not known", c.wordSize, segment)
 		}
 	default:
 		return fmt.Errorf("version %d is not known", version)
 	}
-	c.codeAlign = r.uleb()
-	c.dataAlign = r.sleb()
+	c.codeAlign = r.ULEB()
+	c.dataAlign = r.SLEB()
 	if version == 1 {
-		c.ra = r.uint(1)
+		c.ra = r.Uint(1)
 	} else {
-		c.ra = r.uleb()
+		c.ra = r.ULEB()
 	}
 	if err := t.augment(&r, c, augmentation); err != nil {
 		return err
 	}
-	c.program = t.data[min(r.off, int(h.stop)):h.stop]
-	return r.err
+	c.program = t.data[min(r.Off, int(h.stop)):h.stop]
+	return r.Err
 }
 
 // augment reads what an augmentation string says ("zR", "zPLRS"; "S" alone in .debug_frame).
-func (t *table) augment(r *cursor, c *cie, augmentation string) error {
+func (t *table) augment(r *numbers.Reader, c *cie, augmentation string) error {
 	rest, sized := strings.CutPrefix(augmentation, "z")
 	behind := -1
 	if c.sized = sized; sized {
-		n := r.uleb()
-		if n > uint64(r.left()) {
-			return errShort
+		n := r.ULEB()
+		if n > uint64(r.Left()) {
+			return numbers.ErrEnd
 		}
-		behind = r.off + int(n)
+		behind = r.Off + int(n)
 	}
 	for _, letter := range rest {
 		switch letter {
 		case 'R':
-			c.pointers = byte(r.uint(1))
+			c.pointers = byte(r.Uint(1))
 		case 'L':
-			r.uint(1)
+			r.Uint(1)
 		case 'P':
-			t.pointer(r, c, byte(r.uint(1)))
+			t.pointer(r, c, byte(r.Uint(1)))
 		case 'S':
 			c.signal = true
 		case 'B', 'G': // AArch64: return addresses are signed with key B, memory is tagged
@@ -200,7 +202,7 @@ func (t *table) augment(r *cursor, c *cie, augmentation string) error {
 		}
 	}
 	if sized {
-		r.off = behind
+		r.Off = behind
 	}
 	return nil
 }
@@ -213,41 +215,41 @@ const (
 	pePCRel, peIndirect, peOmit, peRelative = 0x10, 0x80, 0xff, 0x70
 )
 
-func (t *table) pointer(r *cursor, c *cie, encoding byte) uint64 {
+func (t *table) pointer(r *numbers.Reader, c *cie, encoding byte) uint64 {
 	if encoding == peOmit {
 		return 0
 	}
-	at := t.addr + uint64(r.off)
+	at := t.addr + uint64(r.Off)
 	var v uint64
 	switch encoding & 0x0f {
 	case 0:
-		v = r.uint(c.wordSize)
+		v = r.Uint(c.wordSize)
 	case peSigned:
-		v = uint64(r.sint(c.wordSize))
+		v = uint64(r.Sint(c.wordSize))
 	case peULEB:
-		v = r.uleb()
+		v = r.ULEB()
 	case peSLEB:
-		v = uint64(r.sleb())
+		v = uint64(r.SLEB())
 	case peUdata2:
-		v = r.uint(2)
+		v = r.Uint(2)
 	case peUdata4:
-		v = r.uint(4)
+		v = r.Uint(4)
 	case peUdata8, peSdata8:
-		v = r.uint(8)
+		v = r.Uint(8)
 	case peSdata2:
-		v = uint64(r.sint(2))
+		v = uint64(r.Sint(2))
 	case peSdata4:
-		v = uint64(r.sint(4))
+		v = uint64(r.Sint(4))
 	default:
-		r.err = fmt.Errorf("pointer encoding %#x is not known", encoding)
+		r.Err = fmt.Errorf("pointer encoding %#x is not known", encoding)
 	}
 	switch encoding & peRelative {
 	case 0:
 	case pePCRel:
 		v += at
 	default:
-		if r.err == nil {
-			r.err = fmt.Errorf("pointer encoding %#x is not known", encoding)
+		if r.Err == nil {
+			r.Err = fmt.Errorf("pointer encoding %#x is not known", encoding)
 		}
 	}
 	return v

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // Env is what an expression of a rule may ask.
@@ -38,18 +40,18 @@ const (
 // Evaluate computes an expression of a symbols.Rule (RuleExpr, RuleAtExpr). initial is pushed first: the CFA, where the rule is
 // not that of the CFA itself.
 func Evaluate(expr string, env Env, initial ...uint64) (uint64, error) {
-	e := evaluator{cursor: cursor{data: []byte(expr), order: env.Order}, env: env, stack: append([]uint64(nil), initial...)}
-	for n := 0; e.left() > 0; n++ {
+	e := evaluator{Reader: numbers.Reader{Data: []byte(expr), Order: env.Order}, env: env, stack: append([]uint64(nil), initial...)}
+	for n := 0; e.Left() > 0; n++ {
 		if n == maxOps {
 			return 0, fmt.Errorf("its expression did not end within %d operations", maxOps)
 		}
-		at := e.off
-		e.step(byte(e.uint(1)))
-		if len(e.stack) > maxDepth && e.err == nil {
-			e.err = fmt.Errorf("more than %d values on the stack", maxDepth)
+		at := e.Off
+		e.step(byte(e.Uint(1)))
+		if len(e.stack) > maxDepth && e.Err == nil {
+			e.Err = fmt.Errorf("more than %d values on the stack", maxDepth)
 		}
-		if e.err != nil {
-			return 0, fmt.Errorf("its expression, at %d: %w", at, e.err)
+		if e.Err != nil {
+			return 0, fmt.Errorf("its expression, at %d: %w", at, e.Err)
 		}
 	}
 	if len(e.stack) == 0 {
@@ -59,7 +61,7 @@ func Evaluate(expr string, env Env, initial ...uint64) (uint64, error) {
 }
 
 type evaluator struct {
-	cursor
+	numbers.Reader
 	env   Env
 	stack []uint64
 }
@@ -67,8 +69,8 @@ type evaluator struct {
 func (e *evaluator) push(v uint64) { e.stack = append(e.stack, v) }
 
 func (e *evaluator) fail(err error) {
-	if e.err == nil {
-		e.err = err
+	if e.Err == nil {
+		e.Err = err
 	}
 }
 
@@ -109,7 +111,7 @@ func (e *evaluator) deref(size int) {
 		return
 	}
 	addr := e.pop()
-	if e.err != nil {
+	if e.Err != nil {
 		return
 	}
 	var b [8]byte
@@ -117,18 +119,18 @@ func (e *evaluator) deref(size int) {
 		e.fail(err)
 		return
 	}
-	w := cursor{data: b[:size], order: e.order}
-	e.push(w.uint(size))
-	e.err = w.err
+	w := numbers.Reader{Data: b[:size], Order: e.Order}
+	e.push(w.Uint(size))
+	e.Err = w.Err
 }
 
 func (e *evaluator) jump(by int64) {
-	to := int64(e.off) + by
-	if to < 0 || to > int64(len(e.data)) {
+	to := int64(e.Off) + by
+	if to < 0 || to > int64(len(e.Data)) {
 		e.fail(errors.New("a jump out of it"))
 		return
 	}
-	e.off = int(to)
+	e.Off = int(to)
 }
 
 func (e *evaluator) step(op byte) {
@@ -137,7 +139,7 @@ func (e *evaluator) step(op byte) {
 		e.push(uint64(op - opLit0))
 		return
 	case op >= opBreg0 && op <= opBreg31:
-		e.breg(uint64(op-opBreg0), e.sleb())
+		e.breg(uint64(op-opBreg0), e.SLEB())
 		return
 	case op >= opAbs && op <= opXor && op != opPlusUconst, op >= opEq && op <= opNe:
 		e.arithmetic(op)
@@ -145,30 +147,30 @@ func (e *evaluator) step(op byte) {
 	}
 	switch op {
 	case opAddr, opConst8u, opConst8s:
-		e.push(e.uint(8))
+		e.push(e.Uint(8))
 	case opConst1u:
-		e.push(e.uint(1))
+		e.push(e.Uint(1))
 	case opConst1s:
-		e.push(uint64(e.sint(1)))
+		e.push(uint64(e.Sint(1)))
 	case opConst2u:
-		e.push(e.uint(2))
+		e.push(e.Uint(2))
 	case opConst2s:
-		e.push(uint64(e.sint(2)))
+		e.push(uint64(e.Sint(2)))
 	case opConst4u:
-		e.push(e.uint(4))
+		e.push(e.Uint(4))
 	case opConst4s:
-		e.push(uint64(e.sint(4)))
+		e.push(uint64(e.Sint(4)))
 	case opConstu:
-		e.push(e.uleb())
+		e.push(e.ULEB())
 	case opConsts:
-		e.push(uint64(e.sleb()))
+		e.push(uint64(e.SLEB()))
 	case opBregx:
-		n := e.uleb()
-		e.breg(n, e.sleb())
+		n := e.ULEB()
+		e.breg(n, e.SLEB())
 	case opDeref:
 		e.deref(8)
 	case opDerefSize:
-		e.deref(int(e.uint(1)))
+		e.deref(int(e.Uint(1)))
 	case opDup:
 		e.push(e.peek(0))
 	case opDrop:
@@ -176,7 +178,7 @@ func (e *evaluator) step(op byte) {
 	case opOver:
 		e.push(e.peek(1))
 	case opPick:
-		e.push(e.peek(e.uint(1)))
+		e.push(e.peek(e.Uint(1)))
 	case opSwap:
 		a, b := e.pop(), e.pop()
 		e.stack = append(e.stack, a, b)
@@ -184,11 +186,11 @@ func (e *evaluator) step(op byte) {
 		a, b, c := e.pop(), e.pop(), e.pop()
 		e.stack = append(e.stack, a, c, b)
 	case opPlusUconst:
-		e.push(e.pop() + e.uleb())
+		e.push(e.pop() + e.ULEB())
 	case opSkip:
-		e.jump(e.sint(2))
+		e.jump(e.Sint(2))
 	case opBra:
-		by := e.sint(2)
+		by := e.Sint(2)
 		if e.pop() != 0 {
 			e.jump(by)
 		}

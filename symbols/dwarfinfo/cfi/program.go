@@ -8,6 +8,7 @@ import (
 	"github.com/go-delve/delve/pkg/dwarf/frame"
 
 	"kdx/symbols"
+	"kdx/symbols/dwarfinfo/internal/numbers"
 )
 
 // state is a row while instructions change it. regs has the rules of registers that are not what they were.
@@ -29,7 +30,7 @@ func (s *state) rule(reg uint16) (symbols.Rule, bool) {
 
 // machine executes the instructions of a CIE and of an entry up to one address.
 type machine struct {
-	cursor
+	numbers.Reader
 	c       *cie
 	loc, pc uint64
 	row     state
@@ -46,24 +47,24 @@ const (
 // rowAt is the row for pc, as linked.
 func (t *table) rowAt(f *fde, pc uint64) (state, error) {
 	m := machine{c: f.cie, loc: f.begin, pc: pc}
-	m.cursor = cursor{data: f.cie.program, order: t.order}
+	m.Reader = numbers.Reader{Data: f.cie.program, Order: t.order}
 	if err := m.run(); err != nil {
 		return state{}, fmt.Errorf("instructions of the CIE: %w", err)
 	}
 	m.initial = m.row.clone()
 	m.loc = f.begin
-	m.cursor = cursor{data: t.data[f.program:f.stop], order: t.order}
+	m.Reader = numbers.Reader{Data: t.data[f.program:f.stop], Order: t.order}
 	if err := m.run(); err != nil {
-		return state{}, fmt.Errorf("instruction at %#x: %w", f.program+uint64(m.off), err)
+		return state{}, fmt.Errorf("instruction at %#x: %w", f.program+uint64(m.Off), err)
 	}
 	return m.row, nil
 }
 
 func (m *machine) run() error {
-	for m.left() > 0 && m.loc <= m.pc {
-		m.step(byte(m.uint(1)))
-		if m.err != nil {
-			return m.err
+	for m.Left() > 0 && m.loc <= m.pc {
+		m.step(byte(m.Uint(1)))
+		if m.Err != nil {
+			return m.Err
 		}
 	}
 	return nil
@@ -76,7 +77,7 @@ func (m *machine) step(op byte) {
 		m.advance(low)
 		return
 	case frame.DW_CFA_offset:
-		m.set(low, m.atCFA(int64(m.uleb())))
+		m.set(low, m.atCFA(int64(m.ULEB())))
 		return
 	case frame.DW_CFA_restore:
 		m.restore(low)
@@ -85,67 +86,67 @@ func (m *machine) step(op byte) {
 	switch op {
 	case frame.DW_CFA_nop:
 	case frame.DW_CFA_set_loc:
-		m.loc = m.uint(m.c.wordSize)
+		m.loc = m.Uint(m.c.wordSize)
 	case frame.DW_CFA_advance_loc1:
-		m.advance(m.uint(1))
+		m.advance(m.Uint(1))
 	case frame.DW_CFA_advance_loc2:
-		m.advance(m.uint(2))
+		m.advance(m.Uint(2))
 	case frame.DW_CFA_advance_loc4:
-		m.advance(m.uint(4))
+		m.advance(m.Uint(4))
 	case frame.DW_CFA_offset_extended:
-		r := m.uleb()
-		m.set(r, m.atCFA(int64(m.uleb())))
+		r := m.ULEB()
+		m.set(r, m.atCFA(int64(m.ULEB())))
 	case frame.DW_CFA_offset_extended_sf:
-		r := m.uleb()
-		m.set(r, m.atCFA(m.sleb()))
+		r := m.ULEB()
+		m.set(r, m.atCFA(m.SLEB()))
 	case frame.DW_CFA_restore_extended:
-		m.restore(m.uleb())
+		m.restore(m.ULEB())
 	case frame.DW_CFA_undefined:
-		m.set(m.uleb(), symbols.Rule{Kind: symbols.RuleUndefined})
+		m.set(m.ULEB(), symbols.Rule{Kind: symbols.RuleUndefined})
 	case frame.DW_CFA_same_value:
-		m.set(m.uleb(), symbols.Rule{Kind: symbols.RuleSame})
+		m.set(m.ULEB(), symbols.Rule{Kind: symbols.RuleSame})
 	case frame.DW_CFA_register:
-		r := m.uleb()
-		m.set(r, symbols.Rule{Kind: symbols.RuleRegPlus, Reg: m.reg(m.uleb())})
+		r := m.ULEB()
+		m.set(r, symbols.Rule{Kind: symbols.RuleRegPlus, Reg: m.reg(m.ULEB())})
 	case frame.DW_CFA_val_offset:
-		r := m.uleb()
-		m.set(r, symbols.Rule{Kind: symbols.RuleCFAPlus, Off: int64(m.uleb()) * m.c.dataAlign})
+		r := m.ULEB()
+		m.set(r, symbols.Rule{Kind: symbols.RuleCFAPlus, Off: int64(m.ULEB()) * m.c.dataAlign})
 	case frame.DW_CFA_val_offset_sf:
-		r := m.uleb()
-		m.set(r, symbols.Rule{Kind: symbols.RuleCFAPlus, Off: m.sleb() * m.c.dataAlign})
+		r := m.ULEB()
+		m.set(r, symbols.Rule{Kind: symbols.RuleCFAPlus, Off: m.SLEB() * m.c.dataAlign})
 	case frame.DW_CFA_expression:
-		r := m.uleb()
-		m.set(r, symbols.Rule{Kind: symbols.RuleAtExpr, Expr: string(m.block())})
+		r := m.ULEB()
+		m.set(r, symbols.Rule{Kind: symbols.RuleAtExpr, Expr: string(m.Take(m.ULEB()))})
 	case frame.DW_CFA_val_expression:
-		r := m.uleb()
-		m.set(r, symbols.Rule{Kind: symbols.RuleExpr, Expr: string(m.block())})
+		r := m.ULEB()
+		m.set(r, symbols.Rule{Kind: symbols.RuleExpr, Expr: string(m.Take(m.ULEB()))})
 	case frame.DW_CFA_remember_state, frame.DW_CFA_restore_state:
 		m.remembered(op == frame.DW_CFA_remember_state)
 	case frame.DW_CFA_def_cfa:
-		r := m.uleb()
-		m.row.cfa = symbols.Rule{Kind: symbols.RuleRegPlus, Reg: m.reg(r), Off: int64(m.uleb())}
+		r := m.ULEB()
+		m.row.cfa = symbols.Rule{Kind: symbols.RuleRegPlus, Reg: m.reg(r), Off: int64(m.ULEB())}
 	case frame.DW_CFA_def_cfa_sf:
-		r := m.uleb()
-		m.row.cfa = symbols.Rule{Kind: symbols.RuleRegPlus, Reg: m.reg(r), Off: m.sleb() * m.c.dataAlign}
+		r := m.ULEB()
+		m.row.cfa = symbols.Rule{Kind: symbols.RuleRegPlus, Reg: m.reg(r), Off: m.SLEB() * m.c.dataAlign}
 	case frame.DW_CFA_def_cfa_register:
-		r := m.reg(m.uleb())
+		r := m.reg(m.ULEB())
 		m.changeCFA(func(rule *symbols.Rule) { rule.Reg = r })
 	case frame.DW_CFA_def_cfa_offset:
-		off := int64(m.uleb())
+		off := int64(m.ULEB())
 		m.changeCFA(func(rule *symbols.Rule) { rule.Off = off })
 	case frame.DW_CFA_def_cfa_offset_sf:
-		off := m.sleb() * m.c.dataAlign
+		off := m.SLEB() * m.c.dataAlign
 		m.changeCFA(func(rule *symbols.Rule) { rule.Off = off })
 	case frame.DW_CFA_def_cfa_expression:
-		m.row.cfa = symbols.Rule{Kind: symbols.RuleExpr, Expr: string(m.block())}
+		m.row.cfa = symbols.Rule{Kind: symbols.RuleExpr, Expr: string(m.Take(m.ULEB()))}
 	case frame.DW_CFA_GNU_args_size: // of arguments pushed for a call; the CFA rule has it already
-		m.uleb()
+		m.ULEB()
 	case cfaNegateOffset:
-		r := m.uleb()
-		m.set(r, m.atCFA(-int64(m.uleb())))
+		r := m.ULEB()
+		m.set(r, m.atCFA(-int64(m.ULEB())))
 	case cfaNegateRAState: // AArch64 signs return addresses from here on; their upper bits are the architecture's to strip
 	default:
-		m.err = fmt.Errorf("opcode %#x is not known", op)
+		m.Err = fmt.Errorf("opcode %#x is not known", op)
 	}
 }
 
@@ -158,7 +159,7 @@ const (
 func (m *machine) advance(n uint64) {
 	to := m.loc + n*m.c.codeAlign
 	if to < m.loc {
-		m.err = errors.New("an advance beyond the address space")
+		m.Err = errors.New("an advance beyond the address space")
 		return
 	}
 	m.loc = to
@@ -169,15 +170,15 @@ func (m *machine) atCFA(n int64) symbols.Rule {
 }
 
 func (m *machine) reg(n uint64) uint16 {
-	if n > 0xffff && m.err == nil {
-		m.err = fmt.Errorf("there is no register %d", n)
+	if n > 0xffff && m.Err == nil {
+		m.Err = fmt.Errorf("there is no register %d", n)
 	}
 	return uint16(n)
 }
 
 func (m *machine) set(n uint64, r symbols.Rule) {
 	reg := m.reg(n)
-	if m.err != nil {
+	if m.Err != nil {
 		return
 	}
 	for i := range m.row.regs {
@@ -187,7 +188,7 @@ func (m *machine) set(n uint64, r symbols.Rule) {
 		}
 	}
 	if len(m.row.regs) == maxRegs {
-		m.err = fmt.Errorf("more than %d registers can't be right", maxRegs)
+		m.Err = fmt.Errorf("more than %d registers can't be right", maxRegs)
 		return
 	}
 	m.row.regs = append(m.row.regs, symbols.RegRule{Reg: reg, Rule: r})
@@ -205,11 +206,11 @@ func (m *machine) restore(n uint64) {
 func (m *machine) remembered(push bool) {
 	switch n := len(m.stack); {
 	case push && n == maxRemembered:
-		m.err = fmt.Errorf("more than %d remembered states can't be right", maxRemembered)
+		m.Err = fmt.Errorf("more than %d remembered states can't be right", maxRemembered)
 	case push:
 		m.stack = append(m.stack, m.row.clone())
 	case n == 0:
-		m.err = errors.New("a state is restored that was not remembered")
+		m.Err = errors.New("a state is restored that was not remembered")
 	default:
 		m.row, m.stack = m.stack[n-1], m.stack[:n-1]
 	}
@@ -217,8 +218,8 @@ func (m *machine) remembered(push bool) {
 
 func (m *machine) changeCFA(f func(*symbols.Rule)) {
 	if m.row.cfa.Kind != symbols.RuleRegPlus {
-		if m.err == nil {
-			m.err = errors.New("a part of the CFA's rule is changed that has no such part")
+		if m.Err == nil {
+			m.Err = errors.New("a part of the CFA's rule is changed that has no such part")
 		}
 		return
 	}

@@ -23,6 +23,9 @@ var (
 	errLEB = errors.New("a LEB128 number without end")
 )
 
+// Left is how many bytes there are behind Off.
+func (r *Reader) Left() int { return len(r.Data) - r.Off }
+
 // Take returns the next n bytes, or nil.
 func (r *Reader) Take(n uint64) []byte {
 	if r.Err != nil || n > uint64(len(r.Data)-r.Off) {
@@ -66,8 +69,12 @@ func (r *Reader) Uint(n int) uint64 {
 
 // Sint is Uint of a signed number.
 func (r *Reader) Sint(n int) int64 {
+	v := r.Uint(n)
+	if r.Err != nil {
+		return 0
+	}
 	shift := 64 - 8*n
-	return int64(r.Uint(n)<<shift) >> shift
+	return int64(v<<shift) >> shift
 }
 
 // Offset reads a section offset, or a length.
