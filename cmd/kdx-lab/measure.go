@@ -14,7 +14,7 @@ import (
 )
 
 // runMeasure runs a program, silently, and prints how long it took (s), its largest resident size and, if asked for, its
-// largest anonymous size (both kB).
+// largest anonymous size (both kB), its exit status, and its processor time (s).
 func runMeasure(ctx context.Context, l *lab, args []string) error {
 	fs := flags(l, "measure")
 	anon := fs.Bool("anon", false, "look every millisecond how much anonymous memory there is; it costs the program some time")
@@ -49,7 +49,8 @@ func runMeasure(ctx context.Context, l *lab, args []string) error {
 	if !ok {
 		return errors.New("this system does not count resources")
 	}
-	_, err = fmt.Fprintf(l.stdout, "%.3f %d %d %d\n", took.Seconds(), usage.Maxrss, most, cmd.ProcessState.ExitCode())
+	_, err = fmt.Fprintf(l.stdout, "%.3f %d %d %d %.3f\n", took.Seconds(), usage.Maxrss, most, cmd.ProcessState.ExitCode(),
+		(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
 	return err
 }
 
