@@ -140,6 +140,15 @@ func (m *Machine) Var(name string, addr vmem.Addr, decl string) {
 	m.vars[name] = t
 }
 
+// Ring links the list_heads at these addresses; the first is the head. One alone is an empty list.
+func (m *Machine) Ring(at ...vmem.Addr) {
+	for i, a := range at {
+		next := at[(i+1)%len(at)]
+		m.Word(a, uint64(next))
+		m.Word(next+8, uint64(a))
+	}
+}
+
 // VMCoreInfo sets the note's text.
 func (m *Machine) VMCoreInfo(text string) { m.info.VMCoreInfo = vmcoreinfo.Parse([]byte(text)) }
 

@@ -42,15 +42,6 @@ type zoned struct {
 
 func pageAt(pfn uint64) vmem.Addr { return vmemmap + vmem.Addr(pfn*64) }
 
-// link makes a list of the list_heads at these addresses; the first is the head.
-func link(m *kerneltest.Machine, at ...vmem.Addr) {
-	for i, a := range at {
-		next := at[(i+1)%len(at)]
-		m.Word(a, uint64(next))
-		m.Word(next+8, uint64(a))
-	}
-}
-
 func newZoned(t *testing.T, release string) *zoned {
 	m := kerneltest.New(t, zoneLayouts[release])
 	z := &zoned{m: m}
@@ -70,7 +61,7 @@ func newZoned(t *testing.T, release string) *zoned {
 	for order := range 11 {
 		for kind := range 4 {
 			head := area + vmem.Addr(order*72+kind*16)
-			link(m, head)
+			m.Ring(head)
 		}
 	}
 	z.list = area + 72 + 16
@@ -79,7 +70,7 @@ func newZoned(t *testing.T, release string) *zoned {
 	for _, pfn := range []uint64{64, 66} {
 		z.buddy(release, pfn, 1)
 	}
-	link(m, z.list, pageAt(64)+lru, pageAt(66)+lru)
+	m.Ring(z.list, pageAt(64)+lru, pageAt(66)+lru)
 	m.Word(zone+vmem.Addr(m.Offset("zone", "vm_stat")), 5) // one more than there are: a CPU has not said so yet
 	cpus := m.Alloc(256)
 	ptr, lists, diff := "per_cpu_pageset", uint64(0), m.Alloc(8)
@@ -98,13 +89,13 @@ func newZoned(t *testing.T, release string) *zoned {
 		n = 14
 	}
 	for i := range n {
-		link(m, cpus+vmem.Addr(lists+uint64(i)*16))
+		m.Ring(cpus + vmem.Addr(lists+uint64(i)*16))
 	}
 	z.cpu = cpus + vmem.Addr(lists) + 16
 	if release == "5.10" {
-		link(m, z.cpu, pageAt(80)+lru, pageAt(81)+lru)
+		m.Ring(z.cpu, pageAt(80)+lru, pageAt(81)+lru)
 	} else {
-		link(m, z.cpu+3*16, pageAt(80)+lru) // of order 1
+		m.Ring(z.cpu+3*16, pageAt(80)+lru) // of order 1
 	}
 	return z
 }
@@ -197,7 +188,7 @@ func TestFreeDamaged(t *testing.T) {
 		{"loop", "already seen", func(z *zoned, lru vmem.Addr) { z.m.Word(pageAt(66)+lru, uint64(pageAt(64)+lru)) }},
 		{"wild", "", func(z *zoned, lru vmem.Addr) { z.m.Word(pageAt(66)+lru, 0xffffc90041414141) }},
 		{"null", "NULL", func(z *zoned, lru vmem.Addr) { z.m.Word(pageAt(66)+lru, 0) }},
-		{"between pages", "no struct page", func(z *zoned, lru vmem.Addr) { link(z.m, z.list, pageAt(64)+lru+16) }},
+		{"between pages", "no struct page", func(z *zoned, lru vmem.Addr) { z.m.Ring(z.list, pageAt(64)+lru+16) }},
 		{"in use", "not free", func(z *zoned, _ vmem.Addr) { z.m.Set(pageAt(66), "page", "page_type", 0xffffffff) }},
 		{"other order", "order 9", func(z *zoned, _ vmem.Addr) { z.m.Set(pageAt(66), "page", "private", 9) }},
 	} {
@@ -294,7 +285,7 @@ func TestSections(t *testing.T) {
 			m.Set(dev, "device_private", "device", uint64(block)+m.Offset("memory_block", "dev"))
 			heads = append(heads, dev+vmem.Addr(m.Offset("device_private", "knode_bus.n_node")))
 		}
-		link(m, heads...)
+		m.Ring(heads...)
 		v := m.View()
 		ss, err := mm.Sections(v)
 		if err != nil || len(ss) != 2 || ss[0].Number != 0 || ss[1].Number != 2 || ss[1].First != 8192 || !ss[0].Early || ss[1].Online || ss[1].Coded != vmemmap {

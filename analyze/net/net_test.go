@@ -68,10 +68,7 @@ func ring(m *kerneltest.Machine, head vmem.Addr, off uint64, entries ...vmem.Add
 	for _, e := range entries {
 		at = append(at, e+vmem.Addr(off))
 	}
-	for i, a := range at {
-		m.Word(a, uint64(at[(i+1)%len(at)]))
-		m.Word(a+8, uint64(at[(i+len(at)-1)%len(at)]))
-	}
+	m.Ring(at...)
 }
 
 // TestDevices: names, both kinds of addresses, and what is damaged is an error beside the rest.

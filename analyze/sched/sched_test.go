@@ -54,15 +54,6 @@ type world struct {
 	inGroup, inRoot, rt, dl1 vmem.Addr // tasks
 }
 
-func list(m *kerneltest.Machine, head vmem.Addr, nodes ...vmem.Addr) {
-	ring := append([]vmem.Addr{head}, nodes...)
-	for i, n := range ring {
-		next := ring[(i+1)%len(ring)]
-		m.Word(n, uint64(next))
-		m.Word(next+8, uint64(n))
-	}
-}
-
 // newWorld has, on one CPU, a task of the fair class, a group of one, a real-time task and a deadline task.
 func newWorld(t testing.TB, release string) *world {
 	m := kerneltest.New(t, common+layouts[release])
@@ -81,17 +72,17 @@ func newWorld(t testing.TB, release string) *world {
 	m.Word(kn, uint64(name))
 	m.Word(cg, uint64(kn))
 	m.Set(w.group, "task_group", "css.cgroup", uint64(cg))
-	list(m, root+at("task_group", "children"), w.group+at("task_group", "siblings"))
-	list(m, w.group+at("task_group", "children"))
+	m.Ring(root+at("task_group", "children"), w.group+at("task_group", "siblings"))
+	m.Ring(w.group + at("task_group", "children"))
 	if release == "6.1" {
 		per := m.Alloc(8)
 		m.Word(per, uint64(w.groupQ))
 		m.Set(w.group, "task_group", "cfs_rq", uint64(per))
 	} else {
 		m.Set(w.group, "task_group", "cfs_rq", uint64(w.groupQ))
-		list(m, w.cfs+at("cfs_rq", "throttled_limbo_list"))
-		list(m, w.groupQ+at("cfs_rq", "throttled_limbo_list"))
-		list(m, w.rq+at("rq", "scx.runnable_list"))
+		m.Ring(w.cfs + at("cfs_rq", "throttled_limbo_list"))
+		m.Ring(w.groupQ + at("cfs_rq", "throttled_limbo_list"))
+		m.Ring(w.rq + at("rq", "scx.runnable_list"))
 	}
 	// The root's tree: the task and, to its right, the group's entity.
 	se, run := at("task_struct", "se"), at("sched_entity", "run_node")
@@ -103,9 +94,9 @@ func newWorld(t testing.TB, release string) *world {
 	m.Set(w.groupQ, "cfs_rq", "tasks_timeline.rb_node", uint64(w.inGroup+se+run))
 	m.Set(w.inGroup, "task_struct", "se.vruntime", 4711)
 	for i := range vmem.Addr(100) {
-		list(m, w.rq+at("rq", "rt.active.queue")+i*16)
+		m.Ring(w.rq + at("rq", "rt.active.queue") + i*16)
 	}
-	list(m, w.rq+at("rq", "rt.active.queue")+42*16, w.rt+at("task_struct", "rt.run_list"))
+	m.Ring(w.rq+at("rq", "rt.active.queue")+42*16, w.rt+at("task_struct", "rt.run_list"))
 	dl := w.dl1 + at("task_struct", "dl")
 	m.Set(w.rq, "rq", "dl.root.rb_node", uint64(dl))
 	m.Set(dl, "sched_dl_entity", "deadline", 1234)
@@ -185,12 +176,12 @@ func TestLimboAndExt(t *testing.T) {
 	w := newWorld(t, "7.2")
 	m := w.m
 	at := func(tag, path string) vmem.Addr { return vmem.Addr(m.Offset(tag, path)) }
-	list(m, w.groupQ+at("cfs_rq", "throttled_limbo_list"), w.rt+at("task_struct", "throttle_node"))
+	m.Ring(w.groupQ+at("cfs_rq", "throttled_limbo_list"), w.rt+at("task_struct", "throttle_node"))
 	dsq := m.Alloc(64)
 	m.Set(dsq, "scx_dispatch_q", "id", 1<<63|2)
 	m.Set(w.inGroup, "task_struct", "scx.dsq", uint64(dsq))
 	m.Set(w.inGroup, "task_struct", "scx.slice", 20_000_000)
-	list(m, w.rq+at("rq", "scx.runnable_list"), w.inGroup+at("task_struct", "scx.runnable_node"), w.rt+at("task_struct", "scx.runnable_node"))
+	m.Ring(w.rq+at("rq", "scx.runnable_list"), w.inGroup+at("task_struct", "scx.runnable_node"), w.rt+at("task_struct", "scx.runnable_node"))
 	q, gaps := w.read(t)
 	if g := q.Fair.Entities[1].Group; gaps != "" || len(g.Entities) != 2 || !g.Entities[1].Throttled || g.Entities[1].Task != w.rt {
 		t.Errorf("group %+v, gaps %s; want its throttled task", g, gaps)
@@ -255,7 +246,7 @@ func waitQueue(t testing.TB) (m *kerneltest.Machine, head, last vmem.Addr) {
 	head = m.Alloc(64)
 	a, b := m.Alloc(64), m.Alloc(64)
 	at := vmem.Addr(m.Offset("wait_queue_entry", "entry"))
-	list(m, head+8, a+at, b+at)
+	m.Ring(head+8, a+at, b+at)
 	m.Set(a, "wait_queue_entry", "private", 0x1000)
 	m.Set(a, "wait_queue_entry", "flags", 1)
 	m.Set(b, "wait_queue_entry", "func", 0x77)

@@ -38,24 +38,16 @@ func newWorld(t testing.TB) *world {
 	m.Set(sig, "signal_struct", "nr_threads", 3)
 	m.Word(w.task+vmem.Addr(m.Offset("task_struct", "blocked")), 1<<11)
 	pending := w.task + vmem.Addr(m.Offset("task_struct", "pending"))
-	ring(m, pending, w.queued)
+	m.Ring(pending, w.queued)
 	m.Word(pending+16, 1<<11)
 	shared := sig + vmem.Addr(m.Offset("signal_struct", "shared_pending"))
-	ring(m, shared)
+	m.Ring(shared)
 	m.Set(w.queued, "sigqueue", "info.si_signo", 12)
 	first := hand + vmem.Addr(m.Offset("sighand_struct", "action"))
 	m.Word(first+32, 1)         // SIGINT is ignored
 	m.Word(first+64, 0x401000)  // SIGQUIT has a handler
 	m.Word(first+72, 0x4000004) // with SA_RESTORER and SA_SIGINFO
 	return w
-}
-
-func ring(m *kerneltest.Machine, nodes ...vmem.Addr) {
-	for i, n := range nodes {
-		next := nodes[(i+1)%len(nodes)]
-		m.Word(n, uint64(next))
-		m.Word(next+8, uint64(n))
-	}
 }
 
 func TestSignals(t *testing.T) {

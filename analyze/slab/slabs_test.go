@@ -50,7 +50,7 @@ func newSlabs(t *testing.T, release string) *world {
 	m.Set(w.cache, c, "object_size", objSize)
 	m.Set(w.cache, c, "num", perSlab)
 	m.Set(w.cache, c, "name", uint64(name))
-	ring(m, head, w.cache+vmem.Addr(m.Offset(c, "list")))
+	m.Ring(head, w.cache+vmem.Addr(m.Offset(c, "list")))
 	m.Word(w.cache+vmem.Addr(m.Offset(c, "node")), uint64(w.node))
 	w.memA, w.memB = m.AllocPage(), m.AllocPage()
 	w.slabA, w.slabB = w.page(w.memA), w.page(w.memB)
@@ -60,9 +60,9 @@ func newSlabs(t *testing.T, release string) *world {
 	}
 	off := func(path string) vmem.Addr { return vmem.Addr(m.Offset("kmem_cache_node", path)) }
 	listed := vmem.Addr(m.Offset(w.tag, "slab_list"))
-	ring(m, w.node+off("slabs_partial"), w.slabA+listed)
-	ring(m, w.node+off("slabs_full"), w.slabB+listed)
-	ring(m, w.node+off("slabs_free"))
+	m.Ring(w.node+off("slabs_partial"), w.slabA+listed)
+	m.Ring(w.node+off("slabs_full"), w.slabB+listed)
+	m.Ring(w.node + off("slabs_free"))
 	m.Set(w.node, "kmem_cache_node", "total_slabs", 2)
 	m.Set(w.node, "kmem_cache_node", "free_objects", 3)
 	index := m.Alloc(64)
@@ -86,15 +86,6 @@ func newSlabs(t *testing.T, release string) *world {
 	m.Set(w.cache, c, "cpu_cache", uint64(array(4)))
 	m.Set(w.node, "kmem_cache_node", "shared", uint64(array(6)))
 	return w
-}
-
-// ring makes a list of list_heads, the first of which is the head.
-func ring(m *kerneltest.Machine, at ...vmem.Addr) {
-	for i, a := range at {
-		next := at[(i+1)%len(at)]
-		m.Word(a, uint64(next))
-		m.Word(next+8, uint64(a))
-	}
 }
 
 func TestSLAB(t *testing.T) {
