@@ -87,7 +87,7 @@ done
 if [ "$flag" ]; then
   kdx kexec -p /boot/vmlinuz --initrd=/boot/makedumpfile.img --append="$(sed -n 's/^command line: //p' /run/said)" || echo 'kdx-lab: not armed'
 fi
-mkdir -p /mnt/dumps; sync; echo 'kdx-lab: dying by sysrq'; echo c >/proc/sysrq-trigger
+mkdir -p /mnt/dumps; echo 'kdx-lab: dying by sysrq'; sync; sleep 1; echo c >/proc/sysrq-trigger
 `
 
 // timing is how long a save took, in seconds, by the capture kernel's clock and by this machine's, and what it wrote.
