@@ -78,14 +78,14 @@ func (c *completion) of(line string) (have string, names []string) {
 
 var line0 = line{}
 
-// inner is the command that foreach will run, once it is there.
+// inner is the command that foreach will run, once it is there: of several the last.
 func (c *completion) inner(cmd *commands.Command, ws []word) *commands.Command {
 	if cmd.Name != "foreach" {
 		return cmd
 	}
 	for _, w := range ws {
-		if in := c.s.byName[w.text]; in != nil && in.Tasks {
-			return in
+		if in := c.s.byName[w.text]; in != nil && (in.Tasks || in.TaskFlag != "") {
+			cmd = in
 		}
 	}
 	return cmd
@@ -95,7 +95,7 @@ func (c *completion) argument(cmd *commands.Command, last string) (have string, 
 	if cmd.Name == "foreach" {
 		names = withPrefix([]string{"user", "kernel", "gleader", "active"}, last)
 		for _, x := range c.s.cfg.Commands {
-			if x.Tasks && strings.HasPrefix(x.Name, last) {
+			if (x.Tasks || x.TaskFlag != "") && strings.HasPrefix(x.Name, last) {
 				names = append(names, x.Name)
 			}
 		}

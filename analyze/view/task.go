@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"iter"
 )
 
 // TaskResults are answers for several tasks, each under its task (task, foreach).
@@ -42,4 +43,88 @@ func (t TaskResults) Text(w io.Writer, o Options) error {
 		}
 	}
 	return nil
+}
+
+// TaskSeries are the answers of several commands for one task after the other (foreach). Its JSON is an array of TaskAnswers.
+type TaskSeries struct {
+	Tasks iter.Seq2[TaskAnswers, error] // the error ends it
+}
+
+// TaskAnswers are what several commands say of one task; its JSON is the header's members and "answers", an array of objects with
+// "command", "args" and "result", which is null if the command failed.
+type TaskAnswers struct {
+	TaskHeader
+	Answers []TaskAnswer
+}
+
+// TaskAnswer is what one command says of one task.
+type TaskAnswer struct {
+	Command string
+	Args    []string
+	Result  Result // nil if it failed
+}
+
+// Text writes each command's answer as it would stand alone, with an empty line between.
+func (s *TaskSeries) Text(w io.Writer, o Options) error {
+	sep := ""
+	for t, err := range s.Tasks {
+		if err != nil {
+			return err
+		}
+		for _, a := range t.Answers {
+			if a.Result == nil {
+				continue
+			}
+			if _, err := io.WriteString(w, sep); err != nil {
+				return err
+			}
+			sep = "\n"
+			if err := a.Result.Text(w, o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// StreamJSON writes the array.
+func (s *TaskSeries) StreamJSON(w io.Writer) error {
+	out := arrayWriter{w: w}
+	for t, err := range s.Tasks {
+		if err != nil {
+			return err
+		}
+		b, err := t.json()
+		if err != nil {
+			return err
+		}
+		if err := out.add(b); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}
+
+func (t *TaskAnswers) json() (json.RawMessage, error) {
+	type answer struct {
+		Command string          `json:"command"`
+		Args    []string        `json:"args"`
+		Result  json.RawMessage `json:"result"`
+	}
+	list := make([]answer, len(t.Answers))
+	for i, a := range t.Answers {
+		list[i] = answer{a.Command, append([]string{}, a.Args...), json.RawMessage("null")}
+		if a.Result == nil {
+			continue
+		}
+		var b bytes.Buffer
+		if err := WriteJSON(&b, a.Result); err != nil {
+			return nil, err
+		}
+		list[i].Result = b.Bytes()
+	}
+	return json.Marshal(struct {
+		TaskHeader
+		Answers []answer `json:"answers"`
+	}{t.TaskHeader, list})
 }

@@ -74,35 +74,45 @@ func ParseFlags(c *Command, words []string) (Flags, []string, error) {
 		if w == "--" {
 			return f, append(args, words[i+1:]...), nil
 		}
-		if len(w) < 2 || w[0] != '-' {
-			args = append(args, w)
-			continue
-		}
-		name, value, hasValue := strings.Cut(strings.TrimLeft(w, "-"), "=")
-		if fl := c.flag(name); fl != nil {
-			switch {
-			case fl.Arg == "" && hasValue && fl.Maybe == "":
-				return f, nil, &UsageError{c.Name, fmt.Sprintf("-%s takes no argument", name)}
-			case fl.Arg != "" && !hasValue && i+1 >= len(words):
-				return f, nil, &UsageError{c.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}
-			case fl.Arg != "" && !hasValue:
-				i++
-				value = words[i]
-			}
-			f.set = append(f.set, flagValue{name, value})
-			continue
-		}
-		if w[1] >= '0' && w[1] <= '9' {
-			args = append(args, w)
-			continue
-		}
-		n, err := f.combined(c, w, words[i+1:])
+		n, err := f.take(c, words[i:])
 		if err != nil {
 			return f, nil, err
 		}
-		i += n
+		if n == 0 {
+			args = append(args, w)
+			continue
+		}
+		i += n - 1
 	}
 	return f, args, nil
+}
+
+// take takes words[0], if it is a flag, with what of the next word is its argument; it returns how many words these are, 0 for an argument
+// of the command.
+func (f *Flags) take(c *Command, words []string) (used int, err error) {
+	w := words[0]
+	if len(w) < 2 || w[0] != '-' {
+		return 0, nil
+	}
+	name, value, hasValue := strings.Cut(strings.TrimLeft(w, "-"), "=")
+	if fl := c.flag(name); fl != nil {
+		used = 1
+		switch {
+		case fl.Arg == "" && hasValue && fl.Maybe == "":
+			return 0, &UsageError{c.Name, fmt.Sprintf("-%s takes no argument", name)}
+		case fl.Arg != "" && !hasValue && len(words) < 2:
+			return 0, &UsageError{c.Name, fmt.Sprintf("-%s wants %s", name, fl.Arg)}
+		case fl.Arg != "" && !hasValue:
+			used, value = 2, words[1]
+		}
+		f.set = append(f.set, flagValue{name, value})
+		return used, nil
+	}
+	if w[1] >= '0' && w[1] <= '9' {
+		return 0, nil
+	}
+	n, err := f.combined(c, w, words[1:])
+	return n + 1, err
 }
 
 // combined takes -xs and -c1,2 apart; it returns how many of the following words it used.

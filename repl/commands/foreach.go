@@ -7,17 +7,20 @@ import (
 
 	"kdx/analyze/task"
 	"kdx/analyze/view"
+	"kdx/analyze/vmem"
 )
 
 func foreachCommand() *Command {
 	return &Command{
 		Name: "foreach", Aliases: []string{"for"}, Group: "tasks", Summary: "run a command over many tasks", Needs: NeedsTypes, Raw: true, Complete: "command",
-		Usage: []string{"[pid | task | name | user | kernel | gleader | active | STATE]… COMMAND [flag]…"},
+		Usage: []string{"[pid | task | name | user | kernel | gleader | active | STATE]… COMMAND [flag]… [COMMAND [flag]…]…"},
 		Help: "Without a selector the command runs over all tasks. Selectors: pids, task addresses, names, regular expressions, `user`, `kernel`, `gleader` " +
 			"(leaders of user processes), `active` (running at the crash), and the states of ps (RU, UN, …). A name that is also a command's is the task's, if there is one; \\ in front says so too. Tasks that match any name or state are taken; " +
-			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, files, ps, set, sig, task and vm, and those that take one task (vtop, net), which run once a task.",
-		Examples: []Example{{"foreach bt", "all stacks"}, {"foreach UN bt -S", "where blocked tasks wait"}, {"foreach user ps -a", "all command lines"}},
-		Run:      runForeach,
+			"user, kernel, gleader and active restrict them further.\n\nCommands: those whose arguments are tasks, such as bt, files, ps, set, sig, task and vm, and those that take one task (vtop, net), which run once a task.\n\n" +
+			"Of several commands, each with its own flags, all run for one task and then for the next; \\ in front of a word that is a command's name makes it an argument of the one before.",
+		Examples: []Example{{"foreach bt", "all stacks"}, {"foreach UN bt -S", "where blocked tasks wait"}, {"foreach user ps -a", "all command lines"},
+			{"foreach UN bt -f files -c", "stack and open files of each blocked task"}},
+		Run: runForeach,
 	}
 }
 
@@ -35,7 +38,14 @@ func runForeach(c *Call) (view.Result, error) {
 			if !cmd.Tasks && cmd.TaskFlag == "" {
 				return nil, &UsageError{"foreach", fmt.Sprintf("%s does not take tasks as arguments", w)}
 			}
-			return overTasks(c, cmd, s.tasks(t), c.Args[i+1:])
+			runs, err := foreachRuns(c, cmd, c.Args[i+1:])
+			if err != nil {
+				return nil, err
+			}
+			if len(runs) > 1 {
+				return severalEach(c, runs, s.tasks(t)), nil
+			}
+			return overTasks(c, cmd, s.tasks(t), runs[0].words)
 		}
 		found, err := findTasks(t, w)
 		if err != nil {
@@ -51,9 +61,94 @@ func isTask(t *task.Table, word string) bool {
 	return len(t.ByComm(word)) > 0 && !strings.ContainsAny(word, "*")
 }
 
-func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Result, error) {
+// taskRun is one of the commands that foreach runs, with its flags and arguments.
+type taskRun struct {
+	*Command
+	words []string
+}
+
+// foreachRuns cuts the words behind a command's name where the next command begins.
+func foreachRuns(c *Call, cmd *Command, words []string) ([]taskRun, error) {
+	runs := []taskRun{{Command: cmd}}
+	for i := 0; i < len(words); {
+		last := &runs[len(runs)-1]
+		if words[i] == "--" {
+			last.words = append(last.words, words[i:]...)
+			break
+		}
+		used, err := new(Flags).take(last.Command, words[i:])
+		if err != nil {
+			return nil, err
+		}
+		if used == 0 {
+			used = 1
+			if next := c.State.Command(words[i]); next != nil && (next.Tasks || next.TaskFlag != "") {
+				runs = append(runs, taskRun{Command: next})
+				i++
+				continue
+			}
+			w := words[i]
+			if name, ok := strings.CutPrefix(w, `\`); ok && c.State.Command(name) != nil {
+				w = name
+			}
+			last.words = append(last.words, w)
+		} else {
+			last.words = append(last.words, words[i:i+used]...)
+		}
+		i += used
+	}
+	return runs, nil
+}
+
+// severalEach runs several commands for one task after the other.
+func severalEach(c *Call, runs []taskRun, xs []*task.Task) view.Result {
+	return &view.TaskSeries{Tasks: func(yield func(view.TaskAnswers, error) bool) {
+		for _, x := range xs {
+			a := view.TaskAnswers{TaskHeader: header(x)}
+			for _, r := range runs {
+				if err := c.View.Context().Err(); err != nil {
+					yield(a, err)
+					return
+				}
+				words := append([]string{fmt.Sprintf("%x", uint64(x.Addr))}, r.words...)
+				if r.TaskFlag != "" {
+					words = append([]string{"-" + r.TaskFlag}, words...)
+				}
+				res, err := c.runInner(r.Command, words)
+				var usage *UsageError
+				if errors.As(err, &usage) {
+					yield(a, err)
+					return
+				}
+				switch {
+				case err != nil:
+					c.View.Gap(fmt.Sprintf("PID %d (%s): %s", x.PID, x.Comm, r.Name), err)
+				case r.TaskFlag != "": // its answer does not say whose it is
+					res = view.TaskResults{{TaskHeader: a.TaskHeader, Result: res}}
+				}
+				a.Answers = append(a.Answers, view.TaskAnswer{Command: r.Name, Args: r.words, Result: res})
+			}
+			if !yield(a, nil) {
+				return
+			}
+		}
+	}}
+}
+
+// runInner runs another command in this one's stead. The context stays what it was: set shows tasks here, and chooses none.
+func (c *Call) runInner(cmd *Command, words []string) (view.Result, error) {
+	defer func(current vmem.Addr) { c.State.Current = current }(c.State.Current)
 	flags, args, err := ParseFlags(cmd, words)
 	if err != nil {
+		return nil, err
+	}
+	inner := *c
+	inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
+	return cmd.Run(&inner)
+}
+
+func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Result, error) {
+	if _, _, err := ParseFlags(cmd, words); err != nil {
 		return nil, err
 	}
 	if cmd.TaskFlag != "" {
@@ -62,12 +157,11 @@ func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Res
 	if len(xs) == 0 {
 		return view.Lines{}, nil
 	}
-	for _, x := range xs {
-		args = append(args, fmt.Sprintf("%x", uint64(x.Addr)))
+	addrs := make([]string, len(xs))
+	for i, x := range xs {
+		addrs[i] = fmt.Sprintf("%x", uint64(x.Addr))
 	}
-	inner := *c
-	inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
-	return cmd.Run(&inner)
+	return c.runInner(cmd, append(addrs, words...))
 }
 
 // onceEach runs a command for each task by its own. One task's failure is a gap.
@@ -77,13 +171,7 @@ func onceEach(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Resu
 		if err := c.View.Context().Err(); err != nil {
 			return nil, err
 		}
-		flags, args, err := ParseFlags(cmd, append([]string{"-" + cmd.TaskFlag, fmt.Sprintf("%x", uint64(x.Addr))}, words...))
-		if err != nil {
-			return nil, err
-		}
-		inner := *c
-		inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
-		r, err := cmd.Run(&inner)
+		r, err := c.runInner(cmd, append([]string{"-" + cmd.TaskFlag, fmt.Sprintf("%x", uint64(x.Addr))}, words...))
 		var usage *UsageError
 		if errors.As(err, &usage) {
 			return nil, err

@@ -23,7 +23,7 @@ func vtopCommand() *Command {
 		},
 		Help: "Shows each entry of the page tables on the way, `TABLE: where it lies => what it holds`, the flags of the last, and the page. " +
 			"An address of user space also shows its mapping, and a page that is in swap the device and the offset there, in pages.",
-		Examples: []Example{{"vtop ffff888003a4c000", "a kernel address"}, {"vtop -c 812 7ffd1c2e8000", "an address of process 812"}},
+		Examples: []Example{{"vtop ffff8984dee0c8c0", "a kernel address"}, {"vtop -c 269 5e2000", "an address of process 269"}},
 		Run:      runVtop,
 	}
 }
@@ -32,8 +32,8 @@ func runVtop(c *Call) (view.Result, error) {
 	if len(c.Args) == 0 {
 		return nil, &UsageError{c.Cmd.Name, "want an address"}
 	}
-	if c.Flags.Has("k") && (c.Flags.Has("u") || c.Flags.Has("c")) {
-		return nil, &UsageError{c.Cmd.Name, "-k is the kernel's space, -u and -c a task's"}
+	if c.Flags.Has("k") && c.Flags.Has("u") {
+		return nil, &UsageError{c.Cmd.Name, "-k is the kernel's space, -u a task's"}
 	}
 	pages, err := mm.NewPages(c.View)
 	if err != nil {
@@ -58,7 +58,7 @@ func runVtop(c *Call) (view.Result, error) {
 func (c *Call) translate(addr uint64, pages *mm.Pages) (view.Translation, error) {
 	t := view.Translation{Virtual: vmem.Addr(addr)}
 	space := c.View.Arch().Kernel()
-	if c.Flags.Has("u") || c.Flags.Has("c") || !c.Flags.Has("k") && !c.View.Arch().IsKernel(addr) {
+	if c.Flags.Has("u") || !c.Flags.Has("k") && !c.View.Arch().IsKernel(addr) {
 		var x *task.Task
 		var err error
 		if space, x, err = c.userSpace(c.Flags.Value("c")); err != nil {
