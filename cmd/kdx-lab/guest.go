@@ -22,24 +22,26 @@ import (
 // guestVerbs are what the scripts in testdata/lab/guest call inside the guest, as root, on a machine that is about to crash.
 func guestVerbs() map[string]func(args []string) error {
 	return map[string]func(args []string) error{
-		"arm":     guestArm,
-		"truth":   guestTruth,
-		"die":     guestDie,
-		"sockets": guestSockets,
-		"ipc":     guestIPC,
-		"swapon":  guestSwapon,
-		"memory":  guestMemory,
-		"files":   guestFiles,
-		"threads": guestThreads,
-		"states":  guestStates,
-		"sched":   guestSched,
-		"cgroups": guestCgroups,
-		"bpf":     guestBPF,
-		"trace":   guestTrace,
-		"frozen":  guestFrozen,
-		"spin":    guestSpin,
-		"actor":   guestActor,
-		"nobody":  guestNobody,
+		"arm":        guestArm,
+		"truth":      guestTruth,
+		"die":        guestDie,
+		"sockets":    guestSockets,
+		"ipc":        guestIPC,
+		"swapon":     guestSwapon,
+		"memory":     guestMemory,
+		"files":      guestFiles,
+		"threads":    guestThreads,
+		"states":     guestStates,
+		"sched":      guestSched,
+		"cgroups":    guestCgroups,
+		"bpf":        guestBPF,
+		"trace":      guestTrace,
+		"frozen":     guestFrozen,
+		"spin":       guestSpin,
+		"actor":      guestActor,
+		"nobody":     guestNobody,
+		"block":      guestBlock,
+		"neighbours": guestNeighbours,
 	}
 }
 
@@ -159,7 +161,16 @@ func guestDie(args []string) error {
 	}
 	kmsg("kdx-lab: dying by " + way)
 	switch way {
-	case "sysrq", "usermode", "traced":
+	case "sysrq":
+		f, err := os.OpenFile("/proc/sysrq-trigger", os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return queued(func() error {
+			_, err := f.WriteString("c")
+			return err
+		})
+	case "usermode", "traced":
 		return writeText("/proc/sysrq-trigger", "c")
 	case "oom":
 		return eatMemory()

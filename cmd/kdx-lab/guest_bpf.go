@@ -78,6 +78,13 @@ func guestBPF([]string) error {
 		keep = append(keep, l)
 	}
 	program(&ebpf.ProgramSpec{Name: "lab_xdp", Type: ebpf.XDP, Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}})
+	program(&ebpf.ProgramSpec{Name: "lab_calls", Type: ebpf.SocketFilter, Instructions: asm.Instructions{ // of two functions
+		asm.Mov.Imm(asm.R1, 3),
+		asm.Call.Label("lab_called"),
+		asm.Return(),
+		asm.Mov.Reg(asm.R0, asm.R1).WithSymbol("lab_called"),
+		asm.Return(),
+	}})
 	s.ready()
 	err := hold()
 	runtime.KeepAlive(keep)

@@ -25,14 +25,20 @@ func guestIPC([]string) error {
 			copy(b, "shared by System V")
 			b[len(b)-1] = 1
 		}
-		if what == "doomed" {
+		switch what {
+		case "doomed":
 			_, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+			s.try(what, err)
+		case "locked":
+			const lock = 11 // SHM_LOCK
+			_, err := unix.SysvShmCtl(id, lock, nil)
 			s.try(what, err)
 		}
 	}
 	shm("shm", 0x4b445801, 1<<20, 0)
 	shm("doomed", 0x4b445802, 64<<10, 0)
 	shm("huge", 0x4b445803, 2<<20, 0o4000) // SHM_HUGETLB
+	shm("locked", 0x4b445807, 32<<10, 0)
 	// One queue with three messages of two types, one empty.
 	if id, _, errno := unix.Syscall(unix.SYS_MSGGET, 0x4b445804, unix.IPC_CREAT|0o600, 0); s.errno("msgget", errno) {
 		for i, text := range []string{"first", "second message", "third"} {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
@@ -63,6 +64,23 @@ func guestSockets([]string) error {
 			keep = append(keep, c)
 		}
 	}
+	if c, srv := pair("tcp6", "[::1]:5008"); c != nil {
+		c.Close()
+		srv.Close()
+	}
+	// Closed with bytes that the peer does not take: a socket in FIN-WAIT-1 that no process has.
+	if c, _ := pair("tcp4", "127.0.0.1:5009"); c != nil {
+		s.try("deadline", c.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))
+		for {
+			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+				break
+			}
+		}
+		c.Close()
+	}
+	// A connection that is asked for from where no answer goes: a request in SYN-RECV.
+	s.try("retries", writeText("/proc/sys/net/ipv4/tcp_synack_retries", "10"))
+	s.try("request", requestFrom([4]byte{192, 0, 2, 99}, [4]byte{192, 0, 2, 1}, 5002))
 	socket := func(what string, family, typ, proto int) (int, bool) {
 		fd, err := unix.Socket(family, typ, proto)
 		return fd, s.try(what, err)
@@ -127,4 +145,31 @@ func guestSockets([]string) error {
 	err := hold()
 	fmt.Fprint(os.Stderr, keep...)
 	return err
+}
+
+// requestFrom sends the first packet of a connection of TCP, as if it came from another machine.
+func requestFrom(from, to [4]byte, port uint16) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	const client, synFlag, window, words = 40099, 0x02, 8192, 5
+	tcp := binary.BigEndian.AppendUint16(nil, client)
+	tcp = binary.BigEndian.AppendUint16(tcp, port)
+	tcp = append(tcp, 0, 0, 0, 1, 0, 0, 0, 0, words<<4, synFlag)
+	tcp = binary.BigEndian.AppendUint16(tcp, window)
+	tcp = append(tcp, 0, 0, 0, 0) // checksum, urgent pointer
+	pseudo := append(append([]byte{}, from[:]...), to[:]...)
+	pseudo = append(pseudo, 0, unix.IPPROTO_TCP, 0, byte(len(tcp)))
+	sum := uint32(0)
+	for i, all := 0, append(pseudo, tcp...); i < len(all); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(all[i:]))
+	}
+	sum = sum>>16 + sum&0xffff
+	sum += sum >> 16
+	binary.BigEndian.PutUint16(tcp[16:], ^uint16(sum))
+	// The kernel fills in length, number and checksum of the header.
+	ip := append([]byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, unix.IPPROTO_TCP, 0, 0}, append(append([]byte{}, from[:]...), to[:]...)...)
+	return unix.Sendto(fd, append(ip, tcp...), 0, &unix.SockaddrInet4{Addr: to})
 }

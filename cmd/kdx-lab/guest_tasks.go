@@ -3,6 +3,8 @@
 package main
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -182,9 +184,12 @@ func guestStates([]string) error {
 	}
 	run("zombie", nil) // ends at once, and nobody waits for it
 	run("vfork", nil)
-	run("namespaces", &syscall.SysProcAttr{
+	if p := run("namespaces", &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
-	})
+	}); p != nil {
+		s.try("namespaces", writeText("/run/inner-pid", fmt.Sprint(p.Pid)))
+	}
+	s.try("pending", signalled())
 	run("nobody", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{100, 200}}})
 	run("chroot", &syscall.SysProcAttr{Chroot: "/"})
 	runtime.LockOSThread() // a tracer is a thread
@@ -192,6 +197,49 @@ func guestStates([]string) error {
 	time.Sleep(700 * time.Millisecond)
 	s.ready()
 	return hold()
+}
+
+// signalled makes a process that blocks all signals and has some sent to it: to the process, with and without a value, and to its thread.
+func signalled() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	all, before := ^uint64(0), uint64(0)
+	mask := func(set, old *uint64) unix.Errno {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0) // SIG_SETMASK
+		return unix.Errno(errno)
+	}
+	if errno := mask(&all, &before); errno != 0 {
+		return errno
+	}
+	// The child has a copy of this process and only this thread: it may do nothing but call the kernel.
+	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	for errno == 0 && pid == 0 {
+		syscall.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
+	}
+	if again := mask(&before, nil); again != 0 || errno != 0 {
+		return errors.Join(asError(errno), asError(again))
+	}
+	queue := func(call uintptr, args ...uintptr) error {
+		const realtime, queued = 36, ^uint32(0) // a signal behind those that the C library keeps; SI_QUEUE is -1
+		var info [128]byte
+		binary.LittleEndian.PutUint32(info[0:], realtime)
+		binary.LittleEndian.PutUint32(info[8:], queued)
+		binary.LittleEndian.PutUint32(info[16:], uint32(os.Getpid()))
+		binary.LittleEndian.PutUint64(info[24:], 0x6b6478) // its value
+		args = append(args, realtime, uintptr(unsafe.Pointer(&info[0])), 0)
+		_, _, errno := unix.Syscall6(call, args[0], args[1], args[2], args[3], 0, 0)
+		return asError(errno)
+	}
+	return errors.Join(unix.Kill(int(pid), unix.SIGUSR1), unix.Tgkill(int(pid), int(pid), unix.SIGUSR2),
+		queue(unix.SYS_RT_SIGQUEUEINFO, pid), queue(unix.SYS_RT_SIGQUEUEINFO, pid), queue(unix.SYS_RT_TGSIGQUEUEINFO, pid, pid))
+}
+
+// asError is nil where the kernel reports none.
+func asError(e unix.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	return e
 }
 
 // guestActor is a child of the states part.
@@ -203,9 +251,7 @@ func guestActor(args []string) error {
 	case "zombie":
 		return nil
 	case "namespaces":
-		if err := unix.Sethostname([]byte("inner")); err != nil {
-			return err
-		}
+		return live()
 	case "vfork":
 		runtime.LockOSThread()
 		name("vfork-parent")
@@ -275,12 +321,15 @@ func guestCgroups([]string) error {
 	s := setup{"cgroups"}
 	const root = "/sys/fs/cgroup"
 	s.try("controllers", writeText(root+"/cgroup.subtree_control", "+memory +pids +cpu"))
-	group := func(path, file, value string) {
+	group := func(path, file, value string, command ...string) {
 		dir := root + "/" + path
 		if !s.try(path, os.MkdirAll(dir, 0o755)) {
 			return
 		}
-		cmd := exec.Command("/bin/sleep", "3000")
+		if command == nil {
+			command = []string{"/bin/sleep", "3000"}
+		}
+		cmd := exec.Command(command[0], command[1:]...)
 		if !s.try(path, cmd.Start()) {
 			return
 		}
@@ -292,6 +341,7 @@ func guestCgroups([]string) error {
 	group("weighted", "cpu.weight", "50")
 	group("outer/inner", "cgroup.max.depth", "1")
 	group("frozen", "cgroup.freeze", "1")
+	group("throttled", "cpu.max", "1000 1000000", "/bin/sh", "-c", "while :; do :; done") // a millisecond of each second
 	time.Sleep(300 * time.Millisecond)
 	s.ready()
 	return hold()

@@ -30,7 +30,8 @@ var procFiles = strings.Fields(`/proc/version /proc/cmdline /proc/uptime /proc/l
 	/proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem /proc/tty/drivers /proc/bus/pci/devices /proc/fs/ext4/nvme0n1/options
 	/proc/sys/kernel/tainted /proc/sys/kernel/random/boot_id /proc/sys/kernel/hostname /sys/kernel/debug/sched/debug /sys/kernel/vmcoreinfo
 	/sys/kernel/notes-hex /sys/kernel/tracing/current_tracer /sys/kernel/tracing/kprobe_events /sys/kernel/tracing/enabled_functions
-	/sys/block/zram0/mm_stat /sys/fs/cgroup/cgroup.controllers`)
+	/sys/block/zram0/mm_stat /sys/fs/cgroup/cgroup.controllers /proc/net/raw6 /proc/schedstat /run/inner-shm
+	/sys/block/nbd15/inflight /sys/block/dm-0/inflight /sys/block/nvme0n1/inflight`)
 
 // guestTruth writes the truth to a file and makes sure that it is on the disk.
 func guestTruth(args []string) error {
@@ -60,6 +61,7 @@ func takeTruth() truth {
 	}
 	t.Kallsyms = takeKallsyms()
 	t.BPF = takeBPF()
+	t.Neighbours = takeNeighbours()
 	for _, p := range procFiles {
 		switch {
 		case p == "/sys/kernel/notes-hex":
@@ -150,6 +152,7 @@ func takeTask(tid int) (truthTask, bool) {
 			t.Leader[l] = target
 		}
 	}
+	t.Spaces, t.Inner = takeSpaces(dir)
 	for _, fd := range pids(dir + "fd") {
 		if target, err := os.Readlink(fmt.Sprintf("%sfd/%d", dir, fd)); err == nil {
 			if t.Files == nil {
@@ -159,6 +162,29 @@ func takeTask(tid int) (truthTask, bool) {
 		}
 	}
 	return t, true
+}
+
+// takeSpaces reads the namespaces of a process, and where they are not this one's what is to be seen in them.
+func takeSpaces(dir string) (spaces, inner map[string]string) {
+	files := map[string][]string{
+		"mnt": {"mountinfo"},
+		"net": {"net/tcp", "net/tcp6", "net/udp", "net/udp6", "net/unix", "net/dev", "net/arp", "net/if_inet6", "net/fib_trie"},
+	}
+	spaces, inner = map[string]string{}, map[string]string{}
+	for _, kind := range []string{"net", "mnt", "ipc", "uts", "pid", "user", "cgroup"} {
+		target, err := os.Readlink(dir + "ns/" + kind)
+		if err != nil {
+			continue
+		}
+		spaces[kind] = target
+		if mine, err := os.Readlink("/proc/self/ns/" + kind); err != nil || mine == target {
+			continue
+		}
+		for _, f := range files[kind] {
+			inner[f] = readText(dir + f)
+		}
+	}
+	return spaces, inner
 }
 
 // boundSymbols are kept whatever the sample picks.

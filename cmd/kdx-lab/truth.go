@@ -12,6 +12,16 @@ type truth struct {
 	Proc     map[string]string `json:"proc"` // files of /proc and /sys by path, as they read
 	Kmsg     []string          `json:"kmsg"` // records of /dev/kmsg
 	BPF      truthBPF          `json:"bpf"`
+
+	Neighbours []truthNeighbour `json:"neighbours"` // of the network's tables
+}
+
+// truthNeighbour is an entry of a table of neighbours, whose state is the kernel's bits (NUD_…).
+type truthNeighbour struct {
+	Device string `json:"device"`
+	IP     string `json:"ip"`
+	HW     string `json:"hw"`
+	State  int    `json:"state"`
 }
 
 // truthTask is one thread. Quiet says that nothing about its scheduling changed while the truth was taken, so that the dump must agree.
@@ -26,6 +36,10 @@ type truthTask struct {
 	Quiet   bool              `json:"quiet"`
 	Leader  map[string]string `json:"leader,omitempty"` // of a process: cmdline, exe, cwd, root, maps, environ, limits
 	Files   map[string]string `json:"files,omitempty"`  // of a process: descriptor → link
+	// Spaces are the namespaces of a process (net → net:[4026531840]); Inner is what it alone sees, of processes that do not live in those
+	// of the process that took the truth: files below /proc/PID by their name there.
+	Spaces map[string]string `json:"spaces,omitempty"`
+	Inner  map[string]string `json:"inner,omitempty"`
 }
 
 // truthKallsyms is a summary of /proc/kallsyms: it is large.

@@ -82,7 +82,6 @@ top -b -d 1000 >/dev/null &
 sh -c 'while :; do sleep 500; done' &
 
 # The helper's parts.
-part sockets
 part ipc
 part memory
 part files
@@ -91,6 +90,9 @@ part states
 part sched
 part cgroups
 part bpf
+part sockets # late: what closed first is in TIME-WAIT for a minute only
+part neighbours
+if [ "$way" = sysrq ]; then part block; fi
 if [ "$way" != oom ] && [ -b /dev/ram0 ]; then
   mke2fs -F /dev/ram0 4096 >/dev/null 2>&1
   mount -t ext4 /dev/ram0 /tmp/frozen && part frozen
