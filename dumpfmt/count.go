@@ -1,6 +1,11 @@
 package dumpfmt
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Counts says how many pages of a dump are in which state. Absent pages are not counted.
 type Counts struct {
@@ -10,6 +15,28 @@ type Counts struct {
 	Unsure     uint64            `json:"zero_or_excluded"`
 	Unreadable uint64            `json:"missing"`
 	Codecs     map[string]uint64 `json:"by_compression,omitempty"` // of the present ones, for formats that have a codec a page
+}
+
+// Text names the counts that are not zero: "95 present (90 zlib, 5 raw), 3 zero". Unreadable pages are called as given.
+func (c *Counts) Text(unreadable string) string {
+	var by []string
+	for name, n := range c.Codecs {
+		by = append(by, fmt.Sprintf("%d %s", n, name))
+	}
+	slices.Sort(by)
+	text := fmt.Sprintf("%d present", c.Present)
+	if len(by) > 0 {
+		text += " (" + strings.Join(by, ", ") + ")"
+	}
+	for _, s := range []struct {
+		n    uint64
+		what string
+	}{{c.Zero, "zero"}, {c.Excluded, "excluded"}, {c.Unsure, "zero or excluded"}, {c.Unreadable, unreadable}} {
+		if s.n > 0 {
+			text += fmt.Sprintf(", %d %s", s.n, s.what)
+		}
+	}
+	return text
 }
 
 // Add counts n pages of one state.

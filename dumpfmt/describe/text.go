@@ -141,25 +141,7 @@ func unknown(s string) string {
 
 func (p printer) pages(d *Description) {
 	p.line("MEMORY", "%s in %d ranges", bytesText(d.Memory), len(d.Ranges))
-	c := d.Pages
-	var by []string
-	for name, n := range c.Codecs {
-		by = append(by, fmt.Sprintf("%d %s", n, name))
-	}
-	slices.Sort(by)
-	text := fmt.Sprintf("%d present", c.Present)
-	if len(by) > 0 {
-		text += " (" + strings.Join(by, ", ") + ")"
-	}
-	for _, s := range []struct {
-		n    uint64
-		what string
-	}{{c.Zero, "zero"}, {c.Excluded, "excluded"}, {c.Unsure, "zero or excluded"}, {c.Unreadable, "missing"}} {
-		if s.n > 0 {
-			text += fmt.Sprintf(", %d %s", s.n, s.what)
-		}
-	}
-	p.line("PAGES", "%s", text)
+	p.line("PAGES", "%s", d.Pages.Text("missing"))
 }
 
 func bytesText(n uint64) string {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"kdx/dumpfmt/describe"
@@ -23,7 +22,7 @@ func (r *Report) Text(w io.Writer) error {
 		line([]string{"DUMPFILE", ""}[min(i, 1)], "%s", f)
 	}
 	line("FORMAT", "%s, pages of %d bytes", r.Format, r.PageSize)
-	line("PAGES", "%s", r.pagesText())
+	line("PAGES", "%s", r.Pages.Text("unreadable"))
 	line("PAGES SHA256", "%s", r.SHA256)
 	if r.SHA256Holes != "" {
 		line("OR SHA256", "%s", r.SHA256Holes)
@@ -57,28 +56,6 @@ func (f *Fault) text() string {
 		return fmt.Sprintf("%s: %s", f.File, f.Error)
 	}
 	return fmt.Sprintf("%s: at byte %s: %s", f.File, f.Offset, f.Error)
-}
-
-func (r *Report) pagesText() string {
-	c := &r.Pages
-	var by []string
-	for name, n := range c.Codecs {
-		by = append(by, fmt.Sprintf("%d %s", n, name))
-	}
-	slices.Sort(by)
-	text := fmt.Sprintf("%d present", c.Present)
-	if len(by) > 0 {
-		text += " (" + strings.Join(by, ", ") + ")"
-	}
-	for _, s := range []struct {
-		n    uint64
-		what string
-	}{{c.Zero, "zero"}, {c.Excluded, "excluded"}, {c.Unsure, "zero or excluded"}, {c.Unreadable, "unreadable"}} {
-		if s.n > 0 {
-			text += fmt.Sprintf(", %d %s", s.n, s.what)
-		}
-	}
-	return text
 }
 
 // result is the report in a line.
