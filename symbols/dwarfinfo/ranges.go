@@ -63,14 +63,14 @@ func (e *Entry) ranges(r *root) ([][2]uint64, error) {
 
 // Kinds of entries of .debug_rnglists, DW_RLE_*.
 const (
-	rleEnd          = 0
-	rleBaseAddrx    = 1
-	rleStartxEndx   = 2
-	rleStartxLength = 3
-	rleOffsetPair   = 4
-	rleBaseAddr     = 5
-	rleStartEnd     = 6
-	rleStartLength  = 7
+	RLEEnd          = 0
+	RLEBaseAddrx    = 1
+	RLEStartxEndx   = 2
+	RLEStartxLength = 3
+	RLEOffsetPair   = 4
+	RLEBaseAddr     = 5
+	RLEStartEnd     = 6
+	RLEStartLength  = 7
 )
 
 func (u *Unit) rangeList5(f *Field, r *root) ([][2]uint64, error) {
@@ -106,24 +106,24 @@ func (u *Unit) rangeList5(f *Field, r *root) ([][2]uint64, error) {
 		switch kind := b.u8(); {
 		case b.err != nil:
 			return out, fmt.Errorf("%s: .debug_rnglists at %#x: %w", d.Name, off, b.err)
-		case kind == rleEnd:
+		case kind == RLEEnd:
 			return out, nil
-		case kind == rleBaseAddrx:
+		case kind == RLEBaseAddrx:
 			base = indexed()
 			continue
-		case kind == rleBaseAddr:
+		case kind == RLEBaseAddr:
 			base = b.addr()
 			continue
-		case kind == rleStartxEndx:
+		case kind == RLEStartxEndx:
 			lo, hi = indexed(), indexed()
-		case kind == rleStartxLength:
+		case kind == RLEStartxLength:
 			lo = indexed()
 			hi = lo + b.uleb()
-		case kind == rleOffsetPair:
+		case kind == RLEOffsetPair:
 			lo, hi = base+b.uleb(), base+b.uleb()
-		case kind == rleStartEnd:
+		case kind == RLEStartEnd:
 			lo, hi = b.addr(), b.addr()
-		case kind == rleStartLength:
+		case kind == RLEStartLength:
 			lo = b.addr()
 			hi = lo + b.uleb()
 		default:

@@ -2,18 +2,6 @@ package index
 
 import "kdx/symbols/dwarfinfo"
 
-// Kinds of entries of .debug_rnglists, DW_RLE_*.
-const (
-	rleEnd          = 0
-	rleBaseAddrx    = 1
-	rleStartxEndx   = 2
-	rleStartxLength = 3
-	rleOffsetPair   = 4
-	rleBaseAddr     = 5
-	rleStartEnd     = 6
-	rleStartLength  = 7
-)
-
 // maxBases bounds the entries of a list of ranges before the first that is a range.
 const maxBases = 16
 
@@ -46,23 +34,23 @@ func (u *unit) firstRange(v uint64, form dwarfinfo.Form) uint64 {
 		pos++
 		var x uint64
 		switch kind {
-		case rleBaseAddrx, rleStartxEndx, rleStartxLength:
+		case dwarfinfo.RLEBaseAddrx, dwarfinfo.RLEStartxEndx, dwarfinfo.RLEStartxLength:
 			if x, pos = uleb(b, pos); pos < 0 {
 				return 0
 			}
 			x = u.address(x)
-			if kind != rleBaseAddrx {
+			if kind != dwarfinfo.RLEBaseAddrx {
 				return x
 			}
 			base = x
-		case rleOffsetPair:
+		case dwarfinfo.RLEOffsetPair:
 			if x, pos = uleb(b, pos); pos < 0 {
 				return 0
 			}
 			return base + x
-		case rleBaseAddr, rleStartEnd, rleStartLength:
+		case dwarfinfo.RLEBaseAddr, dwarfinfo.RLEStartEnd, dwarfinfo.RLEStartLength:
 			x, ok := u.sectionNumber(b, uint64(pos), u.AddrSize)
-			if !ok || kind != rleBaseAddr {
+			if !ok || kind != dwarfinfo.RLEBaseAddr {
 				return x
 			}
 			pos += u.AddrSize
