@@ -29,7 +29,13 @@ func OpenFile(path string) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &File{Name: path, Size: size, ReaderAt: fileReader{f}, Closer: f}, nil
+	r := readerOf(f, size)
+	return &File{Name: path, Size: size, ReaderAt: r, Closer: r}, nil
+}
+
+type readerAtCloser interface {
+	io.ReaderAt
+	io.Closer
 }
 
 func sizeOf(f *os.File) (int64, error) {
