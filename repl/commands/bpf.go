@@ -28,7 +28,7 @@ func bpfCommand() *Command {
 		},
 		Help: "MEMLOCK of a program is its pages; of a map what the kernel counts for it (until 5.11), or the size of its elements in whole pages, as kernels up to 6.4 tell " +
 			"user space. Kernels from 5.11 do not remember who made a map.",
-		Examples: []Example{{"bpf", "programs and maps"}, {"bpf -p 2 -t", "a program's instructions"}, {"bpf -p 2 -j", "its machine code"}, {"bpf -m 19 -s", "a map's structure"}},
+		Examples: []Example{{"bpf", "programs and maps"}, {"bpf -p 2 -t", "a program's instructions"}, {"bpf -p 2 -j", "its machine code"}, {"bpf -m 20 -s", "a map's structure"}},
 		Run:      runBPF,
 	}
 }

@@ -28,7 +28,7 @@ func disCommand() *Command {
 			"what ftrace, alternatives and jump labels made of it shows, and a vmlinux would not. Bytes that are no instruction show as (bad), and the next is tried.\n\n" +
 			"FILE:LINE and the flags -l and -s need a vmlinux with debug information. FILE may be the end of a path. Where a line has no code, the next of its file that has is taken. " +
 			"For the text of -s see `help source`.",
-		Examples: []Example{{"dis schedule", "a function"}, {"dis -r schedule+85", "how it came to this address"}, {"dis ffffffff81c9ae40 10", "ten instructions"}},
+		Examples: []Example{{"dis schedule", "a function"}, {"dis -r schedule+85", "how it came to this address"}, {"dis ffffffffb22cad30 10", "ten instructions"}},
 		Run:      runDis,
 	}
 }

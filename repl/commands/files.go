@@ -32,7 +32,7 @@ func filesCommand() *Command {
 			"-R takes a name or the end or middle of a path, in whole parts: pts/4 is /dev/pts/4, but not /dev/pts/42. A number is that of a descriptor; " +
 			"in hexadecimal it is an address. Tasks without such a reference are left out.\n\n" +
 			"-d shows the path by which the file system is mounted for the first process; a file system can be mounted in several places.",
-		Examples: []Example{{"files 1", "what init has open"}, {"foreach files -R pts/0", "who holds that terminal"}, {"foreach UN files -c", "of blocked tasks"}},
+		Examples: []Example{{"files 1", "what init has open"}, {"foreach files -R /tmp/t1/fifo", "who holds that pipe open"}, {"foreach UN files -c", "of blocked tasks"}},
 		Run:      runFiles,
 	}
 }

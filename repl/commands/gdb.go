@@ -17,7 +17,7 @@ to p; ptype and whatis to whatis; x to rd, with the format i to dis, with s to r
 info frame to locals, args and frame; list to source; disassemble to dis; bt, backtrace and where to bt; frame, up and down. Anything else is an expression.
 
 Expressions are p's: C with gdb's object@count, $N and /FORMAT, and no function calls or assignments.`),
-		Examples: []Example{{"gdb p *init_task.mm", "as p"}, {"gdb x/8gx &init_task", "as rd -64 ADDRESS 8"}, {"gdb x/5i schedule", "as dis schedule 5"}, {"gdb ptype struct list_head", "as whatis"}},
+		Examples: []Example{{"gdb p *init_task.nsproxy", "as p"}, {"gdb x/8gx &init_task", "as rd -64 ADDRESS 8"}, {"gdb x/5i schedule", "as dis schedule 5"}, {"gdb ptype struct list_head", "as whatis"}},
 		Run:      runGDB,
 	}
 }

@@ -29,7 +29,7 @@ func modCommand() *Command {
 			"Source lines and variables of modules are in their debug files. A module's file (.ko, .ko.debug, also .xz, .gz and .zst) is looked for by itself when its lines or variables " +
 			"are asked for, in the places that `kdx debuginfo` lists; -s and -S do it at once, and -s takes a file from anywhere. The file must be of the build that was loaded: build-ids are compared, " +
 			"and where one of the two has none, srcversion or the kernel's release. The path of an attached file stands in the last column.",
-		Examples: []Example{{"mod", "all modules"}, {"mod -t", "out-of-tree and other tainting modules"}, {"mod -g nvme", "where its sections lie"},
+		Examples: []Example{{"mod", "all modules"}, {"mod -t", "out-of-tree and other tainting modules"}, {"mod -g overlay", "where its sections lie"},
 			{"mod -s nvme /tmp/nvme.ko.debug", "its debug information from this file"}, {"mod -S", "the debug files of all modules, before `bt -l` of many tasks"}},
 		Run: runMod,
 	}

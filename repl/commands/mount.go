@@ -26,7 +26,7 @@ func mountCommand() *Command {
 			"no path leads there. JSON has what /proc/PID/mountinfo says: ids, device, the directory of the file system that is seen (for bind mounts), and options.\n\n" +
 			"An argument chooses mounts: by the address of a struct mount, vfsmount or super_block, or of a dentry or inode of the file system, by what was mounted, " +
 			"where, or by type.",
-		Examples: []Example{{"mount ext4", "file systems of a type"}, {"mount -n 812", "as a container sees it"}, {"mount -f /mnt", "what keeps it busy"}},
+		Examples: []Example{{"mount ext4", "file systems of a type"}, {"mount -n 266", "as a container sees it"}, {"mount -f /mnt", "what keeps it busy"}},
 		Run:      runMount,
 	}
 }

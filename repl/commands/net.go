@@ -35,7 +35,7 @@ func netCommand() *Command {
 RECV-Q and SEND-Q are what ss shows: of TCP the bytes that nobody read yet and those that the peer did not acknowledge; of a listener how many
 connections wait to be accepted and how many may; of others the memory of what waits. The source of a unix socket is the name that it is bound to (@ begins an
 abstract one), of a netlink socket its port.`),
-		Examples: []Example{{"net", "devices and addresses"}, {"net -s 812", "a process's sockets"}, {"foreach net -s", "all sockets"}, {"net -a", "neighbours"}, {"net -N 100007f", "127.0.0.1"}},
+		Examples: []Example{{"net", "devices and addresses"}, {"net -s 274", "a process's sockets"}, {"foreach net -s", "all sockets"}, {"net -a", "neighbours"}, {"net -N 100007f", "127.0.0.1"}},
 		Run:      runNet,
 	}
 }

@@ -42,7 +42,7 @@ func psCommand() *Command {
 			"memory that the kernel manages. States: RU running or runnable, IN interruptible and UN uninterruptible sleep, ID idle kernel thread, " +
 			"ST stopped, TR traced, ZO zombie, DE dead, PA parked, WA waking, NE new.\n\n" +
 			"A task is named by its pid, the address of its task_struct, its command name, or a regular expression.",
-		Examples: []Example{{"ps | grep UN", "tasks in uninterruptible sleep"}, {"ps -m | head", "what ran last"}, {"ps -g 812", "the threads of a process"}},
+		Examples: []Example{{"ps | grep UN", "tasks in uninterruptible sleep"}, {"ps -m | head", "what ran last"}, {"ps -g 293", "the threads of a process"}},
 		Run:      runPS,
 	}
 }

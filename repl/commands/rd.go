@@ -38,7 +38,7 @@ func rdCommand() *Command {
 		Help: "ADDRESS is a symbol, sym+off, a per-CPU symbol with its CPU (runqueues:1), a hexadecimal number or an (expression). " +
 			"Addresses below the kernel's are taken as the current task's. The default is one word of the machine.\n\n" +
 			"Where memory is missing from the dump, what lies before it is shown, and the command fails.",
-		Examples: []Example{{"rd jiffies", "one word"}, {"rd -a linux_banner", "text"}, {"rd -S ffff888003a4c000 64", "64 words, with symbols and slab caches"}},
+		Examples: []Example{{"rd jiffies", "one word"}, {"rd -a linux_banner", "text"}, {"rd -S ffff8984dee0c8c0 64", "64 words, with symbols and slab caches"}},
 		Run:      runRD,
 	}
 }

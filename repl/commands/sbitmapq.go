@@ -22,8 +22,8 @@ func sbitmapqCommand() *Command {
 			{Name: "d", Help: "integers in decimal"},
 		},
 		Help: "busy counts the bits that are taken. Those that are given back and still set, as they are cleared a word at a time, count as cleared and are not shown in the bitmap.",
-		Examples: []Example{{"sbitmapq ffff888004a1c050", "the tags of a block device: blk_mq_tags.bitmap_tags"},
-			{"sbitmapq -s request -a ffff888004a1d000 -p ffff888004a1c050", "the requests that hold them: blk_mq_tags.rqs is an array of pointers"}},
+		Examples: []Example{{"sbitmapq ffff8984c18f1e50", "the tags of a block device: blk_mq_tags.bitmap_tags"},
+			{"sbitmapq -s request -a ffff8984c13e6000 -p ffff8984c18f1e50", "the requests that hold them: blk_mq_tags.rqs is an array of pointers"}},
 		Run: runSbitmapq,
 	}
 }

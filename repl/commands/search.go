@@ -38,8 +38,8 @@ func searchCommand() *Command {
 		Help: "A VALUE is hexadecimal, a symbol, or an (expression); any number of them is sought at once. Values lie at multiples of their size, which is a word's.\n\n" +
 			"Memory is read past all caches on all cores, and hits come in the order of addresses. What the dump lacks can't be searched: how many pages that were is told once, at the end.\n\n" +
 			"The kernel sees memory at two places: in the direct map of all memory, and again where vmalloc, a module or its own image has it.",
-		Examples: []Example{{"search -k init_task", "who points to init_task"}, {"search -S ffff888003a4c000", "who points to an object, and what they are"},
-			{"search -u -c libc.so", "a string in the current task's memory"}, {"search -K -m fff ffff888003a4c000", "pointers into a page"}},
+		Examples: []Example{{"search -k init_task", "who points to init_task"}, {"search -S ffff8984dee0c8c0", "who points to an object, and what they are"},
+			{"search -u -c libc.so", "a string in the current task's memory"}, {"search -s ffff8984dee0c8c0 -l 1840 -m fff ffff8984dee0c000", "pointers into a page, in one struct"}},
 		Run: runSearch,
 	}
 }

@@ -23,7 +23,7 @@ func setCommand() *Command {
 		},
 		Help: "Without arguments it shows the context: the task that bt, task, vtop and others take when none is named. At the start that is the task that " +
 			"crashed. With a task it makes that one the context. STATE says (PANIC) for the task that crashed and (ACTIVE) for others that were running.\n\n" + variableHelp(),
-		Examples: []Example{{"set 812", "take PID 812"}, {"set -c 1", "take what CPU 1 was running"}, {"set scroll off", "no paging"}},
+		Examples: []Example{{"set 266", "take PID 266"}, {"set -c 1", "take what CPU 1 was running"}, {"set scroll off", "no paging"}},
 		Run:      runSet,
 	}
 }

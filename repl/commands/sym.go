@@ -29,7 +29,7 @@ func symCommand() *Command {
 			"(up to 6.14).\n\n" +
 			"The source line of code shows where a vmlinux with debug information is open, and where functions were inlined, that of each, the innermost first. FILE:LINE, which needs " +
 			"debug information, shows where the code of that line begins; FILE may be the end of a path. Where a line has no code, the next of its file that has is taken.",
-		Examples: []Example{{"sym jiffies", "where it lies"}, {"sym ffffffff81c9ae45", "which function that is"}, {"sym -q pipe_", "all that have pipe_ in their names"}},
+		Examples: []Example{{"sym jiffies", "where it lies"}, {"sym ffffffffb22cad35", "which function that is"}, {"sym -q pipe_", "all that have pipe_ in their names"}},
 		Run:      runSym,
 	}
 }

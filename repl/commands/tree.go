@@ -29,9 +29,9 @@ func treeCommand() *Command {
 			annotateFlag(),
 		},
 		Help: "Entries are shown by address. An entry of an xarray that is a number (the page cache keeps such for pages in swap) shows as it is stored, its lowest bit set.",
-		Examples: []Example{{"tree -t xarray -r address_space.i_pages ffff94c235e76828 -p", "the pages of a file, with their indexes"},
-			{"tree -t maple -r mm_struct.mm_mt ffff9034c006aec0 -s vm_area_struct.vm_start,vm_end", "the mappings of a process (6.1 and above)"},
-			{"tree -t rbtree -o vmap_area.rb_node vmap_area_root", "vmalloc areas (up to 6.8)"}},
+		Examples: []Example{{"tree -t xarray -r address_space.i_pages ffff8984c1c0ba58 -p", "the pages of a file, with their indexes"},
+			{"tree -t maple -r mm_struct.mm_mt ffff8984c106a100 -s vm_area_struct.vm_start,vm_end", "the mappings of a process (6.1 and above)"},
+			{"tree -r proc_dir_entry.subdir -o proc_dir_entry.subdir_node -s proc_dir_entry.name proc_root", "a red-black tree: what is in /proc"}},
 		Run: runTree,
 	}
 }

@@ -32,7 +32,7 @@ func vmCommand() *Command {
 		Help: "RSS and TOTAL_VM are those of ps. A page that is not mapped shows where the kernel would read it from: `SWAP: DEVICE  OFFSET: PAGES` (decimal), `FILE: PATH  OFFSET: BYTES` (hexadecimal), " +
 			"else `(not mapped)`; `-` if the page tables are not in the dump.\n\n" +
 			"Kernel threads have no mappings, and MM 0.",
-		Examples: []Example{{"vm", "the task that crashed"}, {"vm -p 812", "where each of its pages is"}, {"foreach vm -R libc", "who has this library mapped, and where"},
+		Examples: []Example{{"vm", "the task that crashed"}, {"vm -p 269", "where each of its pages is"}, {"foreach vm -R busybox", "who has this library mapped, and where"},
 			{"vm -f 8100073", "what these flags mean"}},
 		Run: runVM,
 	}

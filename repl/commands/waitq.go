@@ -15,7 +15,7 @@ func waitqCommand() *Command {
 		Usage: []string{"symbol | address | expression", "struct.member address"},
 		Help: "The queue is given by its symbol or address, by a C expression, or as a member of the struct at an address. It is a wait_queue_head; where the member or the " +
 			"variable says so, a simple one (swait_queue_head).\n\nAn entry that wakes no task directly, as those of epoll, is shown with the function that is called.",
-		Examples: []Example{{"waitq log_wait", "a variable"}, {"waitq signal_struct.wait_chldexit ffff88ad01a2c000", "a member of the struct at an address"}, {"waitq &init_task.signal->wait_chldexit", "an expression"}},
+		Examples: []Example{{"waitq log_wait", "a variable"}, {"waitq signal_struct.wait_chldexit ffff8984df7e7180", "a member of the struct at an address"}, {"waitq &init_task.signal->wait_chldexit", "an expression"}},
 		Run:      runWaitq,
 	}
 }
