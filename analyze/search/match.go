@@ -16,7 +16,8 @@ type searcher struct {
 	page    uint64
 	keep    uint64   // the bits that matter
 	want    []uint64 // values without the bits that don't, as memory has them
-	little  bool     // the target's byte order
+	lanes   []uint64 // want, as often as it fits into eight bytes of memory, which are read as a little-endian word
+	mask    uint64   // keep likewise
 	zero    bool     // zero matches
 	texts   [][]byte
 	longest int // string, in bytes
@@ -28,16 +29,33 @@ func (s *searcher) prepare() {
 		bits = 64
 	}
 	s.keep = ^s.q.Mask & (^uint64(0) >> (64 - bits))
+	s.mask = s.inLanes(s.keep)
 	for _, v := range s.q.Values {
 		w := v & s.keep
-		s.want = append(s.want, w)
+		s.want, s.lanes = append(s.want, w), append(s.lanes, s.inLanes(w))
 		s.zero = s.zero || w == 0
 	}
-	s.little = s.order.Uint16([]byte{1, 0}) == 1
 	for _, t := range s.q.Strings {
 		s.texts = append(s.texts, []byte(t))
 		s.longest = max(s.longest, len(t))
 	}
+}
+
+// inLanes is a value as the target's memory would have it eight bytes long, one after the other.
+func (s *searcher) inLanes(v uint64) uint64 {
+	var b [8]byte
+	for i := 0; i < 8; i += int(s.q.Unit) {
+		switch s.q.Unit {
+		case 2:
+			s.order.PutUint16(b[i:], uint16(v))
+		case 4:
+			s.order.PutUint32(b[i:], uint32(v))
+		default:
+			s.order.PutUint64(b[:], v)
+			return binary.LittleEndian.Uint64(b[:])
+		}
+	}
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // values appends the hits in p, which lies at addr.
@@ -50,12 +68,15 @@ func (s *searcher) values(hits []Hit, addr uint64, p []byte) []Hit {
 		addr, p = addr+skip, p[skip:]
 	}
 	begin := len(hits)
-	for which, want := range s.want {
-		if s.q.Unit == 8 && s.little {
-			hits = s.words(hits, addr, p, want, which)
-			continue
+	for which := range s.want {
+		switch s.q.Unit {
+		case 2:
+			hits = s.parts(hits, addr, p, which, 0x0001000100010001)
+		case 4:
+			hits = s.parts(hits, addr, p, which, 0x0000000100000001)
+		default:
+			hits = s.words(hits, addr, p, which)
 		}
-		hits = s.plain(hits, addr, p, want, which)
 	}
 	if len(s.want) > 1 && len(hits) > begin {
 		slices.SortFunc(hits[begin:], compareHits)
@@ -63,9 +84,9 @@ func (s *searcher) values(hits []Hit, addr uint64, p []byte) []Hit {
 	return hits
 }
 
-// words is the fast way for words of a little-endian target: eight at a time.
-func (s *searcher) words(hits []Hit, addr uint64, p []byte, want uint64, which int) []Hit {
-	keep := s.keep
+// words finds values of eight bytes: eight at a time.
+func (s *searcher) words(hits []Hit, addr uint64, p []byte, which int) []Hit {
+	keep, want := s.mask, s.lanes[which]
 	le := binary.LittleEndian
 	for ; len(p) >= 64; p, addr = p[64:], addr+64 {
 		b := (*[64]byte)(p)
@@ -73,14 +94,32 @@ func (s *searcher) words(hits []Hit, addr uint64, p []byte, want uint64, which i
 			le.Uint64(b[32:])&keep != want && le.Uint64(b[40:])&keep != want && le.Uint64(b[48:])&keep != want && le.Uint64(b[56:])&keep != want {
 			continue
 		}
-		hits = s.plain(hits, addr, b[:], want, which)
+		hits = s.plain(hits, addr, b[:], which)
 	}
-	return s.plain(hits, addr, p, want, which)
+	return s.plain(hits, addr, p, which)
+}
+
+// parts finds values of two or four bytes: 64 bytes at a time. low has the lowest bit of each set. A lane that is 0 once the value was
+// taken off borrows from its highest bit, which was not set: some lane of the word does so just if one is 0.
+func (s *searcher) parts(hits []Hit, addr uint64, p []byte, which int, low uint64) []Hit {
+	keep, want := s.mask, s.lanes[which]
+	high := low << (8*s.q.Unit - 1)
+	le := binary.LittleEndian
+	for ; len(p) >= 64; p, addr = p[64:], addr+64 {
+		b := (*[64]byte)(p)
+		x0, x1, x2, x3 := le.Uint64(b[0:])&keep^want, le.Uint64(b[8:])&keep^want, le.Uint64(b[16:])&keep^want, le.Uint64(b[24:])&keep^want
+		x4, x5, x6, x7 := le.Uint64(b[32:])&keep^want, le.Uint64(b[40:])&keep^want, le.Uint64(b[48:])&keep^want, le.Uint64(b[56:])&keep^want
+		if ((x0-low)&^x0|(x1-low)&^x1|(x2-low)&^x2|(x3-low)&^x3|(x4-low)&^x4|(x5-low)&^x5|(x6-low)&^x6|(x7-low)&^x7)&high == 0 {
+			continue
+		}
+		hits = s.plain(hits, addr, b[:], which)
+	}
+	return s.plain(hits, addr, p, which)
 }
 
 // plain reads value by value, in the target's byte order.
-func (s *searcher) plain(hits []Hit, addr uint64, p []byte, want uint64, which int) []Hit {
-	unit := int(s.q.Unit)
+func (s *searcher) plain(hits []Hit, addr uint64, p []byte, which int) []Hit {
+	unit, want := int(s.q.Unit), s.want[which]
 	for i := 0; i+unit <= len(p); i += unit {
 		var w uint64
 		switch unit {
