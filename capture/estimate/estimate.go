@@ -73,8 +73,9 @@ type Result struct {
 	Save  uint64 `json:"save"`
 	Peak  uint64 `json:"peak"`
 	Phase Phase  `json:"peak_phase"`
-	// Least is the larger sum of what can't be less: with less memory than that the dump will not be saved.
-	Least uint64 `json:"least"`
+	// Least is the larger sum of what can't be less, and LeastPhase its phase: with less memory than that the dump will not be saved.
+	Least      uint64 `json:"least"`
+	LeastPhase Phase  `json:"least_phase"`
 	// Size is the reservation: the peak with a margin, rounded up to what the architecture aligns to.
 	Size uint64 `json:"size"`
 	// Low, High and their limits are as kdumptool calibrate prints them: for ,low and ,high. High is 0 if there is no memory above 4 GiB.
@@ -93,13 +94,16 @@ type Result struct {
 // What the terms are made of. The kernel's share was measured with Debian's kernels 6.1 and 6.12 (x86-64, one CPU, NVMe, ext4). Of 6.12's init_size of
 // 55.9 MiB, 39 MiB are gone from MemTotal when init runs in a machine of 96 MiB, and 42 MiB in a reservation of 128 MiB, page structures apart; of 6.1's
 // 51.5 MiB 34. 19 MiB are in use beyond that and the root filesystem (6.1: 26). A stage of kdx takes 11 MiB while it saves a small machine.
+// While the initrd is unpacked all of init_size is still in use, and both forms of the initrd: 84 MiB do not do for 6.1 and 96 not for 7.2, which run out of memory there;
+// 84 do for that on 6.12, but not to save. 88 do on 6.1 and 6.12.
 const (
 	residentPercent = 74
 	kernelOwn       = 20 * mib // slabs, hash tables, devices, buffers of the log, page tables
 	leastPercent    = 68       // of init_size that stays, at least
 	leastOwn        = 15 * mib
-	leastKdx        = 12 * mib // PID 1 and a stage on a small machine
-	startOwn        = 8 * mib  // of these, before initrd and drivers
+	leastKdx        = 14 * mib // PID 1 and a stage on a small machine
+	startOwn        = 16 * mib // of kernelOwn, until the initrd is unpacked, with the unpacker's window
+	leastStartOwn   = 12*mib + 512*kib
 	perCPU          = 1 * mib
 	structPage      = 64
 	pageSize        = 4 * kib
@@ -148,7 +152,8 @@ func Of(in Input) Result {
 	least("kernel", in.InitSize*leastPercent/100)
 	add("initrd-packed", Boot, in.InitrdPacked, "initrd, packed", "until it is unpacked: %s", in.Initrd)
 	add("initrd", Always, in.InitrdUnpacked, "initrd, unpacked", "the root filesystem, in memory: %s", in.Initrd)
-	add("kernel-own-start", Boot, startOwn, "kernel's tables", "slabs, hash tables and page tables before drivers start")
+	add("kernel-own-start", Boot, startOwn, "kernel's tables", "slabs, hash tables and page tables until the initrd is unpacked")
+	least("kernel-own-start", leastStartOwn)
 	add("kernel-own", Save, kernelOwn, "kernel's own memory", "slabs, hash tables, devices, page tables")
 	least("kernel-own", leastOwn)
 	add("modules", Save, in.Modules*moduleResident/100, "drivers", "%d %% of the modules' files stay, linked", moduleResident)
@@ -191,7 +196,10 @@ func (r *Result) sum() {
 			r.Save, leastSave = r.Save+t.Bytes, leastSave+t.Least
 		}
 	}
-	r.Least = max(leastBoot, leastSave)
+	r.Least, r.LeastPhase = leastBoot, Boot
+	if leastSave > leastBoot {
+		r.Least, r.LeastPhase = leastSave, Save
+	}
 	r.Least += r.Least / (pageSize/structPage - 1)
 	r.Phase, r.Peak = Boot, r.Boot
 	if r.Save > r.Boot {
@@ -224,6 +232,22 @@ func (r *Result) words(in Input) {
 
 // Enough holds what is reserved against what can't be less.
 func (r *Result) Enough(reserved uint64) bool { return reserved >= r.Least }
+
+// Doubt says what speaks against a reservation, "" if nothing does. What can't be less is an estimate: it differs between kernels and hosts, so that some
+// more than that may still be too little.
+func (r *Result) Doubt(reserved uint64) string {
+	what := "to save a dump"
+	if r.LeastPhase == Boot {
+		what = "to start and unpack its initrd"
+	}
+	switch {
+	case !r.Enough(reserved):
+		return fmt.Sprintf("the reservation is too small as kdx reckons: it has %s, and the capture kernel takes at least %s %s", reserve.Size(reserved), mebi(r.Least), what)
+	case reserved < r.Least+r.Least*marginPercent/100:
+		return fmt.Sprintf("the reservation may be too small: it has %s, and the capture kernel takes %s %s, or some more", reserve.Size(reserved), mebi(r.Least), what)
+	}
+	return ""
+}
 
 func approx(n uint64) string {
 	if n >= 10*gib {

@@ -242,9 +242,8 @@ func (h *Host) checkRoom(k *Kernel, c *checked, job Job) error {
 			Arch: h.Arch, RAM: c.ram, RAMLow: c.ram, InitSize: c.header.InitSize, InitrdPacked: uint64(packed), InitrdUnpacked: uint64(unpacked), Modules: uint64(c.archive.Modules), CPUs: 1,
 			Network: c.archive.Network, Elfcorehdr: k.Elfcorehdr,
 		})
-		if !e.Enough(c.reserved) {
-			c.warn(Problem{Reservation: true, What: fmt.Sprintf("the reservation may be too small: it has %s, and saving is estimated to take at least %s", reserve.Size(c.reserved), mebi(e.Least)),
-				Try: "kdx capture size tells of what; kdx capture test shows whether it does"})
+		if doubt := e.Doubt(c.reserved); doubt != "" {
+			c.warn(Problem{Reservation: true, What: doubt, Try: "kdx capture size tells of what, and how much to reserve; kdx capture test shows whether it does"})
 		}
 	}
 	return nil
