@@ -234,8 +234,17 @@ type localFile struct {
 	dir       *localDir
 	path      string
 	ledger    ledger
-	unchecked int64      // bytes since the last look at the room
-	synced    chan error // what Sync said beside the check; nil before
+	unchecked int64 // bytes since the last look at the room
+	early     *early
+}
+
+// early is a read-back that goes on while others read the file.
+type early struct {
+	cancel  context.CancelFunc
+	done    chan struct{}
+	written Written
+	direct  bool // it did read the disk
+	err     error
 }
 
 // checkEvery is after how many bytes the room is looked at again: others may write there too.
@@ -247,6 +256,7 @@ func (f *localFile) Write(p []byte) (int, error) { return f.WriteAt(p, f.ledger.
 
 // WriteAt keeps account of what it wrote.
 func (f *localFile) WriteAt(p []byte, off int64) (int, error) {
+	f.forget()
 	if f.unchecked += int64(len(p)); f.unchecked >= checkEvery {
 		f.unchecked = 0
 		// The disk begins to write now, so that there is less to wait for in the end.
@@ -278,20 +288,34 @@ func (f *localFile) write(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// Reopen has the bytes made durable beside what the caller does with them.
-func (f *localFile) Reopen(context.Context) (*dumpfmt.File, error) {
-	if f.synced == nil {
-		f.synced = make(chan error, 1)
-		go func() { f.synced <- f.Sync() }()
+// Reopen has the bytes made durable and read back beside what the caller does with them.
+func (f *localFile) Reopen(ctx context.Context) (*dumpfmt.File, error) {
+	if f.early == nil {
+		ctx, cancel := context.WithCancel(ctx)
+		e := &early{cancel: cancel, done: make(chan struct{})}
+		f.early = e
+		go func() {
+			defer close(e.done)
+			if e.err = f.sync(); e.err == nil {
+				e.written, e.direct, e.err = f.readDirect(ctx)
+			}
+		}()
 	}
 	return dumpfmt.OpenFile(f.Name())
 }
 
-func (f *localFile) Commit(ctx context.Context) (Written, error) {
-	if err := f.flush(); err != nil {
-		return Written{}, err
+// forget ends an early read-back: more is written, or nobody wants it any more.
+func (f *localFile) forget() {
+	if f.early == nil {
+		return
 	}
-	w, err := f.readBack(ctx)
+	f.early.cancel()
+	<-f.early.done
+	f.early = nil
+}
+
+func (f *localFile) Commit(ctx context.Context) (Written, error) {
+	w, err := f.prove(ctx)
 	if err != nil {
 		return w, err
 	}
@@ -301,32 +325,108 @@ func (f *localFile) Commit(ctx context.Context) (Written, error) {
 	return w, syncDir(f.dir.path)
 }
 
+// prove makes the bytes durable, closes the file and reads it back, if that has not happened early.
+func (f *localFile) prove(ctx context.Context) (Written, error) {
+	if e := f.early; e != nil {
+		stop := context.AfterFunc(ctx, e.cancel)
+		<-e.done
+		stop()
+		if e.direct || e.err != nil {
+			err := f.File.Close()
+			if e.err != nil {
+				err = e.err
+			}
+			return e.written, err
+		}
+	}
+	if err := f.flush(); err != nil {
+		return Written{}, err
+	}
+	if w, direct, err := f.readDirect(ctx); direct || err != nil {
+		return w, err
+	}
+	return f.readBack(ctx)
+}
+
 // flush makes the bytes durable and closes the file.
 func (f *localFile) flush() error {
-	var err error
-	if f.synced != nil {
-		err = <-f.synced
+	f.forget()
+	err := f.sync()
+	if cerr := f.File.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("making %s durable: %w", f.Name(), cerr)
 	}
-	if serr := f.Sync(); err == nil {
-		err = serr
-	}
-	if cerr := f.File.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	return err
+}
+
+func (f *localFile) sync() error {
+	if err := f.Sync(); err != nil {
 		return fmt.Errorf("making %s durable: %w", f.Name(), err)
 	}
 	return nil
 }
 
-// readBack reads what lies on the disk, not what the page cache remembers.
+// fromDisk is the proof of a file that was read from where it lies.
+const fromDisk = "read back from the disk"
+
+// readDirect reads what lies on the disk, beside the page cache, which may still hold what was written. It is false if the filesystem
+// can't do that.
+func (f *localFile) readDirect(ctx context.Context) (Written, bool, error) {
+	r, err := os.OpenFile(f.Name(), os.O_RDONLY|unix.O_DIRECT, 0)
+	if errors.Is(err, unix.EINVAL) {
+		return Written{}, false, nil
+	}
+	if err != nil {
+		return Written{}, false, err
+	}
+	defer r.Close()
+	w := Written{Proof: fromDisk}
+	err = compare(ctx, &w, &direct{file: r, size: f.ledger.end}, &f.ledger, f.Name(), compareBuffer)
+	if errors.Is(err, unix.EINVAL) {
+		return Written{}, false, nil // its blocks are larger, or it takes the flag and no such reads
+	}
+	return w, true, err
+}
+
+// direct reads a file by direct reads, which must begin at multiples of a block.
+type direct struct {
+	file  *os.File
+	size  int64 // that it should have
+	at    int64
+	ended bool // within a block
+}
+
+func (d *direct) Read(p []byte) (int, error) {
+	if d.ended && d.at < d.size {
+		return 0, unix.EINVAL // it can't go on from here
+	}
+	if d.ended {
+		return 0, io.EOF
+	}
+	for {
+		n, err := unix.Pread(int(d.file.Fd()), p, d.at)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, &os.PathError{Op: "read", Path: d.file.Name(), Err: err}
+		}
+		d.at += int64(n)
+		d.ended = n%directAlign != 0
+		if n == 0 {
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// readBack reads what lies on the disk by way of the page cache, out of which it is taken first.
 func (f *localFile) readBack(ctx context.Context) (Written, error) {
 	r, err := os.Open(f.Name())
 	if err != nil {
 		return Written{}, err
 	}
 	defer r.Close()
-	w := Written{Proof: "read back from the disk"}
+	w := Written{Proof: fromDisk}
 	if err := unix.Fadvise(int(r.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		w.Proof = "read back, perhaps from memory"
 	}
