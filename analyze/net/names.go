@@ -61,8 +61,13 @@ func (s *Socket) StateName() string {
 	if s.Family != AFUnix && s.Type != typeStream && s.State == 7 || s.Family == AFUnix && s.State == 7 {
 		return "UNCONNECTED"
 	}
-	if int(s.State) < len(tcpStates) && s.State > 0 {
-		return tcpStates[s.State]
+	return stateName(s.State)
+}
+
+// stateName names a TCP_ number.
+func stateName(state uint8) string {
+	if int(state) < len(tcpStates) && state > 0 {
+		return tcpStates[state]
 	}
-	return fmt.Sprint(s.State)
+	return fmt.Sprint(state)
 }

@@ -105,20 +105,7 @@ func (s *Socket) buffers(k *sock) {
 }
 
 func (s *Socket) inet(v *kernel.View, k *sock) error {
-	local, remote := IPv4(v, k.Saddr), IPv4(v, k.Daddr)
-	var errs []error
-	if s.Family == AFInet6 {
-		var a, b [16]byte
-		err := errors.Join(v.Read(a[:], k.Saddr6), v.Read(b[:], k.Daddr6))
-		if k.Saddr6 == 0 || k.Daddr6 == 0 {
-			err = errors.New("struct sock_common of this kernel has no IPv6 addresses")
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("IPv6 addresses: %w", err))
-		}
-		local, remote = netip.AddrFrom16(a), netip.AddrFrom16(b)
-	}
-	s.Local, s.Remote = netip.AddrPortFrom(local, k.Num), netip.AddrPortFrom(remote, port(v, k.Dport))
+	named := s.endpoints(v, k.Saddr, k.Daddr, k.Saddr6, k.Daddr6, k.Num, k.Dport)
 	var err error
 	switch {
 	case s.Type == typeStream && s.Protocol == protoTCP:
@@ -134,7 +121,26 @@ func (s *Socket) inet(v *kernel.View, k *sock) error {
 	default:
 		s.buffers(k)
 	}
-	return errors.Join(append(errs, err)...)
+	return errors.Join(named, err)
+}
+
+// endpoints sets both ends. Of IPv6 the addresses lie at saddr6 and daddr6.
+func (s *Socket) endpoints(v *kernel.View, saddr, daddr uint32, saddr6, daddr6 vmem.Addr, num, dport uint16) error {
+	local, remote := IPv4(v, saddr), IPv4(v, daddr)
+	var failed error
+	if s.Family == AFInet6 {
+		var a, b [16]byte
+		err := errors.Join(v.Read(a[:], saddr6), v.Read(b[:], daddr6))
+		if saddr6 == 0 || daddr6 == 0 {
+			err = errors.New("struct sock_common of this kernel has no IPv6 addresses")
+		}
+		if err != nil {
+			failed = fmt.Errorf("IPv6 addresses: %w", err)
+		}
+		local, remote = netip.AddrFrom16(a), netip.AddrFrom16(b)
+	}
+	s.Local, s.Remote = netip.AddrPortFrom(local, num), netip.AddrPortFrom(remote, port(v, dport))
+	return failed
 }
 
 func (s *Socket) tcp(v *kernel.View, k *sock) error {

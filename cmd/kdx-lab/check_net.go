@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -34,15 +35,12 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 		Name  string   `json:"name"`
 		Addrs []string `json:"addresses"`
 	}
-	var neighbours []struct {
-		IP    string `json:"ip"`
-		HW    string `json:"hw_address"`
-		State string `json:"state"`
-	}
+	var neighbours []netNeighbour
 	var tasks []struct {
 		Sockets []netSocket `json:"result"`
 	}
-	if err := s.ask(ctx, []string{"net", "net -a", "foreach net -s"}, &devices, &neighbours, &tasks); err != nil {
+	var tables []tcpSocket
+	if err := s.ask(ctx, []string{"net", "net -a", "foreach net -s", "net -t"}, &devices, &neighbours, &tasks, &tables); err != nil {
 		return "", err
 	}
 	var d differences
@@ -87,16 +85,7 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	if len(addrs) != six+four {
 		d.add("%d addresses of IPv6; want %d", len(addrs)-four, six)
 	}
-	arp := 0
-	for _, n := range neighbours {
-		if n.State == "NOARP" || n.State == "NONE" || strings.Contains(n.IP, ":") { // /proc/net/arp leaves these out
-			continue
-		}
-		arp++
-		if !strings.Contains(proc["/proc/net/arp"], n.IP+" ") || !strings.Contains(proc["/proc/net/arp"], n.HW) {
-			d.add("neighbour %s (%s) is not in the guest's /proc/net/arp", n.IP, n.HW)
-		}
-	}
+	arp := checkNeighbours(s, neighbours, &d)
 	sockets := make(map[string]netSocket)
 	for _, t := range tasks {
 		for _, x := range t.Sockets {
@@ -111,8 +100,117 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 		}
 		n += k
 	}
+	without, err := checkTCP(s, tables, &d)
+	if err != nil {
+		return "", err
+	}
 	u := checkUnix(proc["/proc/net/unix"], sockets, &d)
-	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of ARP); of %d sockets %d of IP and %d of Unix as the guest says", len(devices), len(addrs), len(neighbours), arp, len(sockets), n, u), d.err()
+	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of them asked for); of %d sockets %d of IP and %d of Unix as the guest says; %d of TCP, %d of them no task's",
+		len(devices), len(addrs), len(neighbours), arp, len(sockets), n, u, len(tables), without), d.err()
+}
+
+// netNeighbour is a row of net -a.
+type netNeighbour struct {
+	IP     string `json:"ip"`
+	HW     string `json:"hw_address"`
+	Device string `json:"device"`
+	State  string `json:"state"`
+}
+
+// checkNeighbours holds net -a against what the kernel listed for the guest (truths from before it was asked have /proc/net/arp alone), and returns how many were asked
+// for. An entry goes from state to state by itself.
+func checkNeighbours(s *subject, got []netNeighbour, d *differences) (asked int) {
+	states := map[int]string{1: "INCOMPLETE", 2: "REACHABLE", 4: "STALE", 8: "DELAY", 16: "PROBE", 32: "FAILED", 64: "NOARP", 128: "PERMANENT"}
+	moving := map[string]bool{"INCOMPLETE": true, "REACHABLE": true, "STALE": true, "DELAY": true, "PROBE": true, "FAILED": true}
+	have := make(map[string]netNeighbour)
+	for _, n := range got {
+		have[n.Device+" "+n.IP] = n
+		if !moving[n.State] {
+			continue
+		}
+		asked++
+		said := s.truth.Proc["/proc/net/arp"]
+		for _, t := range s.truth.Tasks {
+			said += t.Inner["net/arp"]
+		}
+		if !strings.Contains(n.IP, ":") && (!strings.Contains(said, n.IP+" ") || n.State != "FAILED" && n.State != "INCOMPLETE" && !strings.Contains(said, n.HW)) {
+			d.add("neighbour %s (%s) is in no /proc/net/arp of the guest", n.IP, n.HW)
+		}
+	}
+	for _, w := range s.truth.Neighbours {
+		state := states[w.State]
+		n, ok := have[w.Device+" "+w.IP]
+		switch {
+		case !ok && moving[state]: // given up since
+		case !ok:
+			d.add("no neighbour %s on %s", w.IP, w.Device)
+		case n.State != state && (!moving[state] || !moving[n.State]), n.HW != w.HW && !moving[state]:
+			d.add("neighbour %s on %s is %s, %s; want %s, %s", w.IP, w.Device, n.HW, n.State, w.HW, state)
+		}
+	}
+	return asked
+}
+
+// tcpSocket is a row of net -t.
+type tcpSocket struct {
+	netSocket
+	Inode *uint64 `json:"inode"`
+}
+
+// checkTCP holds net -t against /proc/net/tcp and tcp6 of each network namespace: the same sockets, no more and no fewer, those that no task has too. It
+// returns how many of them there are.
+func checkTCP(s *subject, tables []tcpSocket, d *differences) (without int, err error) {
+	have := make(map[string]int)
+	for _, x := range tables {
+		if x.Local == nil || x.Remote == nil || x.Inode == nil {
+			d.add("the TCP socket %s is not whole", x.Sock)
+			continue
+		}
+		if *x.Inode == 0 {
+			without++
+		}
+		have[fmt.Sprintf("%s %s %d %s %d %s %d", x.Kind, x.Local.Address, x.Local.Port, x.Remote.Address, x.Remote.Port, x.State, *x.Inode)]++
+	}
+	files := []map[string]string{{"net/tcp": s.truth.Proc["/proc/net/tcp"], "net/tcp6": s.truth.Proc["/proc/net/tcp6"]}}
+	seen := make(map[string]bool)
+	for _, t := range s.truth.Tasks {
+		if ns := t.Spaces["net"]; t.Inner["net/tcp"] != "" && !seen[ns] {
+			seen[ns] = true
+			files = append(files, t.Inner)
+		}
+	}
+	states := maps.Clone(inetStates)
+	states["03"], states["06"] = "SYN-RECV", "TIME-WAIT"
+	for _, f := range files {
+		for name, kind := range map[string]string{"net/tcp": "INET:STREAM", "net/tcp6": "INET6:STREAM"} {
+			for i, line := range strings.Split(strings.TrimSpace(f[name]), "\n") {
+				w := strings.Fields(line)
+				if i == 0 || len(w) < 10 {
+					continue
+				}
+				local, err := saidAddress(w[1])
+				if err != nil {
+					return without, err
+				}
+				remote, err := saidAddress(w[2])
+				if err != nil {
+					return without, err
+				}
+				key := fmt.Sprintf("%s %s %s %s %s", kind, local, remote, states[w[3]], w[9])
+				passes := w[3] == "03" || w[3] == "06" // their time may have come since
+				if have[key] == 0 && !passes {
+					d.add("TCP's tables lack %s", key)
+				}
+				have[key]--
+			}
+		}
+	}
+	for key, n := range have {
+		if n > 0 {
+			d.add("TCP's tables have %s, which the guest has not", key)
+		}
+	}
+	return without, nil
 }
 
 func saidDevices(text string) []string {
@@ -171,7 +269,8 @@ func checkInet(text, file string, sockets map[string]netSocket, d *differences) 
 		if x.RecvQ == nil || *x.RecvQ != recv {
 			d.add("%s: RECV-Q %v; want %d", key, deref(x.RecvQ), recv)
 		}
-		if x.State != "LISTEN" && (x.SendQ == nil || *x.SendQ != send) { // of a listener the guest says 0, ss and kdx the limit
+		unanswered := strings.HasPrefix(remote, "198.51.100.77 ") && x.SendQ != nil && *x.SendQ == 0 // dropped once it is clear that nobody is there
+		if x.State != "LISTEN" && !unanswered && (x.SendQ == nil || *x.SendQ != send) {              // of a listener the guest says 0, ss and kdx the limit
 			d.add("%s: SEND-Q %v; want %d", key, deref(x.SendQ), send)
 		}
 	}

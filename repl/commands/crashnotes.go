@@ -74,7 +74,7 @@ var crashNotes = []crashNote{
 	{"bt", CrashBetter, "frames by the kernel's own unwind rows, where crash scans the stack and may list stale ones"},
 	{"sys", CrashBetter, "UPTIME by the kernel's own tick length: crash takes HZ to be 1000 where it does not find it"},
 	{"net", CrashBetter, "in JSON also MTU, flags and lengths of prefixes"},
-	{"net -s", CrashBetter, "state and bytes in the queues behind crash's columns; names of unix sockets, ports of netlink"},
+	{"net -s", CrashBetter, "state and bytes in the queues behind crash's columns; names of unix sockets, ports of netlink; -t shows all of TCP, also what no task has open"},
 	{"net -S", CrashSame, ""},
 	{"net -a", CrashBetter, "IPv6's neighbours too; hardware addresses and kinds that crash shows as UNKNOWN"},
 	{"net -N", CrashBetter, "IPv6 addresses too"},

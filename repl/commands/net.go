@@ -19,12 +19,13 @@ import (
 func netCommand() *Command {
 	return &Command{
 		Name: "net", Group: "kernel", Summary: "network devices and their addresses, neighbours, sockets and their queues", Needs: NeedsTypes, Complete: "task", Tasks: true,
-		Usage: []string{"", "-n [pid | task]", "-a", "[-s | -S [-x|-d]] [-R REFERENCE] [pid | task | name]…", "-N ADDRESS"},
+		Usage: []string{"", "-n [pid | task]", "-a", "[-s | -S [-x|-d]] [-R REFERENCE] [pid | task | name]…", "-t", "-N ADDRESS"},
 		Flags: []Flag{
 			{Name: "n", Help: "the devices of the network namespace of this task, or of the context"},
 			{Name: "a", Help: "ARP's table and IPv6's neighbours, of all namespaces"},
 			{Name: "s", Help: "the open sockets of tasks: protocol, addresses and ports, state, bytes in the queues"},
 			{Name: "S", Help: "as -s, with struct socket and the struct of its family"},
+			{Name: "t", Help: "all sockets of TCP, of all namespaces, those that no task has open too: in TIME-WAIT, orphaned, asked for and not accepted yet"},
 			{Name: "R", Arg: "REFERENCE", Help: "only sockets with this struct socket, struct sock or descriptor"},
 			{Name: "N", Arg: "ADDRESS", Help: "an IP address as a number in memory (the target's byte order; 32 digits for IPv6) as it is usually written", Needs: NeedsNothing},
 			{Name: "x", Help: "with -S: integers in hexadecimal"},
@@ -35,7 +36,7 @@ func netCommand() *Command {
 RECV-Q and SEND-Q are what ss shows: of TCP the bytes that nobody read yet and those that the peer did not acknowledge; of a listener how many
 connections wait to be accepted and how many may; of others the memory of what waits. The source of a unix socket is the name that it is bound to (@ begins an
 abstract one), of a netlink socket its port.`),
-		Examples: []Example{{"net", "devices and addresses"}, {"net -s 274", "a process's sockets"}, {"foreach net -s", "all sockets"}, {"net -a", "neighbours"}, {"net -N 100007f", "127.0.0.1"}},
+		Examples: []Example{{"net", "devices and addresses"}, {"net -s 274", "a process's sockets"}, {"foreach net -s", "all sockets"}, {"net -t", "all of TCP, as ss -a"}, {"net -a", "neighbours"}, {"net -N 100007f", "127.0.0.1"}},
 		Run:      runNet,
 	}
 }
@@ -48,6 +49,8 @@ func runNet(c *Call) (view.Result, error) {
 		return neighbours(c)
 	case c.Flags.Has("n"):
 		return namespaceDevices(c)
+	case c.Flags.Has("t"):
+		return tcpSockets(c)
 	case c.Flags.Has("s"), c.Flags.Has("S"), c.Flags.Has("R"), len(c.Args) > 0:
 		return sockets(c)
 	}
@@ -129,6 +132,35 @@ func neighbours(c *Call) (view.Result, error) {
 			}
 			out = append(out, row)
 		}
+	}
+	return out, c.View.Context().Err()
+}
+
+// tcpSockets lists TCP's own tables.
+func tcpSockets(c *Call) (view.Result, error) {
+	if len(c.Args) > 0 {
+		return nil, &UsageError{"net", "-t takes no task: it shows what the kernel's tables have; -s shows what tasks have"}
+	}
+	out := view.NetTCPs{}
+	for s, err := range net.TCP(c.View) {
+		if s == nil {
+			c.View.Gap("TCP", err)
+			continue
+		}
+		row := view.NetTCP{Sock: s.Sock, Socket: s.Addr, RecvQ: s.RecvQ, SendQ: s.SendQ, Namespace: s.Namespace}
+		if err != nil {
+			c.View.Gap(fmt.Sprintf("TCP socket at %#x", uint64(s.Sock)), err)
+		} else {
+			row.Inode = &s.Inode
+		}
+		if s.Local.IsValid() {
+			kind := s.FamilyType()
+			row.Kind, row.Local, row.Remote = &kind, view.Endpoint(s.Local), view.Endpoint(s.Remote)
+		}
+		if s.State != "" {
+			row.State = &s.State
+		}
+		out = append(out, row)
 	}
 	return out, c.View.Context().Err()
 }
