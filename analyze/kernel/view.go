@@ -40,6 +40,7 @@ type View struct {
 	gaps    []Gap
 	dropped int
 	steps   int
+	over    error  // why no further step is taken: a walk that goes on behind an error must end soon, too
 	unsure  uint64 // the image's count when the View began
 }
 
@@ -104,15 +105,12 @@ func (v *View) Gaps() (gaps []Gap, dropped int) { return v.gaps, v.dropped }
 // Step counts one step of a walk; its error says that the command was cancelled or ran out of budget.
 func (v *View) Step() error {
 	v.steps++
-	if v.steps%checkEvery == 0 {
-		if err := v.ctx.Err(); err != nil {
-			return err
-		}
-		if v.steps > defaultBudget {
-			return ErrBudget
+	if v.over == nil && v.steps%checkEvery == 0 {
+		if v.over = v.ctx.Err(); v.over == nil && v.steps > defaultBudget {
+			v.over = ErrBudget
 		}
 	}
-	return nil
+	return v.over
 }
 
 // ReadMemory reads kernel-virtual memory, see Kernel.ReadMemory; it fails once the command is cancelled.
