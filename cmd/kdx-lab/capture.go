@@ -32,6 +32,8 @@ type scenario struct {
 	collected []string
 	// sizing: a boot before all others asks kdx how much to reserve, and that is reserved then.
 	sizing bool
+	// foreign: what captures is not kdx-init, whose log lies beside a dump.
+	foreign bool
 	// lives: the guest does not crash; arm is all of it.
 	lives bool
 	// host prepares what the guest talks to; its stop is called at the end.

@@ -50,7 +50,7 @@ func (c *captured) savedIn(ctx context.Context, dir, as string) (string, error) 
 	if err := errors.Join(os.RemoveAll(to), os.Rename(filepath.Join(dir, entries[0].Name()), to)); err != nil {
 		return "", err
 	}
-	m, err := checkManifest(to)
+	m, err := checkManifest(to, c.sc.foreign)
 	if err != nil {
 		return "", err
 	}
@@ -60,8 +60,9 @@ func (c *captured) savedIn(ctx context.Context, dir, as string) (string, error) 
 	return c.summary(entries[0].Name(), m), nil
 }
 
-// checkManifest holds a saved dump against its manifest: all files are there and whole, nothing else is, and none is for others to read.
-func checkManifest(dir string) (*manifest.Manifest, error) {
+// checkManifest holds a saved dump against its manifest: all files are there and whole, nothing else is, and none is for others to read. Of a
+// foreign initrd there is no log of kdx-init.
+func checkManifest(dir string, foreign bool) (*manifest.Manifest, error) {
 	text, err := os.ReadFile(filepath.Join(dir, manifest.Name))
 	if err != nil {
 		return nil, err
@@ -84,6 +85,9 @@ func checkManifest(dir string) (*manifest.Manifest, error) {
 		}
 	}
 	for _, want := range []string{"vmcore", "dmesg.txt", "triage.txt", "triage.json", "kdx.log"} {
+		if foreign && want == "kdx.log" {
+			continue
+		}
 		if st, err := os.Stat(filepath.Join(dir, want)); err != nil || st.Size() == 0 {
 			d.add("%s is missing or empty (%v)", want, err)
 		}

@@ -17,6 +17,7 @@ type captureGuest struct {
 	c         *cpioWriter
 	k         kernel
 	dir       string          // the scenario's on this machine
+	kdx       string          // the program
 	port      int             // of the scenario's server
 	libraries map[string]bool // that are there
 }
@@ -32,7 +33,7 @@ func (l *lab) armedInitrd(ctx context.Context, c *captured, k kernel, out string
 		return err
 	}
 	return writeInitrd(out, func(w *cpioWriter) error {
-		g := &captureGuest{l: l, c: w, k: k, dir: c.dir, port: c.port, libraries: map[string]bool{}}
+		g := &captureGuest{l: l, c: w, k: k, dir: c.dir, kdx: c.kdx, port: c.port, libraries: map[string]bool{}}
 		if err := l.addGuest(w, k, helper); err != nil {
 			return err
 		}

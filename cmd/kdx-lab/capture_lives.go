@@ -27,7 +27,11 @@ func livesScenarios() []scenario {
 		return scenario{name: name, kernel: "6.12", reserve: reserve, params: params, lives: true, arm: tryAll(tries), check: answered(tries), short: short}
 	}
 	build := try{"build", tryBuild, 0, []string{"/boot/initrd.kdx"}}
+	tight := lives("tight", fmt.Sprintf("%dM", tooLittle["6.1"]-4), "", false, build, try{"load", tryLoad, 0, []string{"too small as kdx reckons", "armed: "}},
+		try{"size", trySize, 13, []string{"ENOUGH: NO", "WANTED: crashkernel="}})
+	tight.kernel = "6.1"
 	return []scenario{
+		tight,
 		lives("load", "", "", true,
 			try{"no-vmcore", "kdx capture save --target /mnt/dumps; r=$?; ls /mnt/dumps; (exit $r)", 16, []string{"/proc/vmcore"}},
 			try{"status-before", "kdx capture status", 14, nil},

@@ -35,6 +35,10 @@ func scenarios() []scenario {
 		network(scenario{name: "fallback", host: sshServer(true), arm: guestNetwork + armWith("sftp://root@"+gateway+":9/dumps", "ext4:/dev/lab0:/dumps"),
 			check: and(savedOnFirst, tried("sftp://root@"+gateway+":9/dumps"))}),
 	)
+	// kdx itself has twice the size of kdx-init, and lies in memory twice while it is unpacked.
+	out = append(out, scenario{name: "foreign", kernel: "6.12", reserve: "192M", foreign: true, files: foreignInitrd,
+		arm:   `kdx kexec -p /boot/vmlinuz --initrd=/boot/foreign.img --append="console=ttyS0 no_timer_check nr_cpus=1 reset_devices panic=10" || echo "kdx-lab: not armed"` + "\n",
+		check: and(savedOnFirst, consoleSays("kdx-lab: kdx capture save ends with 0"))})
 	return slices.Concat(out, stackScenarios(), faultScenarios(), livesScenarios(), hostScenarios())
 }
 
@@ -94,6 +98,14 @@ func faultScenarios() []scenario {
 		{name: "no-memory", kernel: "6.12", arm: configured("memory = 4M"), check: nothingFalse},
 		{name: "second-panic", kernel: "6.12", files: hook("echo c >/proc/sysrq-trigger"), arm: configured("pre-hook = /etc/kdx/hook.sh"), check: nothingFalse},
 	}
+}
+
+// foreignInitrd brings a capture initrd as a distribution builds it: not kdx's, but with kdx in it.
+func foreignInitrd(_ context.Context, l *lab, g *captureGuest) error {
+	return g.archive("boot/foreign.img", func(w *cpioWriter) {
+		w.file("init", 0o755, l.data("guest", "foreign.sh"))
+		w.file("bin/kdx", 0o755, g.kdx)
+	})
 }
 
 // partitionStart is where the one partition of a disk begins, bytes.
