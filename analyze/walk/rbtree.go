@@ -86,7 +86,8 @@ type rbWalk struct {
 	reader
 	yield     func(vmem.Addr, error) bool
 	offset    vmem.Addr
-	strangers map[vmem.Addr]bool // nodes that name another parent than the way to them
+	strangers map[vmem.Addr]bool // nodes that name another parent than the way to them, and children that are left and right of one node
+	top       vmem.Addr          // the first node that was entered
 }
 
 type rbFrame struct{ node, right vmem.Addr }
@@ -119,6 +120,10 @@ func (w *rbWalk) from(top, parent vmem.Addr) {
 }
 
 // enter reads a node's children. struct rb_node is {parent and colour, right, left} on every kernel since 2.6.
+//
+// A node is entered once from its parent, and once from elsewhere. A loop has a way in, which is the top or a stranger: neither is
+// entered again. Without that nodes which are parent, left and right of themselves, as an empty list's head looks, would be entered
+// 2^maxRBDepth times.
 func (w *rbWalk) enter(node, parent vmem.Addr, depth int) (left, right vmem.Addr, err error) {
 	if err := w.v.Step(); err != nil {
 		return 0, 0, err
@@ -126,18 +131,29 @@ func (w *rbWalk) enter(node, parent vmem.Addr, depth int) (left, right vmem.Addr
 	if depth >= maxRBDepth {
 		return 0, 0, fmt.Errorf("the tree is more than %d deep: damaged", maxRBDepth)
 	}
+	if node == w.top || w.strangers[node] {
+		return 0, 0, ErrLoop
+	}
+	if w.top == 0 {
+		w.top = node
+	}
 	b := w.buf[:3*w.ws]
 	if err := w.v.Read(b, node); err != nil {
 		return 0, 0, err
 	}
 	if vmem.Addr(w.word(b)&^3) != parent {
-		if w.strangers[node] {
-			return 0, 0, ErrLoop
-		}
-		if w.strangers == nil {
-			w.strangers = make(map[vmem.Addr]bool)
-		}
-		w.strangers[node] = true
+		w.strange(node)
 	}
-	return vmem.Addr(w.word(b[2*w.ws:])), vmem.Addr(w.word(b[w.ws:])), nil
+	left, right = vmem.Addr(w.word(b[2*w.ws:])), vmem.Addr(w.word(b[w.ws:]))
+	if left != 0 && left == right {
+		w.strange(left)
+	}
+	return left, right, nil
+}
+
+func (w *rbWalk) strange(node vmem.Addr) {
+	if w.strangers == nil {
+		w.strangers = make(map[vmem.Addr]bool)
+	}
+	w.strangers[node] = true
 }

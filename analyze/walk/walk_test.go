@@ -205,6 +205,24 @@ func TestRBTree(t *testing.T) {
 	if len(errs) == 0 || len(got) > 20 {
 		t.Errorf("RBTree that loops: %d nodes, errors %v; want few nodes and an error", len(got), errs)
 	}
+
+	// Each of these is its own parent and both of its own children, or the other's: every way back looks like one down.
+	for _, other := range []vmem.Addr{0, 0x40} {
+		m = kerneltest.New(t, decls)
+		root, nodes = rbNodes(m)
+		a := nodes[0] + 8
+		b := a + other
+		for i := vmem.Addr(0); i < 24; i += 8 {
+			m.Word(a+i, uint64(b))
+			m.Word(b+i, uint64(a))
+		}
+		if got, errs := collect(walk.RBTree(m.View(), root, 8)); len(errs) == 0 || len(got) > 20 {
+			t.Errorf("RBTree with nodes %#x from one another: %d nodes, errors %v; want few nodes and an error", other, len(got), errs)
+		}
+		if got, errs := collect(walk.RBNode(m.View(), a, 8)); len(errs) == 0 || len(got) > 4 {
+			t.Errorf("RBNode with nodes %#x from one another: %d nodes, errors %v; want few nodes and an error", other, len(got), errs)
+		}
+	}
 }
 
 func xaNode(m *kerneltest.Machine, shift, offset int, parent vmem.Addr) vmem.Addr {
