@@ -119,7 +119,13 @@ func (e *Entries) shown(w *bufio.Writer, s Shown, addr vmem.Addr, st Style) erro
 				continue
 			}
 		}
-		if err := writeValue(w, x, st, "  ", false); err != nil {
+		direct := st
+		if t := x.Type(); t != nil && t.Strip().Kind == symbols.Enum && !st.Hex {
+			direct.Format = 'd' // the number, not its name
+		} else if t != nil && t.Strip().Kind == symbols.Enum {
+			direct.Format = 'x'
+		}
+		if err := writeValue(w, x, direct, "  ", false); err != nil {
 			return err
 		}
 		fmt.Fprintln(w)

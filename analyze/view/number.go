@@ -51,9 +51,17 @@ func (n *Number) Text(w io.Writer, _ Options) error {
 	fmt.Fprintf(bw, "      octal: %o\n", n.Value)
 	fmt.Fprintf(bw, "     binary: %064b\n", n.Value)
 	if n.ShowBits {
-		bw.WriteString("   bits set: ")
+		const indent, width = "   bits set: ", 80
+		bw.WriteString(indent)
+		column := len(indent)
 		for _, b := range n.bits() {
-			fmt.Fprintf(bw, "%d ", b)
+			text := fmt.Sprintf("%d ", b)
+			if column+len(text) > width {
+				fmt.Fprintf(bw, "\n%*s", len(indent), "")
+				column = len(indent)
+			}
+			bw.WriteString(text)
+			column += len(text)
 		}
 		fmt.Fprintln(bw)
 	}

@@ -148,12 +148,17 @@ func (e *TableEntry) text(w io.Writer) {
 	if e.Physical != nil {
 		phys = fmt.Sprintf("%x", uint64(*e.Physical))
 	}
-	fmt.Fprintf(w, "      PTE         PHYSICAL  FLAGS\n")
 	flags := "(no flags set)"
-	if len(e.Flags) > 0 {
+	switch {
+	case e.Entry == 0:
+		phys, flags = "0", "(no mapping)"
+	case len(e.Flags) > 0:
 		flags = "(" + strings.Join(e.Flags, "|") + ")"
 	}
-	fmt.Fprintf(w, "%s  %s  %s\n", centre(entry, 16), centre(phys, 8), flags)
+	wide, widePhys := max(len("PTE"), len(entry)), max(len("PHYSICAL"), len(phys))
+	heading := func(s string, n int) string { return fmt.Sprintf("%*s%-*s", (n-len(s))/2, "", n-(n-len(s))/2, s) }
+	fmt.Fprintf(w, "%s  %s  FLAGS\n", heading("PTE", wide), heading("PHYSICAL", widePhys))
+	fmt.Fprintf(w, "%s  %s  %s\n", centre(entry, wide), centre(phys, widePhys), flags)
 }
 
 // centre pads s on both sides to n columns; the odd blank comes first.
@@ -191,7 +196,7 @@ func (l Mappings) Text(w io.Writer, _ Options) error {
 		if m.PerCPU {
 			fmt.Fprintf(bw, "PER-CPU OFFSET: %x\n  CPU    VIRTUAL\n", uint64(m.Physical))
 			for _, v := range m.Virtual {
-				fmt.Fprintf(bw, "%7s  %016x\n", fmt.Sprintf("[%d]", v.CPU), uint64(v.Addr))
+				fmt.Fprintf(bw, "  [%d]  %016x\n", v.CPU, uint64(v.Addr))
 			}
 			return
 		}

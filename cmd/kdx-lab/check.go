@@ -48,6 +48,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("machine", checkMachine)
 	add("mappings", checkMappings)
 	add("swap", checkSwap)
+	add("search", checkSearch)
 	add("free pages", checkFree)
 	add("zones", checkZones)
 	add("files", checkFiles)
@@ -82,6 +83,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		add("runq irq timer, crash", peer(checkExecutionCrash))
 		if strings.HasSuffix(name, "-sysrq") { // crash takes its time
 			add("kmem, crash", l.checkKmemCrash)
+			add("search, crash", l.checkSearchCrash)
 		}
 		add("DWARF alone", l.checkDWARF)
 		add("unwinding", checkUnwinding)

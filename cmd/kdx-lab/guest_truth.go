@@ -152,6 +152,7 @@ func takeTask(tid int) (truthTask, bool) {
 			t.Leader[l] = target
 		}
 	}
+	t.Leader["smaps"] = takeSmaps(dir)
 	t.Spaces, t.Inner = takeSpaces(dir)
 	for _, fd := range pids(dir + "fd") {
 		if target, err := os.Readlink(fmt.Sprintf("%sfd/%d", dir, fd)); err == nil {
@@ -162,6 +163,23 @@ func takeTask(tid int) (truthTask, bool) {
 		}
 	}
 	return t, true
+}
+
+// takeSmaps reads of each mapping how much is in memory and in swap; all that smaps says would be half of the truth.
+func takeSmaps(dir string) string {
+	var out strings.Builder
+	for line := range strings.Lines(readText(dir + "smaps")) {
+		name, _, _ := strings.Cut(line, ":")
+		switch name {
+		case "Size", "Rss", "Swap", "Shared_Hugetlb", "Private_Hugetlb":
+			out.WriteString(line)
+		default:
+			if from, _, ok := strings.Cut(line, "-"); ok && from == strings.ToLower(from) && !strings.Contains(from, " ") {
+				out.WriteString(line)
+			}
+		}
+	}
+	return out.String()
 }
 
 // takeSpaces reads the namespaces of a process, and where they are not this one's what is to be seen in them.

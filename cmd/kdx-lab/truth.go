@@ -34,7 +34,7 @@ type truthTask struct {
 	Syscall string            `json:"syscall"`
 	Cgroup  string            `json:"cgroup"`
 	Quiet   bool              `json:"quiet"`
-	Leader  map[string]string `json:"leader,omitempty"` // of a process: cmdline, exe, cwd, root, maps, environ, limits
+	Leader  map[string]string `json:"leader,omitempty"` // of a process: cmdline, exe, cwd, root, maps, smaps (sizes alone), environ, limits
 	Files   map[string]string `json:"files,omitempty"`  // of a process: descriptor → link
 	// Spaces are the namespaces of a process (net → net:[4026531840]); Inner is what it alone sees, of processes that do not live in those
 	// of the process that took the truth: files below /proc/PID by their name there.

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -73,10 +72,10 @@ func ptobCommand() *Command {
 	return &Command{
 		Name: "ptob", Group: "memory", Summary: "page frame numbers to addresses", Needs: NeedsNothing,
 		Usage:    []string{"PFN…"},
-		Help:     "PFN is hexadecimal, or an (expression).",
+		Help:     "PFN is decimal, hexadecimal after 0x or if it has a digit from a to f, or an (expression).",
 		Examples: []Example{{"ptob 512a", "the physical address of page 0x512a"}, {"ptob (0x512a+1)", "of the next page"}},
 		Run: func(c *Call) (view.Result, error) {
-			return c.convert(func(u uint64) uint64 { return u * c.View.PageSize() })
+			return c.convert(decimalOrHex, func(u uint64) uint64 { return u * c.View.PageSize() })
 		},
 	}
 }
@@ -88,23 +87,33 @@ func btopCommand() *Command {
 		Help:     "ADDRESS is hexadecimal, or an (expression).",
 		Examples: []Example{{"btop 512a000", "the page of a physical address"}, {"btop 512afff", "any byte of it will do"}},
 		Run: func(c *Call) (view.Result, error) {
-			return c.convert(func(u uint64) uint64 { return u / c.View.PageSize() })
+			hex := func(s string) (uint64, error) { return strconv.ParseUint(strings.TrimPrefix(s, "0x"), 16, 64) }
+			return c.convert(hex, func(u uint64) uint64 { return u / c.View.PageSize() })
 		},
 	}
 }
 
-func (c *Call) convert(f func(uint64) uint64) (view.Result, error) {
+// decimalOrHex reads a number as crash reads those that are no addresses: decimal, but hexadecimal after 0x or if it has such digits.
+func decimalOrHex(s string) (uint64, error) {
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return n, nil
+	}
+	return strconv.ParseUint(strings.TrimPrefix(s, "0x"), 16, 64)
+}
+
+// convert makes other numbers of the arguments, which parse reads.
+func (c *Call) convert(parse func(string) (uint64, error), f func(uint64) uint64) (view.Result, error) {
 	if len(c.Args) == 0 {
 		return nil, &UsageError{c.Cmd.Name, "want a number"}
 	}
 	var out view.Conversions
 	for _, a := range c.Args {
-		u, err := strconv.ParseUint(strings.TrimPrefix(a, "0x"), 16, 64)
+		u, err := parse(a)
 		if err != nil && strings.ContainsAny(a, "(+-*<>&|^") {
 			u, err = evaluate(c.View, a, 10)
 		}
 		if err != nil {
-			return nil, &UsageError{c.Cmd.Name, fmt.Sprintf("%s is no hexadecimal number", a)}
+			return nil, &UsageError{c.Cmd.Name, a + " is no number that it takes"}
 		}
 		out = append(out, view.Conversion{From: vmem.Addr(u), To: vmem.Addr(f(u))})
 	}

@@ -27,7 +27,7 @@ func searchCommand() *Command {
 			{Name: "T", Help: "the kernel stacks of the tasks that ran on a CPU at the crash", Needs: NeedsTypes},
 			{Name: "s", Arg: "START", Help: "begin at this address, symbol or (expression); one of user space means -u"},
 			{Name: "e", Arg: "END", Help: "look no further than the byte before this one"},
-			{Name: "l", Arg: "LENGTH", Help: "look through so many bytes, in hexadecimal; k, m and g behind it count in decimal KiB, MiB and GiB"},
+			{Name: "l", Arg: "LENGTH", Help: "look through so many bytes; k, m and g behind it count in KiB, MiB and GiB; 0x before it, or a digit from a to f, makes it hexadecimal"},
 			{Name: "m", Arg: "MASK", Help: "bits (hexadecimal) that do not matter"},
 			{Name: "c", Help: "what is sought are strings, at any byte, over the edges of pages too"},
 			{Name: "w", Help: "values of 32 bits"},
@@ -235,7 +235,7 @@ func (c *Call) searchRange() (start, last uint64, user bool, err error) {
 	if l := c.Flags.Value("l"); l != "" {
 		n, err := lengthOf(l)
 		if err != nil || n == 0 {
-			return 0, 0, false, &UsageError{c.Cmd.Name, "-l wants a count of bytes, such as 1000 (hexadecimal) or 64k"}
+			return 0, 0, false, &UsageError{c.Cmd.Name, "-l wants a count of bytes, such as 4096, 0x1000 or 64k"}
 		}
 		if !c.Flags.Has("s") {
 			return 0, 0, false, &UsageError{c.Cmd.Name, "-l goes with -s"}
@@ -248,13 +248,13 @@ func (c *Call) searchRange() (start, last uint64, user bool, err error) {
 	return start, last, user, nil
 }
 
-// lengthOf reads hexadecimal digits, or a decimal number and its unit.
+// lengthOf reads a number of bytes as crash does: decimal, also with a unit behind it; hexadecimal after 0x, or if it has such digits.
 func lengthOf(text string) (uint64, error) {
 	if i := strings.IndexByte("kmgKMG", text[len(text)-1]); i >= 0 {
 		n, err := strconv.ParseUint(text[:len(text)-1], 10, 32)
 		return n << (10 * (i%3 + 1)), err
 	}
-	return strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 64)
+	return decimalOrHex(text)
 }
 
 // searchPlace finds the memory that the flags mean.
