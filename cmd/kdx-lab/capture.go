@@ -182,22 +182,32 @@ func (c *captured) makeDisks(ctx context.Context) error {
 var reservations = map[string]string{"6.1": "96M", "6.12": "96M", "7.2": "112M"}
 
 // boot runs the guest to its end, which must come after it said one of done: it dies, is captured, and QEMU exits with the reboot. What the
-// console said is returned.
+// console said is returned. A capture kernel of several processors may die of the emulator, too: then all of it has another turn.
 func (c *captured) boot(ctx context.Context, k kernel, initrd, arm string, done ...string) (string, error) {
 	log := filepath.Join(c.dir, arm+".log")
 	g := guest{name: c.sc.id() + " " + arm, args: c.machine(k, initrd, arm), log: log, done: done, fresh: c.makeDisks}
 	if arm == "collect" {
 		g.fresh = nil
 	}
-	v, _, err := c.l.run(ctx, g)
-	if err != nil {
-		return "", err
+	for turn := 1; ; turn++ {
+		v, at, err := c.l.run(ctx, g)
+		if err != nil {
+			return "", err
+		}
+		err = v.finish(ctx, dieLimit+saveLimit)
+		said, _ := v.console()
+		if why := strayBreakpoint.FindString(said[at:]); why != "" && g.fresh != nil && turn < maxTurns && ctx.Err() == nil {
+			c.l.logf("%s: the capture kernel died by itself: %s; turn %d of %d", g.name, strings.TrimSpace(why), turn+1, maxTurns)
+			if err := g.fresh(ctx); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("%w; console in %s", err, log)
+		}
+		return said, nil
 	}
-	if err := v.finish(ctx, dieLimit+saveLimit); err != nil {
-		return "", fmt.Errorf("%w; console in %s", err, log)
-	}
-	said, _ := v.console()
-	return said, nil
 }
 
 // machine is QEMU's arguments for the guest.

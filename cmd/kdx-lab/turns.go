@@ -72,6 +72,9 @@ const saidPanic = "Kernel panic - not syncing"
 // deadly is a panic, or what a kernel says of an exception that it has no answer to: its name and, on x86, "0000 [#1]".
 var deadly = regexp.MustCompile(`(?m)^.*(?:` + saidPanic + `|: [0-9a-f]{4} \[#[0-9]+\]).*$`)
 
+// strayBreakpoint is the exception of a kernel that patched its own code while another processor ran it. Only emulation does that.
+var strayBreakpoint = regexp.MustCompile(`(?m)^.*int3: [0-9a-f]{4} \[#[0-9]+\].*$`)
+
 // died says how a guest's kernel died before it said one of done; "" if it did not, and then the position behind what it said, 0 if it lives on without.
 func died(console string, ended bool, done []string) (why string, at int) {
 	for _, text := range done {

@@ -89,3 +89,13 @@ func TestDied(t *testing.T) {
 		}
 	}
 }
+
+// TestStrayBreakpoint: in the capture kernel no other death is the emulator's.
+func TestStrayBreakpoint(t *testing.T) {
+	before := begins + works + dying + asked
+	for console, want := range map[string]bool{before + diedInt3 + int3Panic: true, before + captures: false, before + memoryOut: false, before + diedTimer: false} {
+		if why := strayBreakpoint.FindString(console); (why != "") != want {
+			t.Errorf("%.60q…: %q; want one: %v", console[len(before):], why, want)
+		}
+	}
+}
