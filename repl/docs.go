@@ -105,14 +105,19 @@ func commandDoc(b *strings.Builder, p *commands.HelpPage) {
 	if p.Help != "" {
 		fmt.Fprintf(b, "\n%s\n", p.Help)
 	}
-	if len(p.Examples) > 0 {
-		b.WriteString("\n| example | |\n|---|---|\n")
-		for _, e := range p.Examples {
-			fmt.Fprintf(b, "| `%s` | %s |\n", strings.ReplaceAll(e.Line, "|", `\|`), cell(e.Text))
-		}
-	}
+	examplesDoc(b, p.Examples)
 	if p.Needs != "" {
 		fmt.Fprintf(b, "\nNeeds %s.\n", p.Needs)
+	}
+}
+
+// examplesDoc lists examples, each with its output where there is one.
+func examplesDoc(b *strings.Builder, examples []commands.HelpExample) {
+	for _, e := range examples {
+		fmt.Fprintf(b, "\n`%s`: %s\n", e.Line, cell(e.Text))
+		if len(e.Output) > 0 {
+			fmt.Fprintf(b, "\n```\n%s\n```\n", strings.Join(e.Output, "\n"))
+		}
 	}
 }
 

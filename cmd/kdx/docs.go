@@ -13,6 +13,7 @@ import (
 	"kdx/repl/commands"
 )
 
+//go:generate go run kdx/cmd/kdx examples ../../testdata/dumps/6.12-more ../../repl/commands/examples.txt
 //go:generate go run kdx/cmd/kdx docs ../../docs
 
 // generated are the pages that are made from tables, by file name.

@@ -52,7 +52,7 @@ func newRoot(std stdio) *cobra.Command {
 	capture.GroupID = "host"
 	kexec := kexecCommand(std)
 	kexec.GroupID = "host"
-	root.AddCommand(capture, kexec, versionCommand(std), docsCommand())
+	root.AddCommand(capture, kexec, versionCommand(std), docsCommand(), examplesCommand())
 	addOneShots(root, std)
 	return root
 }

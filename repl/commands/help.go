@@ -170,6 +170,8 @@ type HelpFlag struct {
 type HelpExample struct {
 	Line string `json:"line"`
 	Text string `json:"text"`
+	// Output are the first lines of its answer on a dump that kdx is tested with.
+	Output []string `json:"output,omitempty"`
 }
 
 // NewHelpPage makes a command's page.
@@ -191,7 +193,7 @@ func NewHelpPage(c *Command) *HelpPage {
 		p.Flags = append(p.Flags, HelpFlag{f.String(), help})
 	}
 	for _, e := range c.Examples {
-		p.Examples = append(p.Examples, HelpExample(e))
+		p.Examples = append(p.Examples, HelpExample{e.Line, e.Text, exampleOutputs()[e.Line]})
 	}
 	return p
 }
@@ -279,8 +281,14 @@ func (p *HelpPage) Text(w io.Writer, o view.Options) error {
 		for _, e := range p.Examples {
 			col = max(col, min(len([]rune(e.Line)), 30))
 		}
-		for _, e := range p.Examples {
+		for i, e := range p.Examples {
+			if i > 0 && len(p.Examples[i-1].Output) > 0 {
+				b.WriteByte('\n')
+			}
 			wrap(&b, fmt.Sprintf("%-*s  %s", col, e.Line, e.Text), "  ", strings.Repeat(" ", col+4), width)
+			for _, row := range e.Output {
+				b.WriteString("      " + cutRow(row, width-6) + "\n")
+			}
 		}
 	}
 	if p.Needs != "" {
