@@ -34,7 +34,7 @@ type Config struct {
 	Cmdline       string
 	CmdlineRemove []string
 	CmdlineAppend []string
-	// CPUs that the capture kernel starts; 0 is all.
+	// CPUs that the capture kernel starts; 0 is all, AutoCPUs as many as have room.
 	CPUs int
 	// Consoles are written to, as in console=; nil takes those of the command line.
 	Consoles []string

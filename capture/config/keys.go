@@ -42,6 +42,9 @@ func findKey(name string) *key {
 
 const auto = "auto"
 
+// AutoCPUs is what Config.CPUs is if it is left to kdx.
+const AutoCPUs = -1
+
 var (
 	codecs         = []string{"zstd", "zlib", "lzo", "snappy", "raw"}
 	finalActions   = []string{"reboot", "poweroff", "halt", "shell"}
@@ -107,9 +110,20 @@ var keys = []key{
 	{Name: "cmdline-append", Section: "The capture kernel", List: true, Form: "words of a command line", Examples: []string{"irqpoll pcie_ports=compat"},
 		Help: "Words that are put at its end.",
 		set:  func(c *Config, v string) error { return addWords(&c.CmdlineAppend, v) }, get: func(c *Config) []string { return join(c.CmdlineAppend) }},
-	{Name: "cpus", Section: "The capture kernel", Default: []string{"1"}, Form: "a number; 0 is all",
-		Help: "CPUs that the capture kernel starts (nr_cpus=). Each one takes memory of the reservation.",
-		set:  func(c *Config, v string) error { return setInt(&c.CPUs, v, 0, 1<<16) }, get: func(c *Config) []string { return []string{strconv.Itoa(c.CPUs)} }},
+	{Name: "cpus", Section: "The capture kernel", Default: []string{auto}, Form: "auto, or a number; 0 is all",
+		Help: "CPUs that the capture kernel starts (nr_cpus=). Each one takes memory of the reservation. auto is 2 if there are as\nmany and have room in it; 1 otherwise, on other processors than x86, and in guests of Xen.",
+		set: func(c *Config, v string) error {
+			if v == auto {
+				c.CPUs = AutoCPUs
+				return nil
+			}
+			return setInt(&c.CPUs, v, 0, 1<<16)
+		}, get: func(c *Config) []string {
+			if c.CPUs == AutoCPUs {
+				return []string{auto}
+			}
+			return []string{strconv.Itoa(c.CPUs)}
+		}},
 	{Name: "console", Section: "The capture kernel", List: true, Default: []string{auto}, Form: "auto, or a device as in console=",
 		Help: "Where progress is shown. auto takes the console= words of the command line.", Examples: []string{"ttyS0,115200"},
 		set: setConsole, get: func(c *Config) []string {

@@ -84,7 +84,8 @@ func (h *host) captureCmdline() (line, from string) {
 	}
 	c := h.config()
 	k := h.armed.Kernel
-	return load.Derive(load.Source{Running: k.Cmdline, Base: c.Cmdline, Remove: c.CmdlineRemove, Append: c.CmdlineAppend, CPUs: c.CPUs, Consoles: c.Consoles, BootAPIC: k.BootAPIC, Xen: k.Xen}).Text, "as it will be"
+	cpus := (&load.Host{Root: h.opt.Root, Arch: h.opt.Arch}).CPUs(c, k, h.image.path, c.Initrd)
+	return load.Derive(load.Source{Running: k.Cmdline, Base: c.Cmdline, Remove: c.CmdlineRemove, Append: c.CmdlineAppend, CPUs: cpus, Consoles: c.Consoles, BootAPIC: k.BootAPIC, Xen: k.Xen}).Text, "as it will be"
 }
 
 func cmdlineConsole(h *host) outcome {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"kdx/analyze/kernel"
@@ -47,7 +48,7 @@ func saveDump(ctx context.Context, s *stage) (any, error) {
 	job := save.Job{
 		VMCore: save.ProcVMCore, Places: []target.Place{place(p, t, s.order)}, More: s.order.Target < len(p.Targets)-1,
 		Host: p.Host, Level: c.Level, Codec: c.Codec, CodecLevel: c.CodecLevel, Types: p.Types,
-		Workers: runtime.GOMAXPROCS(0), Timeout: c.SaveTimeout, Keep: c.Keep, Version: p.Kdx,
+		Workers: saveWorkers(), Timeout: c.SaveTimeout, Keep: c.Keep, Version: p.Kdx,
 		Progress: s.progress(), Log: s.log,
 	}
 	if s.order.Plain {
@@ -64,6 +65,15 @@ func saveDump(ctx context.Context, s *stage) (any, error) {
 		fmt.Printf("saved: %s\n", res.Path)
 	}
 	return saved{Dir: res.Dir}, err
+}
+
+// saveWorkers is one a CPU where there is memory for them.
+func saveWorkers() int {
+	const soft = tight / 8 * 5 // of the limit on memory, see allow
+	if debug.SetMemoryLimit(-1) < soft {
+		return 1
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // awaitHost waits until a target on another host answers: right after its link came up a network may not carry anything yet.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 
 	"kdx/analyze/exclude"
@@ -72,8 +73,11 @@ func (a *attempt) write(ctx context.Context, fit bool) error {
 	}
 	job := reduce.Job{Image: a.src.img, Kernel: a.src.kernel, WhyNot: a.src.whyNot, Target: kdump, Codec: a.Codec, CodecLevel: a.CodecLevel, Level: a.level,
 		Rules: a.Rules, Workers: a.Workers, Memory: a.Memory}
+	if job.Workers == 0 {
+		job.Workers = runtime.GOMAXPROCS(0)
+	}
 	if job.Memory == 0 {
-		job.Memory = defaultMemory
+		job.Memory = min(defaultMemory+int64(job.Workers-1)*memoryPerWorker, mostMemory)
 	}
 	if out := f.Output(); out != nil {
 		job.Outputs = []dumpfmt.Output{out}
@@ -100,8 +104,12 @@ func (a *attempt) write(ctx context.Context, fit bool) error {
 	return err
 }
 
-// defaultMemory is what buffers and compressors may take, bytes.
-const defaultMemory = 4 << 20
+// What buffers and compressors may take, bytes: of one worker, what each further one takes more, and all together.
+const (
+	defaultMemory   = 4 << 20
+	memoryPerWorker = 2 << 20
+	mostMemory      = 10 << 20
+)
 
 // writer is a stream that shows nothing else of the file.
 type writer struct{ io.Writer }

@@ -36,7 +36,8 @@ type Job struct {
 	// Types is the file of resolved types of the running kernel that travels in the initrd; "" is without.
 	Types string
 
-	// Memory bounds buffers and compressors, bytes; 0 is 4 MiB. Workers read and encode; 0 is one a CPU.
+	// Memory bounds buffers and compressors, bytes; 0 is 4 MiB, and 2 more for each worker beyond the first, 10 at most. Workers read and
+	// encode; 0 is one a CPU. Fewer run if memory is short.
 	Memory  int64
 	Workers int
 	// Timeout bounds saving to one target; 0 is none.

@@ -96,7 +96,7 @@ func captureLoad(ctx context.Context, std stdio, f loadFlags) error {
 		return err
 	}
 	from := load.Source{
-		Running: k.Cmdline, Base: f.base, Remove: l.Config.CmdlineRemove, Append: append(append([]string{}, l.Config.CmdlineAppend...), f.appended...), CPUs: l.Config.CPUs, Consoles: l.Config.Consoles,
+		Running: k.Cmdline, Base: f.base, Remove: l.Config.CmdlineRemove, Append: append(append([]string{}, l.Config.CmdlineAppend...), f.appended...), CPUs: h.CPUs(l.Config, k, job.Kernel, job.Initrd), Consoles: l.Config.Consoles,
 		BootAPIC: k.BootAPIC, Xen: k.Xen,
 	}
 	if from.Base == "" && !f.reuse {
