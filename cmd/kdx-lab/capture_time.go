@@ -23,6 +23,9 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 	mem := fs.String("mem", "768M", "memory of the guest")
 	reserve := fs.String("reserve", "160M", "what crashkernel= says")
 	cpu := fs.String("cpu", "max", "CPU that is emulated")
+	smp := fs.Int("smp", 2, "CPUs of the guest")
+	on := fs.Int("on", 0, "CPU on which it dies: where that is not the first, which starts the machine, the capture kernel can't start that one")
+	threads := fs.Int("threads", 0, "time makedumpfile with as many threads, too")
 	realtime := fs.Bool("realtime", false, "give QEMU real-time priority while the capture kernel saves")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -34,7 +37,7 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	sc := scenario{name: "time", kernel: *release, mem: *mem, reserve: *reserve, qemu: []string{"-cpu", *cpu}, arm: armTimed, files: withMakedumpfile}
+	sc := scenario{name: "time", kernel: *release, mem: *mem, reserve: *reserve, qemu: []string{"-cpu", *cpu, "-smp", strconv.Itoa(*smp)}, arm: armTimed, files: withMakedumpfile}
 	c := &captured{l: l, sc: &sc, kdx: kdx, dir: filepath.Join(l.dir, "captures", sc.id())}
 	k, err := l.fetch(ctx, sc.kernel, false)
 	if err != nil {
@@ -48,27 +51,35 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 	if err := l.armedInitrd(ctx, c, k, initrd); err != nil {
 		return err
 	}
-	fmt.Fprintf(l.stdout, "%-14s %8s %8s %8s %8s\n", "", "kernel s", "host s", "CPU s", "MB")
+	fmt.Fprintf(l.stdout, "%-22s %8s %8s %8s %8s\n", "", "kernel s", "host s", "CPU s", "MB")
 	for _, codec := range strings.Split(*codecs, ",") {
 		flag, ok := makedumpfileFlags[codec]
 		if !ok {
 			return fmt.Errorf("makedumpfile has no codec %s", codec)
 		}
-		var median [2]float64
-		for i, s := range []saver{{"kdx", "kdxlab.codec=" + codec}, {"makedumpfile", "kdxlab.flag=" + flag}} {
-			var all []float64
-			for range *runs {
+		die := fmt.Sprintf(" kdxlab.on=%x", 1<<*on)
+		savers := []saver{{"kdx", "kdxlab.codec=" + codec + die}, {"makedumpfile", "kdxlab.flag=" + flag + die}}
+		if *threads > 0 {
+			savers = append(savers, saver{"makedumpfile-threads", fmt.Sprintf("kdxlab.flag=%s kdxlab.threads=%d", flag, *threads) + die})
+		}
+		all := make([][]float64, len(savers))
+		for range *runs { // by turns: the machine is not always as busy
+			for i, s := range savers {
 				t, err := c.timed(ctx, k, initrd, s, *realtime)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, codec, err)
 				}
-				fmt.Fprintf(l.stdout, "%-14s %8.2f %8.2f %8.2f %8.1f  %s\n", s.name, t.kernel, t.host, t.cpu, t.mb, codec)
-				all = append(all, t.kernel)
+				fmt.Fprintf(l.stdout, "%-22s %8.2f %8.2f %8.2f %8.1f  %s\n", s.name, t.kernel, t.host, t.cpu, t.mb, codec)
+				all[i] = append(all[i], t.kernel)
 			}
-			slices.Sort(all)
-			median[i] = all[len(all)/2]
 		}
-		fmt.Fprintf(l.stdout, "%s: kdx %.2f s, makedumpfile %.2f s: %.2f\n", codec, median[0], median[1], median[0]/median[1])
+		for i := range all {
+			slices.Sort(all[i])
+			if median := all[i][len(all[i])/2]; i > 0 {
+				ours := all[0][len(all[0])/2]
+				fmt.Fprintf(l.stdout, "%s: kdx %.2f s, %s %.2f s: %.2f\n", codec, ours, savers[i].name, median, ours/median)
+			}
+		}
 	}
 	return nil
 }
@@ -80,15 +91,15 @@ type saver struct{ name, params string }
 
 // armTimed arms the guest with kdx, or, if kdxlab.flag= gives makedumpfile's option, then with makedumpfile in an initrd of its own under the
 // same command line. Then the guest dies.
-var armTimed = `codec=zstd flag=
+var armTimed = `codec=zstd flag= on=1
 for word in $(cat /proc/cmdline); do
-  case $word in kdxlab.codec=*) codec=${word#*=} ;; kdxlab.flag=*) flag=${word#*=} ;; esac
+  case $word in kdxlab.codec=*) codec=${word#*=} ;; kdxlab.flag=*) flag=${word#*=} ;; kdxlab.on=*) on=${word#*=} ;; esac
 done
 ` + strings.Replace(configured("codec = $codec"), "kdx capture load", "kdx capture load >/run/said", 1) + `
 if [ "$flag" ]; then
   kdx kexec -p /boot/vmlinuz --initrd=/boot/makedumpfile.img --append="$(sed -n 's/^command line: //p' /run/said)" || echo 'kdx-lab: not armed'
 fi
-mkdir -p /mnt/dumps; echo 'kdx-lab: dying by sysrq'; sync; sleep 1; echo c >/proc/sysrq-trigger
+mkdir -p /mnt/dumps; echo 'kdx-lab: dying by sysrq'; sync; sleep 1; busybox taskset -p $on $$; echo c >/proc/sysrq-trigger
 `
 
 // timing is how long a save took, in seconds, by the capture kernel's clock and by this machine's, how much of a processor QEMU took for it,
@@ -204,7 +215,8 @@ func withMakedumpfile(ctx context.Context, l *lab, g *captureGuest) error {
 		}
 		w.file("init", 0o755, l.data("guest", "makedumpfile.sh"))
 		w.file("bin/makedumpfile", 0o755, filepath.Join(chroot, "usr/bin/makedumpfile"))
-		for _, word := range strings.Fields(string(said)) {
+		// Threads want a library that they load when they end.
+		for _, word := range append(strings.Fields(string(said)), "/lib/x86_64-linux-gnu/libgcc_s.so.1") {
 			if strings.HasPrefix(word, "/") {
 				w.file(word, 0o755, filepath.Join(chroot, word))
 			}
