@@ -23,7 +23,7 @@ type Program struct {
 	UID       *uint32 // who loaded it; nil where that is not known
 	Maps      []uint32
 	Insns     uint32 // of the verified program, 8 bytes each
-	Jited     uint32 // bytes of machine code
+	Jited     uint32 // bytes of machine code, of all its functions
 	Pages     uint16
 	Loaded    time.Duration // after boot
 	Code      []Code        // machine code of each of its functions, the main one first
@@ -210,7 +210,10 @@ func (p *Program) functions(v *kernel.View, progs kernel.Binding[prog], aux *pro
 		}
 		code = append(code, Code{f.Func, uint64(f.Size)})
 	}
-	p.Code = code
+	p.Code, p.Jited = code, 0
+	for _, c := range code {
+		p.Jited += uint32(c.Size)
+	}
 	return nil
 }
 

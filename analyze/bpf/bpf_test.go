@@ -122,7 +122,7 @@ func TestPrograms(t *testing.T) {
 		}
 		got += kind(err)
 	}
-	want := "2 XDP [19] 20 1;loop;0  [] 0 0;error;5 XDP [] 20 1;error;6 XDP [] 20 1;error;7 XDP [] 20 1;error;8 XDP [] 20 2;"
+	want := "2 XDP [19] 20 1;loop;0  [] 0 0;error;5 XDP [] 20 1;error;6 XDP [] 20 1;error;7 XDP [] 20 1;error;8 XDP [] 40 2;"
 	if got != want {
 		t.Errorf("%s; want %s", got, want)
 	}

@@ -130,6 +130,7 @@ type ArchStat struct {
 	Name   string    `json:"name"` // "LOC"
 	What   string    `json:"what"`
 	Counts []*uint64 `json:"counts"`
+	Total  *uint64   `json:"total,omitempty"` // of what is counted for all CPUs together: it has no counts
 }
 
 // Text writes crash's table, and below it what crash leaves out.
@@ -154,7 +155,14 @@ func (s *IRQStats) Text(w io.Writer, _ Options) error {
 	for i := range s.Arch {
 		x := &s.Arch[i]
 		fmt.Fprintf(bw, "%3s: ", x.Name)
-		counts(x.Counts)
+		if x.Counts == nil {
+			counts([]*uint64{x.Total})
+			for range max(len(s.CPUs), 1) - 1 {
+				fmt.Fprintf(bw, "%10s ", "")
+			}
+		} else {
+			counts(x.Counts)
+		}
 		fmt.Fprintf(bw, " %s\n", x.What)
 	}
 	return bw.Flush()

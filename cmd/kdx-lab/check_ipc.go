@@ -63,6 +63,9 @@ func checkIPC(ctx context.Context, s *subject) (string, error) {
 		if strings.Contains(x.Status, "dest") {
 			mode |= 0o1000
 		}
+		if strings.Contains(x.Status, "locked") {
+			mode |= 0o2000
+		}
 		if x.Swapped*page > x.Bytes || x.Resident*page > x.Bytes {
 			d.add("segment %d of %d bytes has %d pages in memory and %d in swap", x.ID, x.Bytes, x.Resident, x.Swapped)
 		}

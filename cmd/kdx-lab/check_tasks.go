@@ -168,5 +168,5 @@ func sameComm(got string, want saidTask) bool {
 	if got == want.Comm {
 		return true
 	}
-	return want.Kernel && got != "" && strings.HasPrefix(want.Comm, got) && (len(got) == 15 || strings.HasPrefix(got, "kworker/"))
+	return want.Kernel && got != "" && strings.HasPrefix(want.Comm, got) && (len(got) == 15 || strings.IndexAny(want.Comm[len(got):], "+-") == 0)
 }

@@ -82,7 +82,7 @@ var crashNotes = []crashNote{
 	{"ipcs -M", CrashBetter, "huge pages are counted once, also from 6.7 on"},
 	{"bpf -p", CrashBetter, "LOAD_TIME by the kernel's own clocks; crash's was off by 96 minutes in the lab"},
 	{"bpf -P", CrashBetter, "as -p"},
-	{"bpf -j", CrashBetter, "all functions of a program; targets of jumps are named"},
+	{"bpf -j", CrashBetter, "all functions of a program, which JITED counts too, as bpftool does; targets of jumps are named"},
 	{"sbitmapq", CrashBetter, "crash 9.0.2 fails where struct sbq_wait_state has no wait_cnt (6.1 of Debian, and since 6.2)"},
 	{"mach", CrashBetter, "the true HZ (crash says 1000 of Debian's 6.12, where it is 250); entry stacks, page table levels"},
 	{"struct", CrashBetter, "-a names what pointers lead to: slab objects, tasks, stacks"},
@@ -112,12 +112,8 @@ var crashNotes = []crashNote{
 
 // CrashUnshown are answers that no kernel of the lab has a case of.
 var CrashUnshown = []string{
-	"`runq`: tasks that wait in the queues of the deadline scheduler or of sched_ext.",
+	"`runq`: tasks that wait in the queues of sched_ext: no BPF scheduler runs. `runq -g`: queues of real-time groups with tasks in them.",
 	"`kmem -s`, `-S` and `kmem ADDRESS`: SLAB, which kernels before 6.8 could be built with.",
-	"`net -a`: neighbours that had to be asked for (REACHABLE, STALE, …): the guests are alone, and all that they know are NOARP.",
-	"`sbitmapq -s`: tags in flight; the guests' disks are idle when the kernel dies. What is not in flight is shown.",
-	"`bpf -j`: programs of several functions.",
-	"`ipcs`: segments that are locked.",
 	"`sys config`: Debian's kernels do not carry their configuration (CONFIG_IKCONFIG).",
 	"`rustfilt`, `log -R`: the kernels have no code in Rust.",
 	"`dev -V`, `-v`: drivers' own dumps in the file.",
