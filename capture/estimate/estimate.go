@@ -95,7 +95,7 @@ type Result struct {
 // 55.9 MiB, 39 MiB are gone from MemTotal when init runs in a machine of 96 MiB, and 42 MiB in a reservation of 128 MiB, page structures apart; of 6.1's
 // 51.5 MiB 34. 19 MiB are in use beyond that and the root filesystem (6.1: 26). A stage of kdx takes 11 MiB while it saves a small machine.
 // While the initrd is unpacked all of init_size is still in use, and both forms of the initrd: 84 MiB do not do for 6.1 and 96 not for 7.2, which run out of memory there;
-// 84 do for that on 6.12, but not to save. 88 do on 6.1 and 6.12.
+// 84 do for that on 6.12, but not to save. With 88 on 6.12 and 100 on 7.2 a dump is saved, but only when that is tried again without understanding the kernel.
 const (
 	residentPercent = 74
 	kernelOwn       = 20 * mib // slabs, hash tables, devices, buffers of the log, page tables

@@ -106,7 +106,7 @@ func TestMeasured(t *testing.T) {
 		{"6.1, saves", 51.5, 5 * kib, 88, ""},
 		{"6.1, saves", 51.5, 5 * kib, 96, ""},
 		{"6.12, out of memory while it saves", 55.9, UsualElfcorehdr, 84, "too small as kdx reckons"},
-		{"6.12, saves", 55.9, UsualElfcorehdr, 88, "may be too small"},
+		{"6.12, saves at the second turn", 55.9, UsualElfcorehdr, 88, "may be too small"},
 		{"6.12, saves", 55.9, UsualElfcorehdr, 96, ""},
 		{"7.2, out of memory while it unpacks", 60.2, UsualElfcorehdr, 88, "too small as kdx reckons"},
 		{"7.2, out of memory while it unpacks", 60.2, UsualElfcorehdr, 96, "may be too small"},
