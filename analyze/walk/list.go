@@ -142,6 +142,10 @@ func HList(v *kernel.View, head vmem.Addr, offset uint64) iter.Seq2[vmem.Addr, e
 				fail(vmem.Addr(p), err)
 				return
 			}
+			if vmem.Addr(p) == head { // which could be its own pprev
+				fail(vmem.Addr(p), ErrLoop)
+				return
+			}
 			if vmem.Addr(pprev) != link && seen == nil {
 				seen = r.chain(first, n)
 			}
