@@ -47,6 +47,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("bpf", checkBPF)
 	add("machine", checkMachine)
 	add("mappings", checkMappings)
+	add("pages", checkSmaps)
 	add("swap", checkSwap)
 	add("search", checkSearch)
 	add("free pages", checkFree)
@@ -58,6 +59,10 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("interrupts", checkInterrupts)
 	add("timers", checkTimers)
 	add("signals", checkSignals)
+	add("locks", checkLocks)
+	if strings.Contains(name, "-sysrq") {
+		add("queues", checkQueues)
+	}
 	add("stacks", checkStacks)
 	add("panic", checkPanic)
 	add("distilled", checkDistill)

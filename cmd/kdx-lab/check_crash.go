@@ -15,7 +15,7 @@ var crashComparisons = []struct {
 	{"log", func(line string) string { return line }},
 	{"kmem -s", func(line string) string { return line }},
 	{"net", func(line string) string { return line }},
-	{"ipcs", func(line string) string { return line }},
+	{"ipcs", func(line string) string { return strings.Join(strings.Fields(line), " ") }}, // crash has a blank more before "locked"
 	{"ps", func(line string) string {
 		f := strings.Fields(strings.TrimPrefix(line, ">"))
 		if len(f) < 9 || f[0] == "PID" {
