@@ -71,6 +71,10 @@ func TestFilePath(t *testing.T) {
 	m.Set(x, "dentry", "d_parent", uint64(y))
 	m.Set(y, "dentry", "d_parent", uint64(x))
 	loop := open(top, x)
+	stray, unnamed := m.dentry(dir, "stray"), m.dentry(dir, "unnamed")
+	m.Set(stray, "dentry", "d_parent", 0x4141414141414141)
+	m.Set(unnamed, "dentry", "d_name.name", 0x4141414141414141)
+	wild := map[vmem.Addr]string{open(sub, stray): "/stray", open(sub, unnamed): "/"}
 	v := m.View()
 	for f, want := range map[vmem.Addr]string{a: "/mnt/a dir/f.txt", b: "/mnt", c: "/"} {
 		if got, err := vfs.FilePath(v, f); err != nil || got != want {
@@ -79,6 +83,11 @@ func TestFilePath(t *testing.T) {
 	}
 	if got, err := vfs.FilePath(v, child); err == nil || got != "/child" || !strings.Contains(err.Error(), "excluded") {
 		t.Errorf("FilePath through an excluded dentry = %q, %v; want /child and why no more", got, err)
+	}
+	for f, want := range wild {
+		if got, err := vfs.FilePath(v, f); err == nil || got != want || !strings.Contains(err.Error(), "no address of the kernel") {
+			t.Errorf("FilePath through a wild pointer = %q, %v; want %q and why no more", got, err, want)
+		}
 	}
 	if _, err := vfs.FilePath(v, loop); err == nil {
 		t.Error("FilePath through dentries that loop: no error")
