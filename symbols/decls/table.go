@@ -254,6 +254,7 @@ unsigned int mce_exception_count;
 unsigned int mce_poll_count;
 atomic_t irq_err_count;
 atomic_t irq_mis_count;
+struct file_lock_list_struct file_lock_list;
 struct kernel_cpustat kernel_cpustat;
 struct kernel_stat kstat;
 struct tasklet_head tasklet_vec;
