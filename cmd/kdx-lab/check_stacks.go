@@ -51,7 +51,9 @@ func checkStacks(ctx context.Context, s *subject) (string, error) {
 	for _, st := range stacks {
 		byPID[st.PID] = st
 	}
-	sched := s.truth.bounds("__sched_text_start", "__sched_text_end")
+	// The guest leaves out locks, too (in_sched_functions): a task may be preempted as it leaves one.
+	inSched, inLock := s.truth.bounds("__sched_text_start", "__sched_text_end"), s.truth.bounds("__lock_text_start", "__lock_text_end")
+	sched := func(a uint64) bool { return inSched(a) || inLock(a) }
 	var d differences
 	compared, frames, probes := 0, 0, 0
 	tasks, err := s.truth.said()

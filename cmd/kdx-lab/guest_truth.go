@@ -206,7 +206,7 @@ func takeSpaces(dir string) (spaces, inner map[string]string) {
 }
 
 // boundSymbols are kept whatever the sample picks.
-var boundSymbols = strings.Fields("_text _stext _etext __sched_text_start __sched_text_end __entry_text_start __entry_text_end __irqentry_text_start __irqentry_text_end init_task init_pid_ns")
+var boundSymbols = strings.Fields("_text _stext _etext __sched_text_start __sched_text_end __lock_text_start __lock_text_end __entry_text_start __entry_text_end __irqentry_text_start __irqentry_text_end init_task init_pid_ns")
 
 func takeKallsyms() truthKallsyms {
 	const every = 601 // prime: no pattern of the table lines up with it
