@@ -25,6 +25,7 @@ type Image struct {
 	unsure       atomic.Uint64
 	shards       [cacheShards]cacheShard
 	perShard     int
+	spares       sync.Pool // of *[]byte, see spare
 }
 
 const cacheShards = 16
@@ -110,8 +111,9 @@ func (im *Image) Page(pfn uint64) ([]byte, error) {
 		im.unsure.Add(1)
 		return im.zero, nil
 	}
-	page := make([]byte, im.info.PageSize)
+	page := im.spare()
 	if err := im.src.ReadPage(page, pfn); err != nil {
+		im.keepSpare(page)
 		var pe *PageError
 		if im.zeroExcluded && errors.As(err, &pe) && pe.State == Excluded {
 			im.unsure.Add(1)
@@ -122,6 +124,17 @@ func (im *Image) Page(pfn uint64) ([]byte, error) {
 	sh.insert(pfn, page, im.perShard)
 	return page, nil
 }
+
+// spare is a buffer for a page: one that a page which could not be read left behind, if there is any. Walks of page tables ask for the same
+// missing table a million times.
+func (im *Image) spare() []byte {
+	if p, ok := im.spares.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, im.info.PageSize)
+}
+
+func (im *Image) keepSpare(page []byte) { im.spares.Put(&page) }
 
 func (sh *cacheShard) insert(pfn uint64, page []byte, limit int) {
 	sh.mu.Lock()

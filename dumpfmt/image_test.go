@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -97,6 +98,27 @@ func TestPageIsCached(t *testing.T) {
 	}
 	if src.reads != 1 {
 		t.Errorf("%d reads of one page; want 1", src.reads)
+	}
+}
+
+// TestPageThatIsNotThere: what walks ask for a million times costs no buffer each time.
+func TestPageThatIsNotThere(t *testing.T) {
+	im := NewImage(newFake(), Options{})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const n = 4000
+	for range n {
+		if _, err := im.Page(7); err == nil {
+			t.Fatal("an excluded page was read")
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > n*4096/2 { // the race detector empties pools at random
+		t.Errorf("%d reads of an excluded page took %d bytes", n, got)
+	}
+	p, err := im.Page(5)
+	if err != nil || p[0] != 5 || p[4095] != 5 {
+		t.Errorf("page 5 behind them: %v", err)
 	}
 }
 
