@@ -142,27 +142,39 @@ func parseMountinfo(text string) ([]saidMount, error) {
 	return out, nil
 }
 
+// kdxMount is a row of mount.
+type kdxMount struct {
+	ID      int      `json:"id"`
+	Parent  *int     `json:"parent_id"`
+	Device  *string  `json:"device"`
+	Root    *string  `json:"root"`
+	Path    *string  `json:"path"`
+	Options []string `json:"options"`
+	Type    *string  `json:"type"`
+	Source  *string  `json:"source"`
+	Covered bool     `json:"overmounted"`
+}
+
 // checkMounts holds mount against mountinfo, field by field.
 func checkMounts(ctx context.Context, s *subject) (string, error) {
-	var mounts []struct {
-		ID      int      `json:"id"`
-		Parent  *int     `json:"parent_id"`
-		Device  *string  `json:"device"`
-		Root    *string  `json:"root"`
-		Path    *string  `json:"path"`
-		Options []string `json:"options"`
-		Type    *string  `json:"type"`
-		Source  *string  `json:"source"`
-		Covered bool     `json:"overmounted"`
-	}
+	var mounts []kdxMount
 	if err := s.ask(ctx, []string{"mount"}, &mounts); err != nil {
 		return "", err
 	}
-	want, err := parseMountinfo(s.truth.Proc["/proc/self/mountinfo"])
+	var d differences
+	n, err := compareMounts(mounts, s.truth.Proc["/proc/self/mountinfo"], &d)
 	if err != nil {
 		return "", err
 	}
-	var d differences
+	return fmt.Sprintf("%d mounts", n), d.err()
+}
+
+// compareMounts holds the mounts of a namespace against its mountinfo, and returns how many there are.
+func compareMounts(mounts []kdxMount, mountinfo string, d *differences) (int, error) {
+	want, err := parseMountinfo(mountinfo)
+	if err != nil {
+		return 0, err
+	}
 	got := make(map[int]saidMount)
 	for _, m := range mounts {
 		if m.Covered { // mountinfo leaves out what can't be reached: since 7.0 an empty file system below the first one
@@ -182,7 +194,7 @@ func checkMounts(ctx context.Context, s *subject) (string, error) {
 	if len(got) != len(want) {
 		d.add("%d mounts; want %d", len(got), len(want))
 	}
-	return fmt.Sprintf("%d mounts", len(want)), d.err()
+	return len(want), nil
 }
 
 func orUnknown(s *string) string {

@@ -8,44 +8,52 @@ import (
 	"strings"
 )
 
+// ipcPerm is what all kinds of System V's IPC have.
+type ipcPerm struct {
+	Key     uint32 `json:"key"`
+	ID      int32  `json:"id"`
+	UID     uint32 `json:"uid"`
+	GID     uint32 `json:"gid"`
+	Perms   uint16 `json:"perms"`
+	Changed int64  `json:"changed"`
+}
+
+// ipcSegment is a segment of shared memory.
+type ipcSegment struct {
+	ipcPerm
+	Bytes    uint64 `json:"bytes"`
+	Attached uint64 `json:"attached"`
+	Status   string `json:"status"`
+	Creator  int32  `json:"creator_pid"`
+	Last     int32  `json:"last_pid"`
+	Attach   int64  `json:"attach_time"`
+	Detach   int64  `json:"detach_time"`
+	Resident uint64 `json:"pages_resident"`
+	Swapped  uint64 `json:"pages_swapped"`
+}
+
+// kdxIPC is ipcs.
+type kdxIPC struct {
+	Shm []ipcSegment `json:"shared_memory"`
+	Sem []struct {
+		ipcPerm
+		Count  int     `json:"count"`
+		Values []int32 `json:"values"`
+	} `json:"semaphores"`
+	Msg []struct {
+		ipcPerm
+		Bytes    uint64 `json:"bytes"`
+		Messages uint64 `json:"messages"`
+		Sender   int32  `json:"last_sender_pid"`
+		Reader   int32  `json:"last_reader_pid"`
+		Sent     int64  `json:"send_time"`
+		Received int64  `json:"receive_time"`
+	} `json:"message_queues"`
+}
+
 // checkIPC holds ipcs against /proc/sysvipc.
 func checkIPC(ctx context.Context, s *subject) (string, error) {
-	type perm struct {
-		Key     uint32 `json:"key"`
-		ID      int32  `json:"id"`
-		UID     uint32 `json:"uid"`
-		GID     uint32 `json:"gid"`
-		Perms   uint16 `json:"perms"`
-		Changed int64  `json:"changed"`
-	}
-	var got struct {
-		Shm []struct {
-			perm
-			Bytes    uint64 `json:"bytes"`
-			Attached uint64 `json:"attached"`
-			Status   string `json:"status"`
-			Creator  int32  `json:"creator_pid"`
-			Last     int32  `json:"last_pid"`
-			Attach   int64  `json:"attach_time"`
-			Detach   int64  `json:"detach_time"`
-			Resident uint64 `json:"pages_resident"`
-			Swapped  uint64 `json:"pages_swapped"`
-		} `json:"shared_memory"`
-		Sem []struct {
-			perm
-			Count  int     `json:"count"`
-			Values []int32 `json:"values"`
-		} `json:"semaphores"`
-		Msg []struct {
-			perm
-			Bytes    uint64 `json:"bytes"`
-			Messages uint64 `json:"messages"`
-			Sender   int32  `json:"last_sender_pid"`
-			Reader   int32  `json:"last_reader_pid"`
-			Sent     int64  `json:"send_time"`
-			Received int64  `json:"receive_time"`
-		} `json:"message_queues"`
-	}
+	var got kdxIPC
 	if err := s.ask(ctx, []string{"ipcs"}, &got); err != nil {
 		return "", err
 	}
@@ -56,33 +64,8 @@ func checkIPC(ctx context.Context, s *subject) (string, error) {
 			d.add("%s: %q; want %q", what, have, want)
 		}
 	}
+	compareShm(s, got.Shm, s.truth.Proc["/proc/sysvipc/shm"], nil, &d)
 	var rows []string
-	page := uint64(s.truth.PageSize)
-	for _, x := range got.Shm {
-		mode := x.Perms
-		if strings.Contains(x.Status, "dest") {
-			mode |= 0o1000
-		}
-		if strings.Contains(x.Status, "locked") {
-			mode |= 0o2000
-		}
-		if x.Swapped*page > x.Bytes || x.Resident*page > x.Bytes {
-			d.add("segment %d of %d bytes has %d pages in memory and %d in swap", x.ID, x.Bytes, x.Resident, x.Swapped)
-		}
-		rows = append(rows, spaced(x.Key, x.ID, fmt.Sprintf("%o", mode), x.Bytes, x.Creator, x.Last, x.Attached, x.UID, x.GID, x.Attach, x.Detach, x.Changed))
-	}
-	compare("shared memory", rows, "shm", []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13})
-	// What is in memory. From 6.7 to at least 7.2 the kernel itself counts a huge page of a segment 512 times: there kdx is right.
-	for i, line := range saidColumns(s.truth.Proc["/proc/sysvipc/shm"], []int{3, 14, 15}) {
-		var size, rss, swap uint64
-		if _, err := fmt.Sscan(line, &size, &rss, &swap); err != nil || i >= len(got.Shm) {
-			continue
-		}
-		if x := got.Shm[i]; rss <= size && (x.Resident*page != rss || x.Swapped*page != swap) && s.way.name != "oom" {
-			d.add("segment %d: %d bytes in memory, %d in swap; want %d and %d", x.ID, x.Resident*page, x.Swapped*page, rss, swap)
-		}
-	}
-	rows = nil
 	sum := int32(0)
 	for _, x := range got.Sem {
 		rows = append(rows, spaced(x.Key, x.ID, fmt.Sprintf("%o", x.Perms), x.Count, x.UID, x.GID, x.Changed))
@@ -100,6 +83,49 @@ func checkIPC(ctx context.Context, s *subject) (string, error) {
 		d.add("the semaphores' values are %d together; want 5", sum)
 	}
 	return fmt.Sprintf("%d segments, %d arrays of semaphores, %d queues", len(got.Shm), len(got.Sem), len(got.Msg)), d.err()
+}
+
+// compareShm holds the segments of a namespace against its /proc/sysvipc/shm. PIDs there are those of the namespace that it was read in: pids has
+// them by the first namespace's.
+func compareShm(s *subject, segments []ipcSegment, said string, pids map[int32]int32, d *differences) {
+	inside := func(pid int32) int32 {
+		if p, ok := pids[pid]; ok {
+			return p
+		}
+		return pid
+	}
+	var rows []string
+	page := uint64(s.truth.PageSize)
+	for _, x := range segments {
+		mode := x.Perms
+		if strings.Contains(x.Status, "dest") {
+			mode |= 0o1000
+		}
+		if strings.Contains(x.Status, "locked") {
+			mode |= 0o2000
+		}
+		if x.Swapped*page > x.Bytes || x.Resident*page > x.Bytes {
+			d.add("segment %d of %d bytes has %d pages in memory and %d in swap", x.ID, x.Bytes, x.Resident, x.Swapped)
+		}
+		rows = append(rows, spaced(x.Key, x.ID, fmt.Sprintf("%o", mode), x.Bytes, inside(x.Creator), inside(x.Last), x.Attached, x.UID, x.GID, x.Attach, x.Detach, x.Changed))
+	}
+	if want := saidColumns(said, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13}); !slices.Equal(rows, want) {
+		d.add("shared memory: %q; want %q", rows, want)
+	}
+	// What is in memory. From 6.7 to at least 7.2 the kernel itself counts a huge page of a segment 512 times: there kdx is right.
+	for i, line := range saidColumns(said, []int{3, 14, 15}) {
+		var size, rss, swap uint64
+		if _, err := fmt.Sscan(line, &size, &rss, &swap); err != nil || i >= len(segments) {
+			continue
+		}
+		x := segments[i]
+		if pids != nil && x.Resident+x.Swapped == (rss+swap)/page { // read as soon as it was made: it may have gone to swap since
+			continue
+		}
+		if rss <= size && (x.Resident*page != rss || x.Swapped*page != swap) && s.way.name != "oom" {
+			d.add("segment %d: %d bytes in memory, %d in swap; want %d and %d", x.ID, x.Resident*page, x.Swapped*page, rss, swap)
+		}
+	}
 }
 
 // saidColumns are some columns of a table of /proc, in lines; keys there are signed.

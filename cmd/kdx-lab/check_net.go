@@ -31,10 +31,7 @@ type netSocket struct {
 
 // checkNet holds net, net -a and foreach net -s against what the guest read in /proc/net.
 func checkNet(ctx context.Context, s *subject) (string, error) {
-	var devices []struct {
-		Name  string   `json:"name"`
-		Addrs []string `json:"addresses"`
-	}
+	var devices []netDevice
 	var neighbours []netNeighbour
 	var tasks []struct {
 		Sockets []netSocket `json:"result"`
@@ -45,45 +42,9 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	}
 	var d differences
 	proc := s.truth.Proc
-	var names []string
-	addrs := make(map[string]bool)
-	for _, x := range devices {
-		names = append(names, x.Name)
-		for _, a := range x.Addrs {
-			addrs[x.Name+" "+a] = true
-		}
-	}
-	if want := saidDevices(proc["/proc/net/dev"]); !slices.Equal(names, want) {
-		d.add("devices %v; want %v", names, want)
-	}
-	six := 0
-	for line := range strings.Lines(proc["/proc/net/if_inet6"]) {
-		f := strings.Fields(line)
-		if len(f) < 6 {
-			continue
-		}
-		b, err := hex.DecodeString(f[0])
-		bits, err2 := strconv.ParseUint(f[2], 16, 8)
-		if err != nil || err2 != nil || len(b) != 16 {
-			return "", fmt.Errorf("/proc/net/if_inet6: %q", line)
-		}
-		six++
-		if a := fmt.Sprintf("%s %s/%d", f[5], netip.AddrFrom16([16]byte(b)), bits); !addrs[a] {
-			d.add("no address %s", a)
-		}
-	}
-	four := 0
-	for a := range addrs {
-		if ip := strings.Fields(a)[1]; !strings.Contains(ip, ":") {
-			four++
-			host, _, _ := strings.Cut(ip, "/")
-			if !strings.Contains(proc["/proc/net/fib_trie"], "|-- "+host+"\n           /32 host LOCAL") && !strings.Contains(proc["/proc/net/fib_trie"], "|-- "+host+"\n") {
-				d.add("the guest has no address %s", ip)
-			}
-		}
-	}
-	if len(addrs) != six+four {
-		d.add("%d addresses of IPv6; want %d", len(addrs)-four, six)
+	addrs, err := compareDevices(devices, proc["/proc/net/dev"], proc["/proc/net/if_inet6"], proc["/proc/net/fib_trie"], &d)
+	if err != nil {
+		return "", err
 	}
 	arp := checkNeighbours(s, neighbours, &d)
 	sockets := make(map[string]netSocket)
@@ -106,7 +67,60 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	}
 	u := checkUnix(proc["/proc/net/unix"], sockets, &d)
 	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of them asked for); of %d sockets %d of IP and %d of Unix as the guest says; %d of TCP, %d of them no task's",
-		len(devices), len(addrs), len(neighbours), arp, len(sockets), n, u, len(tables), without), d.err()
+		len(devices), addrs, len(neighbours), arp, len(sockets), n, u, len(tables), without), d.err()
+}
+
+// netDevice is a row of net.
+type netDevice struct {
+	Name      string   `json:"name"`
+	Addrs     []string `json:"addresses"`
+	Namespace string   `json:"namespace"`
+}
+
+// compareDevices holds the devices of a network namespace and their addresses against its net/dev, net/if_inet6 and net/fib_trie, and returns how many addresses
+// there are.
+func compareDevices(devices []netDevice, dev, inet6, trie string, d *differences) (int, error) {
+	var names []string
+	addrs := make(map[string]bool)
+	for _, x := range devices {
+		names = append(names, x.Name)
+		for _, a := range x.Addrs {
+			addrs[x.Name+" "+a] = true
+		}
+	}
+	if want := saidDevices(dev); !slices.Equal(names, want) {
+		d.add("devices %v; want %v", names, want)
+	}
+	six := 0
+	for line := range strings.Lines(inet6) {
+		f := strings.Fields(line)
+		if len(f) < 6 {
+			continue
+		}
+		b, err := hex.DecodeString(f[0])
+		bits, err2 := strconv.ParseUint(f[2], 16, 8)
+		if err != nil || err2 != nil || len(b) != 16 {
+			return 0, fmt.Errorf("/proc/net/if_inet6: %q", line)
+		}
+		six++
+		if a := fmt.Sprintf("%s %s/%d", f[5], netip.AddrFrom16([16]byte(b)), bits); !addrs[a] {
+			d.add("no address %s", a)
+		}
+	}
+	four := 0
+	for a := range addrs {
+		if ip := strings.Fields(a)[1]; !strings.Contains(ip, ":") {
+			four++
+			host, _, _ := strings.Cut(ip, "/")
+			if !strings.Contains(trie, "|-- "+host+"\n           /32 host LOCAL") && !strings.Contains(trie, "|-- "+host+"\n") {
+				d.add("the guest has no address %s", ip)
+			}
+		}
+	}
+	if len(addrs) != six+four {
+		d.add("%d addresses of IPv6; want %d", len(addrs)-four, six)
+	}
+	return len(addrs), nil
 }
 
 // netNeighbour is a row of net -a.
@@ -115,6 +129,8 @@ type netNeighbour struct {
 	HW     string `json:"hw_address"`
 	Device string `json:"device"`
 	State  string `json:"state"`
+
+	Namespace string `json:"namespace"`
 }
 
 // checkNeighbours holds net -a against what the kernel listed for the guest (truths from before it was asked have /proc/net/arp alone), and returns how many were asked
