@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"kdx/analyze/vmem"
@@ -38,19 +39,32 @@ type SyscallTable struct {
 	Rows []Syscall `json:"syscalls"`
 }
 
-// Syscall is a system call.
+// Syscall is a system call. File and Line are where its function begins, if debug information is open.
 type Syscall struct {
 	Number   int       `json:"number"`
 	Function string    `json:"function"`
 	Addr     vmem.Addr `json:"address"`
+	File     string    `json:"file,omitempty"`
+	Line     int       `json:"line,omitempty"`
 }
 
-// Text writes number and function.
+// Text writes number and function, and crash's third column where at least one line is known.
 func (t *SyscallTable) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
-	bw.WriteString("NUM  SYSTEM CALL\n")
+	if !slices.ContainsFunc(t.Rows, func(s Syscall) bool { return s.File != "" }) {
+		bw.WriteString("NUM  SYSTEM CALL\n")
+		for _, s := range t.Rows {
+			fmt.Fprintf(bw, "%3d  %s\n", s.Number, s.Function)
+		}
+		return bw.Flush()
+	}
+	bw.WriteString("NUM  SYSTEM CALL                FILE AND LINE NUMBER\n")
 	for _, s := range t.Rows {
-		fmt.Fprintf(bw, "%3d  %s\n", s.Number, s.Function)
+		where := "-"
+		if s.File != "" {
+			where = fmt.Sprintf("%s: %d", Printable(s.File), s.Line)
+		}
+		fmt.Fprintf(bw, "%3d  %-26s %s\n", s.Number, s.Function, where)
 	}
 	return bw.Flush()
 }

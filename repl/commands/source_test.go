@@ -60,6 +60,11 @@ func newSourceTarget(t *testing.T, lines bool) *sourceTarget {
 	m.Write(base, bytes.Repeat([]byte{0x90}, 16)) // nops
 	m.Symbol(symbols.Symbol{Name: "fn", Addr: uint64(base), Size: 16, Letter: 'T'})
 	m.Symbol(symbols.Symbol{Name: "end", Addr: uint64(base) + 16, Size: 1, Letter: 'D'})
+	m.Symbol(symbols.Symbol{Name: "plain", Addr: uint64(base) + 32, Size: 8, Letter: 'T'}) // compiled without debug information
+	calls := m.Alloc(16)
+	m.Word(calls, uint64(base))
+	m.Word(calls+8, uint64(base)+32)
+	m.Symbol(symbols.Symbol{Name: "sys_call_table", Addr: uint64(calls), Size: 16, Letter: 'D'})
 	x := &sourceTarget{k: m.Kernel(), base: base}
 	if lines {
 		x.k.Debug().AddSources(madeLines{uint64(base)})
@@ -70,7 +75,7 @@ func newSourceTarget(t *testing.T, lines bool) *sourceTarget {
 
 func (x *sourceTarget) run(line string) (string, []kernel.Gap, error) {
 	words := strings.Fields(line)
-	c := map[string]*Command{"sym": symCommand(), "dis": disCommand(), "source": sourceCommand()}[words[0]]
+	c := map[string]*Command{"sym": symCommand(), "dis": disCommand(), "source": sourceCommand(), "sys": sysCommand()}[words[0]]
 	v := x.k.View(context.Background())
 	f, args, err := ParseFlags(c, words[1:])
 	if err != nil {
@@ -215,6 +220,24 @@ func TestSourceTree(t *testing.T) {
 		text, from, err := readTree(tt.dir, tt.file)
 		if string(text) != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%s in %s: %q from %s, %v; want %q", tt.file, tt.dir, text, from, err, tt.want)
+		}
+	}
+}
+
+// TestSyscallLines: where system calls begin is told of those that debug information knows; without it there is no column.
+func TestSyscallLines(t *testing.T) {
+	for _, tt := range []struct {
+		line  string
+		lines bool
+		want  string
+	}{
+		{"sys -c", true, "NUM  SYSTEM CALL                FILE AND LINE NUMBER\n  0  fn                         kernel/fn.c: 8\n  1  plain                      -\n"},
+		{"sys -c plain", true, "NUM  SYSTEM CALL\n  1  plain\n"},
+		{"sys -c", false, "NUM  SYSTEM CALL\n  0  fn\n  1  plain\n"},
+	} {
+		x := newSourceTarget(t, tt.lines)
+		if got, gaps, err := x.run(tt.line); err != nil || len(gaps) > 0 || got != tt.want {
+			t.Errorf("%s: %q, %v, %v; want %q", tt.line, got, gaps, err, tt.want)
 		}
 	}
 }

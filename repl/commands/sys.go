@@ -20,7 +20,7 @@ func sysCommand() *Command {
 		Flags: []Flag{
 			{Name: "t", Help: "what tainted the kernel", Needs: NeedsSymbols},
 			{Name: "i", Help: "what the firmware says of the machine (DMI)"},
-			{Name: "c", Help: "the system call table, or the calls with this name or number", Needs: NeedsSymbols},
+			{Name: "c", Help: "the system call table, or the calls with this name or number; where their functions begin, if debug information is open", Needs: NeedsSymbols},
 		},
 		Help: "Without a flag, what the prompt starts with: UPTIME and the rest come from the kernel's own variables (its tick length is tick_nsec), DATE is the " +
 			"time of the crash. `sys config` shows the kernel's configuration if it carries it (CONFIG_IKCONFIG).",
@@ -77,7 +77,8 @@ func syscalls(c *Call) (view.Result, error) {
 		if len(c.Args) > 0 && c.Args[0] != fmt.Sprint(s.Number) && !s.Named(c.Args[0]) {
 			continue
 		}
-		out.Rows = append(out.Rows, view.Syscall{Number: s.Number, Function: s.Function, Addr: s.Addr})
+		at := c.placed(view.SymbolLine{Addr: s.Addr, Name: s.Function, Type: "T"})
+		out.Rows = append(out.Rows, view.Syscall{Number: s.Number, Function: s.Function, Addr: s.Addr, File: at.File, Line: at.Line})
 	}
 	if len(c.Args) > 0 && len(out.Rows) == 0 {
 		return nil, fmt.Errorf("there is no system call %s", c.Args[0])
