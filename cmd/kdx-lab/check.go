@@ -59,9 +59,11 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("fuser", checkFuser)
 	add("mounts", checkMounts)
 	add("devices", checkDevices)
+	add("in flight", checkInflight)
 	add("interrupts", checkInterrupts)
 	add("timers", checkTimers)
 	add("signals", checkSignals)
+	add("queued signals", checkQueued)
 	add("locks", checkLocks)
 	if strings.Contains(name, "-sysrq") {
 		add("queues", checkQueues)

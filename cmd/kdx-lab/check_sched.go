@@ -115,15 +115,7 @@ func checkSignals(ctx context.Context, s *subject) (string, error) {
 	}
 	status := map[int]map[string]uint64{}
 	for _, t := range s.truth.Tasks {
-		sets := map[string]uint64{}
-		for line := range strings.Lines(t.Status) {
-			if name, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && (strings.HasPrefix(name, "Sig") || name == "ShdPnd") {
-				if n, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64); err == nil {
-					sets[name] = n
-				}
-			}
-		}
-		status[t.TID] = sets
+		status[t.TID] = saidSets(t.Status)
 	}
 	var d differences
 	held, pending := 0, 0
@@ -157,6 +149,19 @@ func checkSignals(ctx context.Context, s *subject) (string, error) {
 		d.add("no task was still: nothing to hold against")
 	}
 	return fmt.Sprintf("%d tasks, %d with signals that are pending", held, pending), d.err()
+}
+
+// saidSets are the sets of signals in /proc/PID/status, by name.
+func saidSets(status string) map[string]uint64 {
+	sets := map[string]uint64{}
+	for line := range strings.Lines(status) {
+		if name, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && (strings.HasPrefix(name, "Sig") || name == "ShdPnd") {
+			if n, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64); err == nil {
+				sets[name] = n
+			}
+		}
+	}
+	return sets
 }
 
 // setOf is a set of signals as kdx's JSON has it.
