@@ -61,6 +61,22 @@ func lacking(v *kernel.View, c call, err error, gaps []kernel.Gap) string {
 	return text + ". The kernel's vmlinux with debug information has them: kdx open VMLINUX DUMP"
 }
 
+// innermost is the command that is run in another one's stead, such as ps in "sort pid ps".
+func (s *Session) innermost(c call) call {
+	for c.cmd.Inner != nil {
+		words := c.cmd.Inner(c.words)
+		if len(words) == 0 {
+			break
+		}
+		cmd := s.lookup(words[0])
+		if cmd == nil {
+			break
+		}
+		c = call{cmd, words[1:]}
+	}
+	return c
+}
+
 // needOf is what a call needs, and who it is that needs it.
 func needOf(c call) (need commands.Needs, subject string) {
 	need, subject = c.cmd.Needs, c.cmd.Name

@@ -143,7 +143,7 @@ func (s *Session) run(ctx context.Context, c call, out io.Writer, asJSON bool) r
 		r.exit = true
 		return r
 	}
-	if need := lacking(v, c, err, nil); need != "" {
+	if need := lacking(v, s.innermost(c), err, nil); need != "" {
 		err = &needError{err, need}
 	}
 	if asJSON {
@@ -155,7 +155,7 @@ func (s *Session) run(ctx context.Context, c call, out io.Writer, asJSON bool) r
 		r.gaps, r.dropped = v.Gaps()
 		r.unsure = v.UnsureReads()
 		if err == nil && ctx.Err() == nil {
-			r.need = lacking(v, c, nil, r.gaps)
+			r.need = lacking(v, s.innermost(c), nil, r.gaps)
 		}
 	}
 	if ctx.Err() != nil {

@@ -23,6 +23,8 @@ type Command struct {
 	Complete string
 	// Raw: the words are passed on as typed, flags among them (foreach hands them to another command).
 	Raw bool
+	// Inner are the words of the command that it runs in its own's stead; nil if it runs none, or of several which it likes.
+	Inner func(words []string) []string
 	// Tasks: its arguments are tasks, so that foreach can run it over a selection.
 	Tasks bool
 	// TaskFlag is the flag by which it takes one task ("c"); foreach runs such a command once a task.

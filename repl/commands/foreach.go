@@ -138,12 +138,14 @@ func severalEach(c *Call, runs []taskRun, xs []*task.Task) view.Result {
 // runInner runs another command in this one's stead. The context stays what it was: set shows tasks here, and chooses none.
 func (c *Call) runInner(cmd *Command, words []string) (view.Result, error) {
 	defer func(current vmem.Addr) { c.State.Current = current }(c.State.Current)
-	flags, args, err := ParseFlags(cmd, words)
-	if err != nil {
-		return nil, err
-	}
 	inner := *c
-	inner.Cmd, inner.Flags, inner.Args = cmd, flags, args
+	inner.Cmd, inner.Args = cmd, words
+	if !cmd.Raw {
+		var err error
+		if inner.Flags, inner.Args, err = ParseFlags(cmd, words); err != nil {
+			return nil, err
+		}
+	}
 	return cmd.Run(&inner)
 }
 

@@ -45,6 +45,8 @@ func All() []*Command {
 		sigCommand(),
 		waitqCommand(),
 		repeatCommand(),
+		whereCommand(),
+		sortCommand(),
 		kmemCommand(),
 		vmCommand(),
 		swapCommand(),

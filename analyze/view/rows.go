@@ -1,0 +1,257 @@
+package view
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// rowed is a Result whose rows can be chosen and ordered: a slice of structs, an iterator over structs, or a pointer to a struct with one
+// field that is such a slice or iterator. Text and JSON of what with makes are those of the Result, with other rows.
+type rowed struct {
+	row  reflect.Type // struct, or pointer to one
+	rows reflect.Value
+	with func(rows reflect.Value) Result
+}
+
+// rowsOf finds the rows of a result; false if it is no list.
+func rowsOf(r Result) (rowed, bool) {
+	v := reflect.ValueOf(r)
+	if row := rowType(v.Type()); row != nil {
+		return rowed{row, v, func(rows reflect.Value) Result { return rows.Convert(v.Type()).Interface().(Result) }}, true
+	}
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return rowed{}, false
+	}
+	field := -1
+	for i := range v.Elem().NumField() {
+		f := v.Elem().Type().Field(i)
+		if !f.IsExported() || rowType(f.Type) == nil {
+			continue
+		}
+		if field >= 0 {
+			return rowed{}, false // two lists: which one is not said
+		}
+		field = i
+	}
+	if field < 0 {
+		return rowed{}, false
+	}
+	list := v.Elem().Field(field)
+	return rowed{rowType(list.Type()), list, func(rows reflect.Value) Result {
+		twin := reflect.New(v.Elem().Type())
+		twin.Elem().Set(v.Elem())
+		twin.Elem().Field(field).Set(rows.Convert(list.Type()))
+		return twin.Interface().(Result)
+	}}, true
+}
+
+// rowType is the type of the rows of a list, nil if t is none: []T, iter.Seq[T] or iter.Seq2[T, error], where T is a struct with names in
+// JSON, or a pointer to one.
+func rowType(t reflect.Type) reflect.Type {
+	var row reflect.Type
+	switch {
+	case t.Kind() == reflect.Slice:
+		row = t.Elem()
+	case t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func && t.CanSeq():
+		row = t.In(0).In(0)
+	case t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func && t.CanSeq2() && t.In(0).In(1) == reflect.TypeFor[error]():
+		row = t.In(0).In(0)
+	default:
+		return nil
+	}
+	if len(fieldNames(row)) == 0 {
+		return nil
+	}
+	return row
+}
+
+// fieldNames are the names in JSON of a row's fields, those of embedded structs among them.
+func fieldNames(row reflect.Type) []string {
+	if row.Kind() == reflect.Pointer {
+		row = row.Elem()
+	}
+	if row.Kind() != reflect.Struct {
+		return nil
+	}
+	var names []string
+	for _, f := range reflect.VisibleFields(row) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.IsExported() && name != "" && name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// column finds a field of rows by its name in JSON; in the struct behind a name with a dot, too. get is the zero Value for a row that
+// has none; t is the type of the others.
+func (l rowed) column(name string) (get func(row reflect.Value) reflect.Value, t reflect.Type, err error) {
+	var path [][]int
+	t = l.row
+	for part := range strings.SplitSeq(name, ".") {
+		for t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		at := -1
+		var fields []reflect.StructField
+		if t.Kind() == reflect.Struct {
+			fields = reflect.VisibleFields(t)
+			at = slices.IndexFunc(fields, func(f reflect.StructField) bool {
+				tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				return f.IsExported() && tag == part
+			})
+		}
+		if at < 0 {
+			return nil, nil, fmt.Errorf("rows of this answer have no field %s; they have %s", name, strings.Join(fieldNames(l.row), ", "))
+		}
+		path = append(path, fields[at].Index)
+		t = fields[at].Type
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return func(row reflect.Value) reflect.Value {
+		for _, index := range path {
+			for row.Kind() == reflect.Pointer {
+				if row.IsNil() {
+					return reflect.Value{}
+				}
+				row = row.Elem()
+			}
+			f, err := row.FieldByIndexErr(index)
+			if err != nil {
+				return reflect.Value{}
+			}
+			row = f
+		}
+		for row.Kind() == reflect.Pointer {
+			if row.IsNil() {
+				return reflect.Value{}
+			}
+			row = row.Elem()
+		}
+		return row
+	}, t, nil
+}
+
+// each calls f with every row until it is false. An iterator's error is returned, with what came before it.
+func (l rowed) each(f func(reflect.Value) bool) error {
+	switch {
+	case l.rows.Kind() == reflect.Slice:
+		for i := range l.rows.Len() {
+			if !f(l.rows.Index(i)) {
+				return nil
+			}
+		}
+	case l.rows.IsNil():
+	case l.rows.Type().CanSeq():
+		for row := range l.rows.Seq() {
+			if !f(row) {
+				return nil
+			}
+		}
+	default:
+		for row, e := range l.rows.Seq2() {
+			if err, _ := e.Interface().(error); err != nil {
+				return err
+			}
+			if !f(row) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// made is the Result with the rows that source gives; of an iterator they are asked for only when they are written.
+func (l rowed) made(source func(yield func(reflect.Value) bool) error) Result {
+	if l.rows.Kind() == reflect.Slice {
+		rows := reflect.MakeSlice(l.rows.Type(), 0, l.rows.Len())
+		_ = source(func(row reflect.Value) bool { rows = reflect.Append(rows, row); return true }) // slices have no errors
+		return l.with(rows)
+	}
+	plain := l.rows.Type().CanSeq()
+	return l.with(reflect.MakeFunc(l.rows.Type(), func(args []reflect.Value) []reflect.Value {
+		call := func(row, err reflect.Value) bool {
+			if plain {
+				return args[0].Call([]reflect.Value{row})[0].Bool()
+			}
+			return args[0].Call([]reflect.Value{row, err})[0].Bool()
+		}
+		none := reflect.Zero(reflect.TypeFor[error]())
+		if err := source(func(row reflect.Value) bool { return call(row, none) }); err != nil && !plain {
+			call(reflect.Zero(l.row), reflect.ValueOf(&err).Elem())
+		}
+		return nil
+	}))
+}
+
+// NoRowsError says that an answer is no list.
+type NoRowsError struct{}
+
+func (NoRowsError) Error() string { return "this answer is no list of rows" }
+
+// Where is r with only those rows whose field passes. The error is a NoRowsError, names the fields that there are, or says what is wrong
+// with the value.
+func Where(r Result, field, op, value string) (Result, error) {
+	l, ok := rowsOf(r)
+	if !ok {
+		return nil, NoRowsError{}
+	}
+	column, t, err := l.column(field)
+	if err != nil {
+		return nil, err
+	}
+	pass, err := condition(t, op, value)
+	if err != nil {
+		return nil, err
+	}
+	return l.made(func(yield func(reflect.Value) bool) error {
+		return l.each(func(row reflect.Value) bool { return !pass(column(row)) || yield(row) })
+	}), nil
+}
+
+// Sort is r with its rows ordered by a field, ascending or descending; rows without a value come last, and those with the same value stay
+// in their order. All rows are held in memory. Errors are as Where's.
+func Sort(r Result, field string, descending bool) (Result, error) {
+	l, ok := rowsOf(r)
+	if !ok {
+		return nil, NoRowsError{}
+	}
+	column, t, err := l.column(field)
+	if err != nil {
+		return nil, err
+	}
+	compare, err := order(t)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	return l.made(func(yield func(reflect.Value) bool) error {
+		type keyed struct{ row, key reflect.Value }
+		var rows []keyed
+		err := l.each(func(row reflect.Value) bool {
+			rows = append(rows, keyed{row, column(row)})
+			return true
+		})
+		slices.SortStableFunc(rows, func(a, b keyed) int {
+			switch {
+			case !a.key.IsValid() && !b.key.IsValid():
+				return 0
+			case !a.key.IsValid():
+				return 1
+			case !b.key.IsValid():
+				return -1
+			case descending:
+				a, b = b, a
+			}
+			return compare(a.key, b.key)
+		})
+		for _, x := range rows {
+			if !yield(x.row) {
+				return nil
+			}
+		}
+		return err
+	}), nil
+}
