@@ -54,6 +54,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("swap", checkSwap)
 	add("search", checkSearch)
 	add("free pages", checkFree)
+	add("buddies", checkBuddy)
 	add("zones", checkZones)
 	add("files", checkFiles)
 	add("fuser", checkFuser)
