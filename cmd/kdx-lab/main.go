@@ -10,6 +10,7 @@
 //	kdx-lab forms DIR…
 //	kdx-lab reference DIR…
 //	kdx-lab test DIR…
+//	kdx-lab shown DIR…
 //	kdx-lab capture
 //	kdx-lab short | all
 //
@@ -44,6 +45,7 @@ func commands() []command {
 		{name: "forms", args: "DIR…", short: "make every other form of a dump with makedumpfile", run: runForms},
 		{name: "reference", args: "DIR…", short: "record what drgn and crash say about a dump", run: runReference},
 		{name: "test", args: "[--only REGEXP] [--kdx PROGRAM] DIR…", short: "hold kdx against the truth and the references of dumps", run: runTest},
+		{name: "shown", args: "[--kdx PROGRAM] DIR…", short: "name lines of testdata/lines that show nothing on any of the dumps", run: runShown},
 		{name: "live", args: "[--only REGEXP] [--kdx PROGRAM] [KERNEL…]", short: "run kdx open --live in a guest and hold it against the guest's word", run: runLive},
 		{name: "capture", args: "[--only REGEXP] [--kdx PROGRAM]", short: "arm guests with kdx, let them die, and look at what kdx saved", run: runCapture},
 		{name: "time", args: "[--codec C,C] [--runs N] [--cpu C]", short: "how long a capture kernel takes to save, with kdx and with makedumpfile", run: runTime},
