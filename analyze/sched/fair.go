@@ -14,6 +14,7 @@ type cfsStruct struct {
 	MinV      uint64    `k:"min_vruntime|zero_vruntime,optional"` // 6.18
 	Group     vmem.Addr `k:"tg,optional"`                         // CONFIG_FAIR_GROUP_SCHED
 	Throttled uint32    `k:"throttled,optional"`                  // CONFIG_CFS_BANDWIDTH
+	Count     int32     `k:"throttle_count,optional"`             // how many of it and the queues above it are throttled
 	Limbo     vmem.Addr `k:"&throttled_limbo_list,optional"`      // 6.18
 }
 
@@ -44,6 +45,7 @@ func (r *Reader) fair(what string, at vmem.Addr, cpu, depth int) *Fair {
 	if s.Curr != 0 {
 		r.entity(what, f, s.Curr, cpu, depth, true)
 	}
+	waiting := s.Count > 0 && s.Limbo == 0 // since 6.18 a task that is still in the tree may run on until it is back in user mode
 	for se, err := range walk.RBTree(r.v, s.Root, r.offs.runNode) {
 		if err != nil {
 			r.v.Gap(what, err)
@@ -52,8 +54,11 @@ func (r *Reader) fair(what string, at vmem.Addr, cpu, depth int) *Fair {
 		if !r.more(what) {
 			break
 		}
-		if se != s.Curr {
-			r.entity(what, f, se, cpu, depth, false)
+		if se == s.Curr || !r.entity(what, f, se, cpu, depth, false) {
+			continue
+		}
+		if e := &f.Entities[len(f.Entities)-1]; e.Task != 0 {
+			e.Throttled = waiting
 		}
 	}
 	if s.Limbo != 0 {
@@ -63,20 +68,22 @@ func (r *Reader) fair(what string, at vmem.Addr, cpu, depth int) *Fair {
 	return f
 }
 
-func (r *Reader) entity(what string, f *Fair, at vmem.Addr, cpu, depth int, current bool) {
+// entity adds a task or a group to f; it reports whether it could be read.
+func (r *Reader) entity(what string, f *Fair, at vmem.Addr, cpu, depth int, current bool) bool {
 	s, err := r.se.Read(r.v, at)
 	if err != nil {
 		r.v.Gap(what, err)
-		return
+		return false
 	}
 	e := r.values(at, &s)
 	e.Current = current
 	if s.MyQ == 0 {
 		e.Task = at - vmem.Addr(r.offs.se)
 	} else if e.Group = r.fair(what, s.MyQ, cpu, depth+1); e.Group == nil {
-		return // the gap is said
+		return false // the gap is said
 	}
 	f.Entities = append(f.Entities, e)
+	return true
 }
 
 func (r *Reader) values(at vmem.Addr, s *seStruct) Entity {

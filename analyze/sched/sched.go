@@ -46,7 +46,7 @@ type Entity struct {
 	Group     *Fair     // nil for a task
 	Current   bool      // cfs_rq.curr: it runs and is in no tree
 	Delayed   bool      // it went to sleep and stays queued until its lag is spent (6.12)
-	Throttled bool      // it waits for its group's next period (6.18)
+	Throttled bool      // a task that waits for the next period of its group, or of one above
 	Weight    uint64
 	Vruntime  uint64
 	Deadline  *uint64 // virtual

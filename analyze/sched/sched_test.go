@@ -29,14 +29,14 @@ struct wait_queue_entry { unsigned int flags; void *private; void *func; struct 
 // layouts of the fair class: CFS, EEVDF, and queues of groups in per-CPU memory with sched_ext beside.
 var layouts = map[string]string{
 	"6.1": `
-struct cfs_rq { struct load_weight load; unsigned int nr_running; u64 min_vruntime; struct rb_root_cached tasks_timeline; struct sched_entity *curr; struct task_group *tg; int throttled; };
+struct cfs_rq { struct load_weight load; unsigned int nr_running; u64 min_vruntime; struct rb_root_cached tasks_timeline; struct sched_entity *curr; struct task_group *tg; int throttled, throttle_count; };
 struct sched_entity { struct load_weight load; struct rb_node run_node; u64 vruntime; struct cfs_rq *my_q; };
 struct task_group { struct css css; struct cfs_rq **cfs_rq; struct list_head siblings, children; };
 struct task_struct { long pad; struct sched_entity se; struct sched_rt_entity rt; struct sched_dl_entity dl; };
 struct rq { unsigned int nr_running; struct cfs_rq cfs; struct rt_rq rt; struct dl_rq dl; struct task_struct *curr, *idle; u64 clock; };`,
 	"7.2": `
 struct cfs_rq { struct load_weight load; unsigned int nr_queued; u64 zero_vruntime; struct rb_root_cached tasks_timeline; struct sched_entity *curr; struct task_group *tg;
-	bool throttled : 1; struct list_head throttled_limbo_list; };
+	bool throttled : 1; int throttle_count; struct list_head throttled_limbo_list; };
 struct sched_entity { struct load_weight load; struct rb_node run_node; u64 deadline; unsigned char on_rq, sched_delayed; u64 vruntime; s64 vlag; u64 vprot; u64 slice; struct cfs_rq *my_q; };
 struct scx_dispatch_q { u32 lock; u64 id; };
 struct sched_ext_entity { struct scx_dispatch_q *dsq; struct list_head runnable_node; u64 slice, dsq_vtime; };
@@ -161,12 +161,15 @@ func TestServerAndThrottled(t *testing.T) {
 			size = 1
 		}
 		m.Put(w.groupQ+vmem.Addr(m.Offset("cfs_rq", "throttled")), size, 1)
+		m.Set(w.groupQ, "cfs_rq", "throttle_count", 1)
 		q, gaps := w.read(t)
 		if e := q.Deadline.Entities; gaps != "" || len(e) != 1 || e[0].Task != 0 || !e[0].Server {
 			t.Errorf("%s: deadline class %+v, gaps %s; want a server", release, e, gaps)
 		}
 		if f := q.Fair.Entities; len(f) != 2 || f[1].Group == nil || !f[1].Group.Throttled || len(f[1].Group.Entities) != 1 {
 			t.Errorf("%s: fair class %+v; want the throttled group with its task", release, f)
+		} else if e := f[1].Group.Entities[0]; e.Throttled != (release == "6.1") || f[0].Throttled {
+			t.Errorf("%s: the task is throttled: %v; since 6.18 it is once it has left the tree", release, e.Throttled)
 		}
 	}
 }

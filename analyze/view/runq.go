@@ -71,7 +71,7 @@ type FairEntry struct {
 	Group     *FairQueue `json:"group"`
 	Current   bool       `json:"current"`   // it runs
 	Delayed   bool       `json:"delayed"`   // it went to sleep and is queued until its lag is spent
-	Throttled bool       `json:"throttled"` // it waits for its group's next period
+	Throttled bool       `json:"throttled"` // a task that waits for the next period of its group, or of one above
 	Weight    uint64     `json:"weight"`
 	Vruntime  uint64     `json:"vruntime"`
 	Deadline  *uint64    `json:"deadline"` // virtual; null before 6.6, as slice and vlag
@@ -298,7 +298,7 @@ func groupLine(w io.Writer, indent, label string, group *vmem.Addr, kind string,
 	if name != "" {
 		name = "  <" + Printable(name) + ">"
 	}
-	fmt.Fprintf(w, "%s%s: %s  %s: %016x%s%s\n", indent, label, tg, kind, uint64(at), mark(throttled, "(THROTTLED)"), name)
+	fmt.Fprintf(w, "%s%s: %s  %s: %016x%s%s\n", indent, label, tg, kind, uint64(at), name, mark(throttled, "(THROTTLED)"))
 }
 
 func (q *RTQueue) groupText(w io.Writer, indent, prio, label string) {

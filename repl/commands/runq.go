@@ -21,8 +21,8 @@ func runqCommand() *Command {
 		},
 		Help: "For each CPU its current task, and the tasks queued in the real-time and the fair class, each with its priority; those of groups too. Where there are any, " +
 			"also tasks of the deadline class (DL) and those of a BPF scheduler (SCX: all that it has to run on the CPU).\n\n" +
-			"(DELAYED) marks a task that went to sleep but stays queued until its lag is spent (since 6.12). (THROTTLED) is a group that has used up its quota, or since 6.18 a " +
-			"task of such a group. vlag is as of when the task was last queued. For idle tasks the kernel does not keep when they got the CPU: -t and -m show -.",
+			"(DELAYED) marks a task that went to sleep but stays queued until its lag is spent (since 6.12). (THROTTLED) is a group that has used up its quota, and a " +
+			"task of such a group, which waits for the next period. vlag is as of when the task was last queued. For idle tasks the kernel does not keep when they got the CPU: -t and -m show -.",
 		Examples: []Example{{"runq", "what was ready to run"}, {"runq -g", "by task groups"}, {"runq -v", "why the next task is the next"}, {"runq -m", "how long each CPU was at it"}},
 		Run:      runRunq,
 	}
