@@ -66,6 +66,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("signals", checkSignals)
 	add("queued signals", checkQueued)
 	add("locks", checkLocks)
+	add("scheduler", checkFair)
 	if strings.Contains(name, "-sysrq") {
 		add("queues", checkQueues)
 	}
@@ -91,6 +92,7 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 		add("lines, drgn", l.checkLines)
 		add("variables, drgn", l.checkVars)
 		add("text, crash", peer(checkCrash))
+		add("commands, crash", peer(l.checkCommandsCrash))
 		add("runq irq timer, crash", peer(checkExecutionCrash))
 		if strings.HasSuffix(name, "-sysrq") { // crash takes its time
 			add("kmem, crash", l.checkKmemCrash)

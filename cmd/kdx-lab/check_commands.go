@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// crashText is a command whose lines must be crash's, words apart by one space.
+type crashText struct {
+	command string
+	same    func(line string) string // what of a line must be equal, "" for nothing; nil: all of it
+	sorted  bool                     // kdx has another order
+	more    bool                     // kdx says more: crash's lines must be among its lines, in their order
+}
+
+// crashTexts are held against crash 9.0.2. Where they differ otherwise, the function beside the command says why kdx is right, or what it has besides.
+var crashTexts = []crashText{
+	{command: "sys", more: true, same: func(line string) string {
+		// Where symbols and types come from is another thing to kdx, and it adds what form the dump has. UPTIME: crash takes HZ to be
+		// 1000 where it does not find it, as in 6.12.
+		return without(line, "KERNEL:", "DUMPFILE:", "UPTIME:")
+	}},
+	{command: "sys -c", same: func(line string) string { // kdx has lines of sources only when a vmlinux is given
+		f := strings.Fields(line)
+		return strings.Join(f[:min(2, len(f))], " ")
+	}},
+	{command: "mach", more: true, same: func(line string) string {
+		// HZ as in sys. Exception stacks: crash's table is of an older layout; it calls the last ones "(unknown)", of no size, or
+		// VC, and cannot read them. kdx names MCE in their place, and has more: entry stacks, page tables.
+		if strings.Contains(line, "[unavailable]") {
+			return ""
+		}
+		return without(line, "HZ:", "(unknown)", "VC")
+	}},
+	{command: "mach -m"},
+	{command: "dev", sorted: true}, // by numbers, where crash goes by the kernel's buckets
+	{command: "dev -i"},
+	{command: "dev -p", same: func(line string) string { // crash leaves out zeros of ids
+		f := strings.Fields(line)
+		for i := range f {
+			if vendor, device, ok := strings.Cut(f[i], ":"); ok && !strings.Contains(device, ":") {
+				f[i] = fmt.Sprintf("%4s:%4s", strings.TrimLeft(vendor, "0"), strings.TrimLeft(device, "0"))
+			}
+		}
+		return strings.Join(f, " ")
+	}},
+	{command: "dev -d"},
+	{command: "bpf"},
+	{command: "bpf -P", same: bpfLine},
+	{command: "bpf -M", same: bpfLine},
+	{command: "swap"},
+	{command: "sig -l"},
+	{command: "sig 1"},
+	{command: "sig -g 1"},
+	{command: "foreach sig", same: func(line string) string {
+		// crash looks at the flag that makes a thread look at its signals, which a stop of its group sets too; kdx says whether a
+		// signal waits that is not blocked.
+		return without(line, "SIGPENDING:")
+	}},
+	{command: "waitq log_wait"},
+	{command: "files 1 2", same: fileLine},
+	{command: "files -c 1", same: fileLine},
+	{command: "files -R tmp", same: fileLine},
+	{command: "foreach files", same: fileLine},
+	{command: "fuser /dev/null"},
+	{command: "fuser /tmp"},
+	{command: "vm 1", same: pathLine},
+	{command: "vm -m 1"},
+	{command: "vm -v 1"},
+	{command: "vm -p 1"},
+	{command: "foreach vm", same: pathLine},
+	{command: "net -s 1"},
+	{command: "foreach net -s", same: socketLine},
+	{command: "net -S 1", same: socketLine},
+	{command: "net -n 1"},
+	{command: "net -N 1"},
+}
+
+// without returns a line, but "" if its first word is one of these.
+func without(line string, words ...string) string {
+	f := strings.Fields(line)
+	if len(f) > 0 && slices.Contains(words, f[0]) {
+		return ""
+	}
+	return line
+}
+
+// bpfLine: crash reckons when a program was loaded from counters of the clock that do not stand still.
+func bpfLine(line string) string {
+	before, _, _ := strings.Cut(line, "LOAD_TIME:")
+	return before
+}
+
+// fileLine is a line of files: crash says nothing of a name that was removed, and has no name for what lies in no directory (sockets, pipes, memfd), or a slash (pidfd); the kind of a socket is to it
+// the name that a listening socket had when it made the file, which may be MPTCP's though the connection is plain TCP.
+func fileLine(line string) string {
+	f := strings.Fields(strings.TrimSuffix(line, " (deleted)"))
+	if len(f) < 5 {
+		return line
+	}
+	if _, err := strconv.Atoi(f[0]); err != nil {
+		return line
+	}
+	if f[4] == "SOCK" {
+		return strings.Join(f[:5], " ")
+	}
+	if len(f) > 5 && (!strings.HasPrefix(f[5], "/") || strings.HasPrefix(f[5], "/memfd:") || f[5] == "/" && f[4] != "DIR") {
+		f = f[:5]
+	}
+	return strings.Join(f, " ")
+}
+
+// pathLine is a line of vm: names of files that are in no directory begin with a slash, as in /proc/PID/maps, and what was
+// removed says so; crash leaves both out.
+func pathLine(line string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(line, " (deleted)"), " /", " ")
+}
+
+// socketLine is a line of net -s, without what kdx has behind crash's columns: names and ports of other families, state and queues.
+func socketLine(line string) string {
+	f := strings.Fields(line)
+	if len(f) < 4 || f[0] == "PID:" {
+		return line
+	}
+	n := 4
+	if strings.HasPrefix(f[3], "INET") || f[0] == "FD" {
+		n = 6
+	}
+	f[3] = strings.Replace(f[3], "40:", "VSOCK:", 1) // crash knows no name for it
+	return strings.Join(f[:min(n, len(f))], " ")
+}
+
+// checkCommandsCrash holds the text of many commands against crash's.
+func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (string, error) {
+	if r.Crash == nil {
+		return "", skip("crash cannot open it: " + tail(strings.TrimSpace(r.Failed["crash"]), 1))
+	}
+	vmlinux, err := filepath.EvalSymlinks(filepath.Join(s.dir, "vmlinux"))
+	if err != nil {
+		return "", err
+	}
+	p, err := l.peers(ctx)
+	if err != nil {
+		return "", err
+	}
+	var commands []string
+	for _, c := range crashTexts {
+		commands = append(commands, c.command)
+	}
+	want, err := p.crashSays(ctx, vmlinux, s.dump, commands)
+	if err != nil {
+		return "", err
+	}
+	got, err := s.sayOnce(ctx, commands)
+	if err != nil {
+		return "", err
+	}
+	var d differences
+	lines := 0
+	for i, c := range crashTexts {
+		w, g := c.lines(want[commands[i]]), c.lines(got[commands[i]])
+		if len(w) == 0 {
+			d.add("%s: crash printed nothing that can be compared", commands[i])
+		}
+		lines += len(w)
+		c.compare(commands[i], w, g, &d)
+	}
+	return fmt.Sprintf("%d commands, %d lines of crash's", len(commands), lines), d.err()
+}
+
+// sayOnce runs commands in one session of kdx, as crashSays does with crash.
+func (s *subject) sayOnce(ctx context.Context, commands []string) (map[string]string, error) {
+	const mark = "@@ kdx-lab "
+	var args []string
+	for _, c := range commands {
+		args = append(args, "-c", fmt.Sprintf("!echo '%s%s'", mark, c), "-c", c)
+	}
+	out, errs, err := s.run(ctx, s.dump, args...)
+	if err != nil {
+		return nil, fmt.Errorf("kdx open: %w: %s", err, tail(errs, 5))
+	}
+	said := map[string]string{}
+	for _, part := range strings.Split(out, mark)[1:] {
+		c, text, _ := strings.Cut(part, "\n")
+		said[strings.TrimSpace(c)] = text
+	}
+	return said, nil
+}
+
+// lines are what of a text is compared. Control characters in names, which crash sends to the terminal and kdx escapes, end a line.
+func (c crashText) lines(text string) []string {
+	var out []string
+	for line := range strings.Lines(text) {
+		for _, cut := range []string{"\x1b", `\x1b`, `\x0a`} {
+			line, _, _ = strings.Cut(line, cut)
+		}
+		line = strings.Join(strings.Fields(line), " ")
+		if line == "" || line == "name" || line == `name"` { // what is behind the end of a line in the name of a task or a file
+			continue
+		}
+		if c.same != nil {
+			line = strings.TrimSpace(c.same(line))
+		}
+		if line != "" {
+			out = append(out, line)
+		}
+	}
+	if c.sorted {
+		slices.Sort(out)
+	}
+	return out
+}
+
+func (c crashText) compare(command string, want, got []string, d *differences) {
+	if c.more {
+		for _, w := range want {
+			i := slices.Index(got, w)
+			if i < 0 {
+				d.add("%s: crash says %q, kdx does not", command, w)
+				continue
+			}
+			got = got[i+1:]
+		}
+		return
+	}
+	for i := range max(len(want), len(got)) {
+		var w, g string
+		if i < len(want) {
+			w = want[i]
+		}
+		if i < len(got) {
+			g = got[i]
+		}
+		if w != g {
+			d.add("%s, line %d: %q; crash says %q", command, i+1, g, w)
+			return // what follows may only be moved
+		}
+	}
+}
