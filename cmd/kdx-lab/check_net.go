@@ -46,7 +46,11 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	arp := checkNeighbours(s, neighbours, &d)
+	space := ""
+	for _, x := range devices {
+		space = x.Namespace
+	}
+	arp := checkNeighbours(s, neighbours, space, &d)
 	sockets := make(map[string]netSocket)
 	for _, t := range tasks {
 		for _, x := range t.Sockets {
@@ -134,13 +138,16 @@ type netNeighbour struct {
 }
 
 // checkNeighbours holds net -a against what the kernel listed for the guest (truths from before it was asked have /proc/net/arp alone), and returns how many were asked
-// for. An entry goes from state to state by itself.
-func checkNeighbours(s *subject, got []netNeighbour, d *differences) (asked int) {
+// for. An entry goes from state to state by itself; whose address is known keeps it. The guest listed those of its own namespace (space) alone.
+func checkNeighbours(s *subject, got []netNeighbour, space string, d *differences) (asked int) {
 	states := map[int]string{1: "INCOMPLETE", 2: "REACHABLE", 4: "STALE", 8: "DELAY", 16: "PROBE", 32: "FAILED", 64: "NOARP", 128: "PERMANENT"}
+	known := func(state string) bool { return state != "INCOMPLETE" && state != "FAILED" }
 	moving := map[string]bool{"INCOMPLETE": true, "REACHABLE": true, "STALE": true, "DELAY": true, "PROBE": true, "FAILED": true}
 	have := make(map[string]netNeighbour)
 	for _, n := range got {
-		have[n.Device+" "+n.IP] = n
+		if n.Namespace == space {
+			have[n.Device+" "+n.IP] = n
+		}
 		if !moving[n.State] {
 			continue
 		}
@@ -160,8 +167,18 @@ func checkNeighbours(s *subject, got []netNeighbour, d *differences) (asked int)
 		case !ok && moving[state]: // given up since
 		case !ok:
 			d.add("no neighbour %s on %s", w.IP, w.Device)
-		case n.State != state && (!moving[state] || !moving[n.State]), n.HW != w.HW && !moving[state]:
+		case n.State != state && (!moving[state] || !moving[n.State]), n.HW != w.HW && known(n.State) && known(state):
 			d.add("neighbour %s on %s is %s, %s; want %s, %s", w.IP, w.Device, n.HW, n.State, w.HW, state)
+		}
+		delete(have, w.Device+" "+w.IP)
+	}
+	if len(s.truth.Neighbours) == 0 {
+		return asked
+	}
+	for _, n := range have {
+		ip, err := netip.ParseAddr(n.IP)
+		if err != nil || !moving[n.State] && !ip.IsMulticast() { // a group's report may have been due since
+			d.add("neighbour %s on %s (%s): the guest had none", n.IP, n.Device, n.State)
 		}
 	}
 	return asked
