@@ -42,6 +42,10 @@ func runShown(ctx context.Context, l *lab, args []string) error {
 			return err
 		}
 		s := &subject{kdx: kdx, name: filepath.Base(dir), dir: dir, dump: filepath.Join(dir, "vmcore")}
+		if s.truth, err = readTruth(dir); err != nil {
+			return err
+		}
+		s.debug = filepath.Join(l.dir, "k", s.truth.Uname[2], "usr", "lib", "debug")
 		answers, err := s.answers(ctx, lines)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -125,7 +129,7 @@ func (s *subject) answers(ctx context.Context, lines []string) ([]lineAnswer, er
 		args = append(args, "-c", line)
 	}
 	cmd := exec.CommandContext(ctx, s.kdx, args...)
-	cmd.Env = append(os.Environ(), "HOME="+s.dir, "TZ=UTC")
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "TZ=UTC", "KDX_DEBUG_PATH="+s.debug)
 	cmd.Dir = s.dir
 	out, err := cmd.Output()
 	var exit *exec.ExitError

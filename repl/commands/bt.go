@@ -165,11 +165,11 @@ func oneStack(c *Call, tr *backtrace.Tracer, x *task.Task) (*view.Stack, error) 
 		if !c.Flags.Has(flag) {
 			continue
 		}
-		n, err := strconv.ParseUint(strings.TrimPrefix(c.Flags.Value(flag), "0x"), 16, 64)
+		at, err := c.address(c.Flags.Value(flag))
 		if err != nil {
-			return nil, &UsageError{"bt", fmt.Sprintf("-%s wants a hexadecimal address, not %s", flag, c.Flags.Value(flag))}
+			return nil, err
 		}
-		start.Regs.Set(reg, n)
+		start.Regs.Set(reg, uint64(at))
 		start.User, start.CPU, start.At = nil, nil, 0
 	}
 	var trace *unwind.Trace
