@@ -27,6 +27,7 @@ type netSocket struct {
 	RecvQ *uint64 `json:"recv_queue"`
 	SendQ *uint64 `json:"send_queue"`
 	Path  *string `json:"path"`
+	ID    *uint32 `json:"netlink_id"`
 }
 
 // checkNet holds net, net -a and foreach net -s against what the guest read in /proc/net.
@@ -58,7 +59,7 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 		}
 	}
 	n := 0
-	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
+	for _, file := range []string{"tcp", "tcp6", "udp", "udp6", "raw", "raw6"} {
 		k, err := checkInet(proc["/proc/net/"+file], file, sockets, &d)
 		if err != nil {
 			return "", err
@@ -70,8 +71,9 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 		return "", err
 	}
 	u := checkUnix(proc["/proc/net/unix"], sockets, &d)
-	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of them asked for); of %d sockets %d of IP and %d of Unix as the guest says; %d of TCP, %d of them no task's",
-		len(devices), addrs, len(neighbours), arp, len(sockets), n, u, len(tables), without), d.err()
+	o := checkLinks(proc["/proc/net/packet"], proc["/proc/net/netlink"], sockets, &d)
+	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of them asked for); of %d sockets %d of IP, %d of Unix, %d of packets and netlink as the guest says; %d of TCP, %d of them no task's",
+		len(devices), addrs, len(neighbours), arp, len(sockets), n, u, o, len(tables), without), d.err()
 }
 
 // netDevice is a row of net.
@@ -266,7 +268,7 @@ func checkInet(text, file string, sockets map[string]netSocket, d *differences) 
 		if x.Local == nil || x.Remote == nil {
 			continue
 		}
-		kind := map[string]string{"INET:STREAM": "tcp", "INET6:STREAM": "tcp6", "INET:DGRAM": "udp", "INET6:DGRAM": "udp6"}[x.Kind]
+		kind := map[string]string{"INET:STREAM": "tcp", "INET6:STREAM": "tcp6", "INET:DGRAM": "udp", "INET6:DGRAM": "udp6", "INET:RAW": "raw", "INET6:RAW": "raw6"}[x.Kind]
 		have[fmt.Sprintf("%s %s %d %s %d", kind, x.Local.Address, x.Local.Port, x.Remote.Address, x.Remote.Port)] = x
 	}
 	n := 0
@@ -360,4 +362,45 @@ func checkUnix(text string, sockets map[string]netSocket, d *differences) int {
 		n++
 	}
 	return n
+}
+
+// checkLinks holds sockets of AF_PACKET and of netlink that processes have against kdx's, by type, number and what waits in them. The kernel's own
+// sockets of netlink have no number, and what is sent to a group may have come since. It returns how many there are.
+func checkLinks(packet, netlink string, sockets map[string]netSocket, d *differences) int {
+	var got, want []string
+	waits := make(map[string]uint64)
+	for _, x := range sockets {
+		switch family, kind, _ := strings.Cut(x.Kind, ":"); {
+		case family == "PACKET":
+			got = append(got, "packet "+map[string]string{"RAW": "3", "DGRAM": "2"}[kind])
+		case x.ID != nil:
+			key := fmt.Sprintf("netlink %d", *x.ID)
+			got = append(got, key)
+			if x.RecvQ != nil {
+				waits[key] = *x.RecvQ
+			}
+		}
+	}
+	for line := range strings.Lines(packet) {
+		if f := strings.Fields(line); len(f) >= 9 && f[0] != "sk" {
+			want = append(want, "packet "+f[2])
+		}
+	}
+	for line := range strings.Lines(netlink) {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[0] == "sk" || f[2] == "0" {
+			continue
+		}
+		key := "netlink " + f[2]
+		want = append(want, key)
+		if n, err := strconv.ParseUint(f[4], 10, 64); err != nil || waits[key] < n {
+			d.add("%s: %d bytes wait; want %s", key, waits[key], f[4])
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		d.add("sockets of packets and netlink: %v; want %v", got, want)
+	}
+	return len(want)
 }
