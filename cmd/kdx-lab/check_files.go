@@ -153,6 +153,7 @@ type kdxMount struct {
 	Type    *string  `json:"type"`
 	Source  *string  `json:"source"`
 	Covered bool     `json:"overmounted"`
+	Space   uint64   `json:"namespace_id"`
 }
 
 // checkMounts holds mount against mountinfo, field by field.

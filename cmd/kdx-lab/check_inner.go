@@ -130,6 +130,11 @@ func checkInnerMounts(ctx context.Context, s *subject) (string, error) {
 		if err := s.ask(ctx, []string{fmt.Sprintf("mount -n %d", t.TID)}, &mounts); err != nil {
 			return "", err
 		}
+		for _, m := range mounts {
+			if got := fmt.Sprintf("mnt:[%d]", m.Space); got != t.Spaces["mnt"] {
+				d.add("mount %d is of %s; want %s", m.ID, got, t.Spaces["mnt"])
+			}
+		}
 		n, err := compareMounts(mounts, t.Inner["mountinfo"], &d)
 		if err != nil {
 			return "", err
