@@ -123,7 +123,7 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 			d.add("task %d %q = %s bytes resident; want near %d", want.TID, want.Comm, orNone(got.RSS), want.RSS)
 		}
 		// A task that runs for the first time since has not been counted yet; one that was woken has only changed its state.
-		woken := got.State == "RU" && (want.Kernel || s.way.name == "oom")
+		woken := (got.State == "RU" || got.State == "WA") && (want.Kernel || s.way.name == "oom")
 		if !still[want.TID] || got.Active || woken {
 			continue
 		}
