@@ -21,6 +21,9 @@ func runShown(ctx context.Context, l *lab, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
+	if fs.NArg() == 0 {
+		return errors.New("which dumps?")
+	}
 	if err := l.checkout(); err != nil {
 		return err
 	}
