@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// crashText is a command whose lines must be crash's, words apart by one space.
+// crashText is a command whose lines must be crash's, words apart by one space. A word in braces stands for what the dump has there (crashPlaces).
 type crashText struct {
 	command string
 	same    func(line string) string // what of a line must be equal, "" for nothing; nil: all of it
@@ -78,6 +78,143 @@ var crashTexts = []crashText{
 	{command: "net -S 1", same: socketLine},
 	{command: "net -n 1"},
 	{command: "net -N 1"},
+	{command: "files -d {dentry}"},
+	{command: "files -p {inode}", same: func(line string) string { // kdx has the heading of pages where there are none, too
+		return without(line, "PAGE")
+	}},
+	{command: "struct list_head"},
+	{command: "struct task_struct"},
+	{command: "struct -o task_struct {task}"},
+	{command: "struct task_struct {task}"},
+	{command: "struct -x task_struct {task}"},
+	{command: "struct task_struct.mm,comm {task}"},
+	{command: "struct -l task_struct.tasks task_struct.pid,comm {tasks}"},
+	{command: "struct -o page"},
+	{command: "struct -o file"},
+	{command: "struct -o super_block"},
+	{command: "struct net_device", same: func(line string) string { // BTF does not tell an array of no elements from one whose length is open
+		return strings.ReplaceAll(line, "[0];", "[];")
+	}},
+	{command: "struct rq.nr_running,cfs runqueues:a"},
+	{command: "struct -r list_head {modules}"},
+	{command: "*list_head {modules}"},
+	{command: "union sigval"},
+	{command: "union -o sigval"},
+	{command: "whatis -o mm_struct", same: nestedOffset},
+	{command: "tree -t rb free_vmap_area_root -o vmap_area.rb_node -p"},
+	{command: "tree -t rbtree -o vmap_area.rb_node -s vmap_area.va_start,va_end free_vmap_area_root"},
+	{command: "tree -l -t rb -r rb_root.rb_node free_vmap_area_root"},
+	{command: "tree -t xarray {idr}"},
+	{command: "tree -t xarray -p {idr}"},
+	{command: "tree -t maple {maple}", same: decimalAddress},
+	{command: "tree -t maple -p {maple}", same: decimalAddress},
+	{command: "list -H modules"},
+	{command: "list -H {modules} -o module.list -s module.name,state"},
+	{command: "list -r -H {modules} -l module.list -S module.state"},
+	{command: "list -h {task} -o task_struct.tasks -s task_struct.pid,comm"},
+	{command: "list -x -O task_struct.tasks -h {task} -s task_struct.flags"},
+	{command: "list -B -H modules"},
+	{command: "p jiffies", same: unnumbered},
+	{command: "p -x jiffies", same: unnumbered},
+	{command: "p nr_cpu_ids", same: unnumbered},
+	{command: "p init_uts_ns", same: unnumbered},
+	{command: "p saved_command_line", same: unnumbered},
+	{command: "p init_task.comm", same: unnumbered},
+	{command: "p *init_task.cred", same: unnumbered},
+	{command: "p runqueues:0", same: unnumbered},
+	{command: "p modules", same: unnumbered},
+	{command: "ptov 0x1000000"},
+	{command: "btop 0x512a000"},
+	{command: "ptob 0x512a"},
+	{command: "vtop -k {init_task}", same: directoryLine},
+	{command: "vtop -k {task}", same: directoryLine},
+	{command: "vtop -k {module}", same: directoryLine},
+}
+
+// nestedOffset: crash has no offsets of members of structures within.
+func nestedOffset(line string) string {
+	_, rest, ok := strings.Cut(line, "] ")
+	if ok && strings.HasPrefix(line, "[") {
+		return rest
+	}
+	return line
+}
+
+// unnumbered is a line of p: what gdb evaluates for crash's other commands counts too.
+func unnumbered(line string) string {
+	before, rest, ok := strings.Cut(line, "$")
+	number, value, found := strings.Cut(rest, " = ")
+	if _, err := strconv.Atoi(number); !ok || !found || err != nil {
+		return line
+	}
+	return before + value
+}
+
+// decimalAddress: crash prints addresses in a maple tree as decimal numbers.
+func decimalAddress(line string) string {
+	if u, err := strconv.ParseUint(line, 10, 64); err == nil && u>>63 != 0 {
+		return strconv.FormatUint(u, 16)
+	}
+	return line
+}
+
+// directoryLine is a line of vtop: of the kernel's own addresses crash shows the topmost directory in another form than of programs', and the heading
+// of a page only once a session.
+func directoryLine(line string) string {
+	if strings.HasPrefix(line, "PAGE PHYSICAL MAPPING") || strings.HasPrefix(line, "PGD:") || strings.Contains(line, "DIRECTORY:") {
+		return ""
+	}
+	return line
+}
+
+// crashPlaces finds out what the words in braces stand for.
+func (s *subject) crashPlaces(ctx context.Context) (*strings.Replacer, error) {
+	var pairs []string
+	for _, p := range []struct {
+		word, command, row string
+		column             int
+	}{
+		{"{task}", "ps 1", "1", 3},
+		{"{init_task}", "sym init_task", "", 0},
+		{"{modules}", "sym modules", "", 0},
+		{"{module}", "list -H modules", "", 0},
+		{"{dentry}", "files 1", "10", 2}, // the script that init runs
+		{"{inode}", "files 1", "10", 3},
+	} {
+		text, err := s.say(ctx, s.dump, p.command)
+		if err != nil {
+			return nil, err
+		}
+		value := ""
+		for line := range strings.Lines(text) {
+			f := strings.Fields(line)
+			if len(f) > p.column && (p.row == "" || f[0] == p.row) {
+				value = f[p.column]
+				break
+			}
+		}
+		if value == "" {
+			return nil, fmt.Errorf("%s has no %s", p.command, p.word)
+		}
+		pairs = append(pairs, p.word, value)
+	}
+	task := pairs[1]
+	for _, p := range []struct{ word, of string }{
+		{"{tasks}", "&((struct task_struct *)0x" + task + ")->tasks"},
+		{"{maple}", "&((struct task_struct *)0x" + task + ")->mm->mm_mt"},
+		{"{idr}", "&init_pid_ns.idr.idr_rt"},
+	} {
+		text, err := s.say(ctx, s.dump, "p "+p.of)
+		if err != nil {
+			return nil, err
+		}
+		i := strings.LastIndex(text, "0x")
+		if i < 0 || len(text) < i+18 {
+			return nil, fmt.Errorf("p %s: %q is no address", p.of, text)
+		}
+		pairs = append(pairs, p.word, text[i+2:i+18])
+	}
+	return strings.NewReplacer(pairs...), nil
 }
 
 // without returns a line, but "" if its first word is one of these.
@@ -147,9 +284,13 @@ func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (
 	if err != nil {
 		return "", err
 	}
+	places, err := s.crashPlaces(ctx)
+	if err != nil {
+		return "", err
+	}
 	var commands []string
 	for _, c := range crashTexts {
-		commands = append(commands, c.command)
+		commands = append(commands, places.Replace(c.command))
 	}
 	want, err := p.crashSays(ctx, vmlinux, s.dump, commands)
 	if err != nil {
