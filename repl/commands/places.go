@@ -30,18 +30,25 @@ func (p *places) at(pc uint64) []symbols.Place {
 		return found
 	}
 	var none *symbols.NoTableError
-	p.none = errors.As(err, &none)
-	if !p.none && errors.Is(err, symbols.ErrNotFound) { // code that was compiled without debug information
-		return nil
-	}
-	if p.none {
+	switch {
+	case errors.As(err, &none):
 		err = none
+		p.none = p.nobody()
+	case errors.Is(err, symbols.ErrNotFound): // code that was compiled without debug information
+		return nil
 	}
 	if !p.quiet && !p.said[err.Error()] {
 		p.said[err.Error()] = true
 		p.c.View.Gap("source lines", err)
 	}
 	return nil
+}
+
+// nobody is whether the kernel itself has no lines: a module without its debug file says nothing of the frames behind its own.
+func (p *places) nobody() bool {
+	var none *symbols.NoTableError
+	_, err := p.c.View.Debug().PlacesAt(0)
+	return errors.As(err, &none)
 }
 
 // sourceSuffixes are the ends of names that, with a line behind a colon, are taken for a file and not for a symbol and its CPU.
