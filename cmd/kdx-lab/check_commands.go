@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +67,8 @@ var crashTexts = []crashText{
 	{command: "files -c 1", same: fileLine},
 	{command: "files -R tmp", same: fileLine},
 	{command: "foreach files", same: fileLine},
-	{command: "fuser /dev/null"},
-	{command: "fuser /tmp"},
+	{command: "fuser /dev/null", same: unquoted},
+	{command: "fuser /tmp", same: unquoted},
 	{command: "vm 1", same: pathLine},
 	{command: "vm -m 1"},
 	{command: "vm -v 1"},
@@ -226,11 +227,17 @@ func without(line string, words ...string) string {
 	return line
 }
 
-// bpfLine: crash reckons when a program was loaded from counters of the clock that do not stand still.
+// bpfLine: crash reckons when a program was loaded from counters of the clock that do not stand still, and counts the machine code of a
+// program of several functions for the first alone.
 func bpfLine(line string) string {
 	before, _, _ := strings.Cut(line, "LOAD_TIME:")
-	return before
+	return jited.ReplaceAllString(before, "")
 }
+
+var jited = regexp.MustCompile(`JITED: \d+ `)
+
+// unquoted is a line of fuser: crash leaves out the second quote of a long name.
+func unquoted(line string) string { return strings.ReplaceAll(line, `"`, "") }
 
 // fileLine is a line of files: crash says nothing of a name that was removed, and has no name for what lies in no directory (sockets, pipes, memfd), or a slash (pidfd); the kind of a socket is to it
 // the name that a listening socket had when it made the file, which may be MPTCP's though the connection is plain TCP.
@@ -332,14 +339,19 @@ func (s *subject) sayOnce(ctx context.Context, commands []string) (map[string]st
 	return said, nil
 }
 
+// oneLine is a line up to the first control character of a name in it, which crash sends to the terminal and kdx escapes.
+func oneLine(line string) string {
+	for _, cut := range []string{"\x1b", `\x1b`, `\x0a`} {
+		line, _, _ = strings.Cut(line, cut)
+	}
+	return line
+}
+
 // lines are what of a text is compared. Control characters in names, which crash sends to the terminal and kdx escapes, end a line.
 func (c crashText) lines(text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
-		for _, cut := range []string{"\x1b", `\x1b`, `\x0a`} {
-			line, _, _ = strings.Cut(line, cut)
-		}
-		line = strings.Join(strings.Fields(line), " ")
+		line = strings.Join(strings.Fields(oneLine(line)), " ")
 		if line == "" || line == "name" || line == `name"` { // what is behind the end of a line in the name of a task or a file
 			continue
 		}

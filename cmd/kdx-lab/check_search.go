@@ -64,11 +64,11 @@ func sameHits(command, out string, image [2]uint64) []string {
 	const mapStart, huge = 0xffffffff80000000, 2 << 20 // of x86-64's map of the kernel's image
 	var lines []string
 	for line := range strings.Lines(out) {
-		line = strings.TrimRight(line, " \n")
+		line = oneLine(strings.TrimRight(line, " \n"))
 		at, rest, ok := strings.Cut(line, ":")
 		addr, err := strconv.ParseUint(at, 16, 64)
 		switch {
-		case line == "":
+		case line == "", line == `name"`: // the end of a name that crash breaks
 			continue
 		case ok && err == nil && addr >= image[1] && addr < image[1]+huge:
 			continue // crash ends at _end, and leaves out the rest of the large page that maps it
