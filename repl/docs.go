@@ -77,6 +77,7 @@ always come from their own tables in the dump. What differs:
   then it stays a bare address.
 - ` + "`sym -l`" + ` and ` + "`-q`" + `: a vmlinux has symbols that kallsyms leaves out, and lacks the compiler's own labels.
 - With DWARF, ` + "`sym`" + ` shows source lines and ` + "`mod`" + ` which debug files of modules were found; values of parameters and variables (` + "`bt -v`" + `) need it.
+- ` + "`bt --sp`" + `: DWARF's frames hang on rbp, which --sp does not give.
 - ` + "`sys`" + ` says who gave them.
 `
 
