@@ -241,3 +241,26 @@ func TestSyscallLines(t *testing.T) {
 		}
 	}
 }
+
+// TestSymbolsCancelled: a list of all symbols ends when its command is cancelled.
+func TestSymbolsCancelled(t *testing.T) {
+	x := newSourceTarget(t, false)
+	ctx, cancel := context.WithCancel(context.Background())
+	c := symCommand()
+	f, args, err := ParseFlags(c, []string{"-l"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Run(&Call{View: x.k.View(ctx), State: x.state, Cmd: c, Flags: f, Args: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for range r.(view.SymbolLines) {
+		n++
+		cancel()
+	}
+	if n != 1 {
+		t.Errorf("%d symbols, of which the first cancelled it", n)
+	}
+}

@@ -46,10 +46,10 @@ func runSym(c *Call) (view.Result, error) {
 	}
 	switch {
 	case c.Flags.Has("l"):
-		return symbolLines(all, func(symbols.Symbol) bool { return true }), nil
+		return c.symbolLines(all, func(symbols.Symbol) bool { return true }), nil
 	case c.Flags.Has("q"):
 		q := c.Flags.Value("q")
-		return symbolLines(all, func(s symbols.Symbol) bool { return strings.Contains(s.Name, q) }), nil
+		return c.symbolLines(all, func(s symbols.Symbol) bool { return strings.Contains(s.Name, q) }), nil
 	case c.Flags.Has("M"), c.Flags.Has("m"):
 		return moduleSymbols(c)
 	case len(c.Args) == 0:
@@ -75,10 +75,12 @@ func (c *Call) anySymbols() error {
 	return err
 }
 
-func symbolLines(all iter.Seq[symbols.Symbol], want func(symbols.Symbol) bool) view.SymbolLines {
+// symbolLines ends early once the command is cancelled; its session says so.
+func (c *Call) symbolLines(all iter.Seq[symbols.Symbol], want func(symbols.Symbol) bool) view.SymbolLines {
+	ctx := c.View.Context()
 	return func(yield func(view.SymbolLine) bool) {
 		for s := range all {
-			if want(s) && !yield(symbolLine(s, s.Addr)) {
+			if ctx.Err() != nil || want(s) && !yield(symbolLine(s, s.Addr)) {
 				return
 			}
 		}
