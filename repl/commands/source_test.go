@@ -245,7 +245,8 @@ func TestSyscallLines(t *testing.T) {
 // TestSymbolsCancelled: a list of all symbols ends when its command is cancelled.
 func TestSymbolsCancelled(t *testing.T) {
 	x := newSourceTarget(t, false)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	c := symCommand()
 	f, args, err := ParseFlags(c, []string{"-l"})
 	if err != nil {
