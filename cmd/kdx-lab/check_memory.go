@@ -106,7 +106,8 @@ func checkSlabs(ctx context.Context, s *subject) (string, error) {
 			continue // the kernel shrank what it could
 		}
 		slack := 4*w.PerSlab + 64
-		if !near(*c.Total, w.Total, slack) || !near(*c.Active, w.Active, slack) || !near(*c.Slabs, w.Slabs, 6) {
+		freed := w.Name == "buffer_head" && *c.Active < w.Active // they go with pages of block devices, by the thousand
+		if !freed && (!near(*c.Total, w.Total, slack) || !near(*c.Active, w.Active, slack) || !near(*c.Slabs, w.Slabs, 6)) {
 			moved.add("%s = %d of %d objects in %d slabs; want %d of %d in %d", w.Name, *c.Active, *c.Total, *c.Slabs, w.Active, w.Total, w.Slabs)
 			names = append(names, w.Name)
 		}
