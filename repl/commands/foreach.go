@@ -138,15 +138,23 @@ func severalEach(c *Call, runs []taskRun, xs []*task.Task) view.Result {
 // runInner runs another command in this one's stead. The context stays what it was: set shows tasks here, and chooses none.
 func (c *Call) runInner(cmd *Command, words []string) (view.Result, error) {
 	defer func(current vmem.Addr) { c.State.Current = current }(c.State.Current)
+	inner, err := c.inner(cmd, words)
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Run(inner)
+}
+
+// inner is a call of another command with these words.
+func (c *Call) inner(cmd *Command, words []string) (*Call, error) {
 	inner := *c
 	inner.Cmd, inner.Args = cmd, words
-	if !cmd.Raw {
-		var err error
-		if inner.Flags, inner.Args, err = ParseFlags(cmd, words); err != nil {
-			return nil, err
-		}
+	if cmd.Raw {
+		return &inner, nil
 	}
-	return cmd.Run(&inner)
+	var err error
+	inner.Flags, inner.Args, err = ParseFlags(cmd, words)
+	return &inner, err
 }
 
 func overTasks(c *Call, cmd *Command, xs []*task.Task, words []string) (view.Result, error) {

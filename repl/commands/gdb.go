@@ -77,15 +77,11 @@ func (c *Call) hand(name string, words []string) (view.Result, error) {
 	if cmd == nil {
 		return nil, fmt.Errorf("there is no command %s", name)
 	}
-	inner := *c
-	inner.Cmd, inner.Args = cmd, words
-	if !cmd.Raw {
-		var err error
-		if inner.Flags, inner.Args, err = ParseFlags(cmd, words); err != nil {
-			return nil, err
-		}
+	inner, err := c.inner(cmd, words)
+	if err != nil {
+		return nil, err
 	}
-	return cmd.Run(&inner)
+	return cmd.Run(inner)
 }
 
 // gdbExamine is x/NFU ADDRESS: a count, a format and the size of a unit.

@@ -49,15 +49,11 @@ func runRepeat(c *Call) (view.Result, error) {
 	case !c.View.Live():
 		return nil, fmt.Errorf("a dump does not change: %s would say the same each time (repeat is for a running kernel)", words[0])
 	}
-	inner := *c
-	inner.Cmd, inner.Args = cmd, words[1:]
-	if !cmd.Raw {
-		var err error
-		if inner.Flags, inner.Args, err = ParseFlags(cmd, words[1:]); err != nil {
-			return nil, err
-		}
+	inner, err := c.inner(cmd, words[1:])
+	if err != nil {
+		return nil, err
 	}
-	return &repeated{call: &inner, pause: pause}, nil
+	return &repeated{call: inner, pause: pause}, nil
 }
 
 // repeated runs its command each time that it is written; there is no end but the user's.
