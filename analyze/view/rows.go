@@ -15,14 +15,14 @@ type rowed struct {
 	with func(rows reflect.Value) Result
 }
 
-// rowsOf finds the rows of a result; false if it is no list.
-func rowsOf(r Result) (rowed, bool) {
+// rowsOf finds the rows of a result; a NoRowsError if it is no list.
+func rowsOf(r Result) (rowed, error) {
 	v := reflect.ValueOf(r)
 	if row := rowType(v.Type()); row != nil {
-		return rowed{row, v, func(rows reflect.Value) Result { return rows.Convert(v.Type()).Interface().(Result) }}, true
+		return rowed{row, v, func(rows reflect.Value) Result { return rows.Convert(v.Type()).Interface().(Result) }}, nil
 	}
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return rowed{}, false
+		return rowed{}, NoRowsError{}
 	}
 	field := -1
 	for i := range v.Elem().NumField() {
@@ -31,12 +31,12 @@ func rowsOf(r Result) (rowed, bool) {
 			continue
 		}
 		if field >= 0 {
-			return rowed{}, false // two lists: which one is not said
+			return rowed{}, NoRowsError{} // two lists: which one is not said
 		}
 		field = i
 	}
 	if field < 0 {
-		return rowed{}, false
+		return rowed{}, NoRowsError{}
 	}
 	list := v.Elem().Field(field)
 	return rowed{rowType(list.Type()), list, func(rows reflect.Value) Result {
@@ -44,7 +44,7 @@ func rowsOf(r Result) (rowed, bool) {
 		twin.Elem().Set(v.Elem())
 		twin.Elem().Field(field).Set(rows.Convert(list.Type()))
 		return twin.Interface().(Result)
-	}}, true
+	}}, nil
 }
 
 // rowType is the type of the rows of a list, nil if t is none: []T, iter.Seq[T] or iter.Seq2[T, error], where T is a struct with names in
@@ -77,11 +77,20 @@ func fieldNames(row reflect.Type) []string {
 	}
 	var names []string
 	for _, f := range reflect.VisibleFields(row) {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.IsExported() && name != "" && name != "-" {
+		if name := jsonName(f); name != "" {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// jsonName is what a field is called in JSON; "" if it is not there.
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if !f.IsExported() || name == "-" {
+		return ""
+	}
+	return name
 }
 
 // column finds a field of rows by its name in JSON; in the struct behind a name with a dot, too. get is the zero Value for a row that
@@ -97,10 +106,7 @@ func (l rowed) column(name string) (get func(row reflect.Value) reflect.Value, t
 		var fields []reflect.StructField
 		if t.Kind() == reflect.Struct {
 			fields = reflect.VisibleFields(t)
-			at = slices.IndexFunc(fields, func(f reflect.StructField) bool {
-				tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-				return f.IsExported() && tag == part
-			})
+			at = slices.IndexFunc(fields, func(f reflect.StructField) bool { return part != "" && jsonName(f) == part })
 		}
 		if at < 0 {
 			return nil, nil, fmt.Errorf("rows of this answer have no field %s; they have %s", name, strings.Join(fieldNames(l.row), ", "))
@@ -195,9 +201,9 @@ func (NoRowsError) Error() string { return "this answer is no list of rows" }
 // Where is r with only those rows whose field passes. The error is a NoRowsError, names the fields that there are, or says what is wrong
 // with the value.
 func Where(r Result, field, op, value string) (Result, error) {
-	l, ok := rowsOf(r)
-	if !ok {
-		return nil, NoRowsError{}
+	l, err := rowsOf(r)
+	if err != nil {
+		return nil, err
 	}
 	column, t, err := l.column(field)
 	if err != nil {
@@ -215,9 +221,9 @@ func Where(r Result, field, op, value string) (Result, error) {
 // Sort is r with its rows ordered by a field, ascending or descending; rows without a value come last, and those with the same value stay
 // in their order. All rows are held in memory. Errors are as Where's.
 func Sort(r Result, field string, descending bool) (Result, error) {
-	l, ok := rowsOf(r)
-	if !ok {
-		return nil, NoRowsError{}
+	l, err := rowsOf(r)
+	if err != nil {
+		return nil, err
 	}
 	column, t, err := l.column(field)
 	if err != nil {
