@@ -159,26 +159,35 @@ func (l NetSockets) table(bw *bufio.Writer) {
 		}
 		rows = append(rows, []string{text(s.Kind), from, s.Remote.crashForm(), text(s.State), orDash(s.RecvQ), orDash(s.SendQ)})
 	}
-	var widths [6]int
+	writeSockets(bw, rows, func(i int) (head, tail string) {
+		if i == 0 {
+			return "FD      SOCKET            SOCK      ", ""
+		}
+		s := l[i-1]
+		return fmt.Sprintf("%2d %016x %016x", s.FD, uint64(s.Socket), uint64(s.Sock)), ""
+	})
+}
+
+// writeSockets writes a table of sockets, whose first row is the heading: columns as wide as they need be, queues and what is behind them to
+// the right. ends are what stands in front of a row and behind it.
+func writeSockets(bw *bufio.Writer, rows [][]string, ends func(row int) (head, tail string)) {
+	const firstNumber = 4
+	widths := make([]int, len(rows[0]))
 	for _, r := range rows {
 		for i, c := range r {
 			widths[i] = max(widths[i], len(c))
 		}
 	}
 	for i, r := range rows {
-		head := "FD      SOCKET            SOCK      "
-		if i > 0 {
-			s := l[i-1]
-			head = fmt.Sprintf("%2d %016x %016x", s.FD, uint64(s.Socket), uint64(s.Sock))
-		}
+		head, tail := ends(i)
 		bw.WriteString(head)
 		for k, c := range r {
-			if k >= 4 {
+			if k >= firstNumber {
 				fmt.Fprintf(bw, " %*s", widths[k], c)
 				continue
 			}
 			fmt.Fprintf(bw, " %-*s", widths[k], c)
 		}
-		bw.WriteByte('\n')
+		bw.WriteString(tail + "\n")
 	}
 }

@@ -37,26 +37,11 @@ func (l NetTCPs) Text(w io.Writer, _ Options) error {
 		}
 		rows = append(rows, []string{text(s.Kind), s.Local.crashForm(), s.Remote.crashForm(), text(s.State), orDash(s.RecvQ), orDash(s.SendQ), inode})
 	}
-	var widths [7]int
-	for _, r := range rows {
-		for i, c := range r {
-			widths[i] = max(widths[i], len(c))
+	writeSockets(bw, rows, func(i int) (head, tail string) {
+		if i == 0 {
+			return "SOCK            ", " NAMESPACE"
 		}
-	}
-	for i, r := range rows {
-		head, net := "SOCK            ", "NAMESPACE"
-		if i > 0 {
-			head, net = fmt.Sprintf("%016x", uint64(l[i-1].Sock)), fmt.Sprintf("%016x", uint64(l[i-1].Namespace))
-		}
-		bw.WriteString(head)
-		for k, c := range r {
-			if k >= 4 {
-				fmt.Fprintf(bw, " %*s", widths[k], c)
-				continue
-			}
-			fmt.Fprintf(bw, " %-*s", widths[k], c)
-		}
-		fmt.Fprintf(bw, " %s\n", net)
-	}
+		return fmt.Sprintf("%016x", uint64(l[i-1].Sock)), fmt.Sprintf(" %016x", uint64(l[i-1].Namespace))
+	})
 	return bw.Flush()
 }
