@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -283,14 +282,6 @@ func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (
 	if r.Crash == nil {
 		return "", skip("crash cannot open it: " + tail(strings.TrimSpace(r.Failed["crash"]), 1))
 	}
-	vmlinux, err := filepath.EvalSymlinks(filepath.Join(s.dir, "vmlinux"))
-	if err != nil {
-		return "", err
-	}
-	p, err := l.peers(ctx)
-	if err != nil {
-		return "", err
-	}
 	places, err := s.crashPlaces(ctx)
 	if err != nil {
 		return "", err
@@ -299,7 +290,7 @@ func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (
 	for _, c := range crashTexts {
 		commands = append(commands, places.Replace(c.command))
 	}
-	want, err := p.crashSays(ctx, vmlinux, s.dump, commands)
+	want, err := l.crashOn(ctx, s, commands)
 	if err != nil {
 		return "", err
 	}

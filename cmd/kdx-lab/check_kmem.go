@@ -273,15 +273,7 @@ func (l *lab) checkKmemCrash(ctx context.Context, s *subject) (string, error) {
 	if r.Crash == nil {
 		return "", skip("crash can't read it: " + r.Failed["crash"])
 	}
-	vmlinux, err := filepath.EvalSymlinks(filepath.Join(s.dir, "vmlinux"))
-	if err != nil {
-		return "", err
-	}
-	p, err := l.peers(ctx)
-	if err != nil {
-		return "", err
-	}
-	want, err := p.crashSays(ctx, vmlinux, s.dump, crashKmem)
+	want, err := l.crashOn(ctx, s, crashKmem)
 	if err != nil {
 		return "", err
 	}

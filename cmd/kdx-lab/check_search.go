@@ -97,6 +97,11 @@ func (l *lab) crashInContext(ctx context.Context, s *subject, commands []string)
 	if r.Crash == nil {
 		return nil, skip("crash can't read it: " + r.Failed["crash"])
 	}
+	return l.crashOn(ctx, s, append([]string{"set 1"}, commands...))
+}
+
+// crashOn is what crash says of a dump to commands of one session.
+func (l *lab) crashOn(ctx context.Context, s *subject, commands []string) (map[string]string, error) {
 	vmlinux, err := filepath.EvalSymlinks(filepath.Join(s.dir, "vmlinux"))
 	if err != nil {
 		return nil, err
@@ -105,7 +110,7 @@ func (l *lab) crashInContext(ctx context.Context, s *subject, commands []string)
 	if err != nil {
 		return nil, err
 	}
-	return p.crashSays(ctx, vmlinux, s.dump, append([]string{"set 1"}, commands...))
+	return p.crashSays(ctx, vmlinux, s.dump, commands)
 }
 
 // sayInContext is what kdx says to a command, whose context is init.
