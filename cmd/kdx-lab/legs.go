@@ -25,6 +25,7 @@ func (s skip) Error() string { return string(s) }
 type tally struct {
 	l                       *lab
 	passed, failed, skipped int
+	broken                  []string // the line of each leg that failed
 	only                    *regexp.Regexp
 }
 
@@ -48,14 +49,23 @@ func (t *tally) run(ctx context.Context, g leg) bool {
 		fmt.Fprintf(t.l.stdout, "skipped %6.1fs  %-32s %s\n", took, g.name, s)
 	default:
 		t.failed++
-		fmt.Fprintf(t.l.stdout, "failed  %6.1fs  %-32s %s\n", took, g.name, strings.ReplaceAll(err.Error(), "\n", "\n        "))
+		line := fmt.Sprintf("failed  %6.1fs  %-32s %s", took, g.name, strings.ReplaceAll(err.Error(), "\n", "\n        "))
+		t.broken = append(t.broken, line)
+		fmt.Fprintln(t.l.stdout, line)
 		return false
 	}
 	return true
 }
 
-// end prints the sum; its error is the exit status.
+// end prints the legs that failed once more, since who reads a log of hundreds of lines sees its end only, and the sum; its error is the
+// exit status.
 func (t *tally) end() error {
+	for _, line := range t.broken {
+		if len(line) > 600 {
+			line = line[:600] + " …"
+		}
+		fmt.Fprintln(t.l.stdout, line)
+	}
 	fmt.Fprintf(t.l.stdout, "%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	if t.failed > 0 {
 		return fmt.Errorf("%d legs failed", t.failed)
