@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kdx/dumpfmt/vmcoreinfo"
+	"kdx/internal/treetest"
 	"kdx/symbols"
 	kdxbtf "kdx/symbols/btf"
 )
@@ -55,15 +56,7 @@ func host(t *testing.T, types []byte) string {
 	if types != nil {
 		files["sys/kernel/btf/vmlinux"] = types
 	}
-	for name, data := range files {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	treetest.PutAll(t, root, files)
 	return root
 }
 

@@ -15,6 +15,7 @@ import (
 	"kdx/capture/config"
 	"kdx/capture/manifest"
 	"kdx/capture/target"
+	"kdx/internal/treetest"
 )
 
 const name = "web1-2026-11-20T20-15-03Z-0b54a4a1"
@@ -127,9 +128,7 @@ func TestExtract(t *testing.T) {
 
 func TestSeen(t *testing.T) {
 	root := t.TempDir()
-	path := filepath.Join(root, StatePath)
-	os.MkdirAll(filepath.Dir(path), 0o755)
-	os.WriteFile(path, []byte("{"), 0o600)
+	path := treetest.Put(t, root, StatePath, "{")
 	if _, err := ReadSeen(root); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a damaged file: %v", err)
 	}
@@ -138,16 +137,11 @@ func TestSeen(t *testing.T) {
 // TestMounted: a filesystem's directory is looked at where it is mounted.
 func TestMounted(t *testing.T) {
 	root := t.TempDir()
-	put := func(name, text string) {
-		path := filepath.Join(root, name)
-		os.MkdirAll(filepath.Dir(path), 0o755)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put("sys/class/block/sdb1/dev", "8:17\n")
-	put("sys/class/block/sdb2/dev", "8:18\n")
-	put("proc/self/mountinfo", "20 1 8:17 / /srv rw - ext4 /dev/sdb1 rw\n21 1 0:30 /vol /data rw - btrfs /dev/sdb2 rw,subvol=/vol\n")
+	treetest.PutAll(t, root, map[string]string{
+		"sys/class/block/sdb1/dev": "8:17\n",
+		"sys/class/block/sdb2/dev": "8:18\n",
+		"proc/self/mountinfo":      "20 1 8:17 / /srv rw - ext4 /dev/sdb1 rw\n21 1 0:30 /vol /data rw - btrfs /dev/sdb2 rw,subvol=/vol\n",
+	})
 	places, skipped := Places(root, conf("ext4:/dev/sdb1:/dumps", "btrfs:/dev/sdb2:/d subvol=vol", "btrfs:/dev/sdb2:/d"), nil)
 	if len(places) != 2 || places[0].Dir != filepath.Join(root, "srv/dumps") || places[1].Dir != filepath.Join(root, "data/d") || len(skipped) != 1 {
 		t.Errorf("%+v, %+v", places, skipped)

@@ -7,19 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kdx/internal/treetest"
 )
 
 // importText imports one file.
 func importText(t *testing.T, from, name, text string) *Imported {
 	t.Helper()
 	root := t.TempDir()
-	path := filepath.Join(root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	path := treetest.Put(t, root, name, text)
 	im, err := Import(root, from, []string{path})
 	if err != nil {
 		t.Fatal(err)
@@ -290,11 +286,7 @@ func TestFind(t *testing.T) {
 	root := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		if err := os.Chmod(treetest.Put(t, root, name, text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"kdx/capture/initrd"
 	"kdx/capture/load"
 	"kdx/capture/storage"
+	"kdx/internal/treetest"
 )
 
 var loadedAt = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
@@ -32,11 +33,8 @@ type tree struct {
 
 func (x *tree) put(name, text string) {
 	x.t.Helper()
-	path := filepath.Join(x.root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		x.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	path := treetest.Put(x.t, x.root, name, text)
+	if err := os.Chmod(path, 0o600); err != nil { // as sshd wants it of keys
 		x.t.Fatal(err)
 	}
 	if err := os.Chtimes(path, loadedAt.Add(-time.Hour), loadedAt.Add(-time.Hour)); err != nil {
@@ -52,12 +50,8 @@ func (x *tree) remove(name string) {
 
 func (x *tree) link(name, target string) {
 	x.t.Helper()
-	path := filepath.Join(x.root, name)
-	os.MkdirAll(filepath.Dir(path), 0o755)
-	os.Remove(path)
-	if err := os.Symlink(target, path); err != nil {
-		x.t.Fatal(err)
-	}
+	x.remove(name)
+	treetest.Link(x.t, x.root, name, target)
 }
 
 // conf writes the configuration, older than what is loaded.

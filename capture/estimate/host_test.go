@@ -3,24 +3,12 @@ package estimate
 import (
 	"context"
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"kdx/capture/config"
+	"kdx/internal/treetest"
 )
-
-func put(t *testing.T, root, name, text string) {
-	t.Helper()
-	path := filepath.Join(root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // luks2 is a header with key slots.
 func luks2(json string) []byte {
@@ -61,17 +49,17 @@ func FuzzLUKS(f *testing.F) {
 // TestFromHost: a host with an encrypted target, SCSI disks and a target on the network.
 func TestFromHost(t *testing.T) {
 	root := t.TempDir()
-	put(t, root, "proc/cmdline", "mem_encrypt=on")
-	put(t, root, "proc/iomem", "00100000-7fffffff : System RAM\n100000000-17fffffff : System RAM\n")
-	put(t, root, "sys/devices/system/cpu/possible", "0-7\n")
-	put(t, root, "sys/kernel/crash_elfcorehdr_size", "4096\n")
-	put(t, root, "sys/class/scsi_disk/0:0:0:0/x", "")
-	put(t, root, "sys/class/scsi_disk/0:0:0:1/x", "")
-	put(t, root, "sys/class/block/dm-0/dm/uuid", "CRYPT-LUKS2-1234-data\n")
-	put(t, root, "sys/class/block/dm-0/dm/name", "data\n")
-	put(t, root, "sys/class/block/dm-0/slaves/sda1/x", "")
-	put(t, root, "sys/class/block/sda1/partition", "1\n")
-	put(t, root, "dev/sda1", string(luks2(`{"keyslots":{"0":{"kdf":{"memory":1024}}}}`)))
+	treetest.Put(t, root, "proc/cmdline", "mem_encrypt=on")
+	treetest.Put(t, root, "proc/iomem", "00100000-7fffffff : System RAM\n100000000-17fffffff : System RAM\n")
+	treetest.Put(t, root, "sys/devices/system/cpu/possible", "0-7\n")
+	treetest.Put(t, root, "sys/kernel/crash_elfcorehdr_size", "4096\n")
+	treetest.Put(t, root, "sys/class/scsi_disk/0:0:0:0/x", "")
+	treetest.Put(t, root, "sys/class/scsi_disk/0:0:0:1/x", "")
+	treetest.Put(t, root, "sys/class/block/dm-0/dm/uuid", "CRYPT-LUKS2-1234-data\n")
+	treetest.Put(t, root, "sys/class/block/dm-0/dm/name", "data\n")
+	treetest.Put(t, root, "sys/class/block/dm-0/slaves/sda1/x", "")
+	treetest.Put(t, root, "sys/class/block/sda1/partition", "1\n")
+	treetest.Put(t, root, "dev/sda1", string(luks2(`{"keyslots":{"0":{"kdf":{"memory":1024}}}}`)))
 	c := config.Default()
 	c.CPUs, c.Targets = 0, nil
 	for _, text := range []string{"ext4:/dev/mapper/data:/d", "sftp://a@b/c"} {

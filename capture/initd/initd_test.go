@@ -21,6 +21,7 @@ import (
 	"kdx/capture/config"
 	"kdx/capture/plan"
 	"kdx/capture/storage"
+	"kdx/internal/treetest"
 )
 
 // The test binary is its own stage: PID 1's part runs in the test, stages are this program again.
@@ -273,10 +274,7 @@ func newMachine(t *testing.T, fakes string, change func(*plan.Plan)) *machine {
 
 func (m *machine) write(name, text string) {
 	m.t.Helper()
-	path := filepath.Join(m.root, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-		m.t.Fatal(err)
-	}
+	treetest.Put(m.t, m.root, name, text)
 }
 
 func (m *machine) read(name string) string {

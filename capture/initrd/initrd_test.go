@@ -19,6 +19,7 @@ import (
 	"kdx/capture/network"
 	"kdx/capture/plan"
 	"kdx/capture/storage"
+	"kdx/internal/treetest"
 	"kdx/internal/unpack"
 )
 
@@ -63,14 +64,7 @@ type bench struct {
 
 func (b *bench) put(name string, data []byte, perm os.FileMode) {
 	b.Helper()
-	path := filepath.Join(b.root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, perm); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.Chmod(path, perm); err != nil {
+	if err := os.Chmod(treetest.Put(b, b.root, name, data), perm); err != nil {
 		b.Fatal(err)
 	}
 }

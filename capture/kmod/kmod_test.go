@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,19 +14,8 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"kdx/capture/kmod/kmodtest"
+	"kdx/internal/treetest"
 )
-
-func put(t *testing.T, dir, name string, data []byte) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 func packed(t testing.TB, end string, data []byte) []byte {
 	t.Helper()
@@ -64,7 +52,7 @@ func TestReadInfo(t *testing.T) {
 		"firmware=a/b.bin", "firmware=a/b.bin", "parmtype=depth:int", "license=GPL", "nothing")
 	want.Size = int64(len(data))
 	for _, end := range []string{"", ".xz", ".zst", ".gz"} {
-		got, err := ReadInfo(put(t, t.TempDir(), "nvme-core.ko"+end, packed(t, end, data)))
+		got, err := ReadInfo(treetest.Put(t, t.TempDir(), "nvme-core.ko"+end, packed(t, end, data)))
 		if err != nil {
 			t.Fatalf("%q: %v", end, err)
 		}
@@ -75,7 +63,7 @@ func TestReadInfo(t *testing.T) {
 	if r := want.Release(); r != "6.12.1" {
 		t.Errorf("release %q", r)
 	}
-	old, err := ReadInfo(put(t, t.TempDir(), "snd-pcm.ko", kmodtest.Module("license=GPL"))) // before 4.13 no name
+	old, err := ReadInfo(treetest.Put(t, t.TempDir(), "snd-pcm.ko", kmodtest.Module("license=GPL"))) // before 4.13 no name
 	if err != nil || old.Name != "snd_pcm" {
 		t.Errorf("%+v, %v", old, err)
 	}
@@ -86,11 +74,11 @@ func TestReadInfoBroken(t *testing.T) {
 	far := slices.Clone(good)
 	far[0x28+7] = 0x7f // section headers at the end of the world
 	for what, data := range map[string][]byte{"no ELF file": []byte("hello, I am no module at all, and that for 64 bytes and some more."), "outside": far, "truncated": good[:100]} {
-		if _, err := ReadInfo(put(t, t.TempDir(), "a.ko", data)); err == nil || !strings.Contains(err.Error(), what) && !strings.Contains(err.Error(), "outside") {
+		if _, err := ReadInfo(treetest.Put(t, t.TempDir(), "a.ko", data)); err == nil || !strings.Contains(err.Error(), what) && !strings.Contains(err.Error(), "outside") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := ReadInfo(put(t, t.TempDir(), "a.ko.xz", []byte("\xfd7zXZ\x00 and then nothing of sense"))); err == nil {
+	if _, err := ReadInfo(treetest.Put(t, t.TempDir(), "a.ko.xz", []byte("\xfd7zXZ\x00 and then nothing of sense"))); err == nil {
 		t.Error("damaged xz")
 	}
 }
@@ -139,20 +127,20 @@ func TestMatchAlias(t *testing.T) {
 // tree is a tree of modules as distributions have it: no modules.dep.
 func tree(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "6.1.0")
-	put(t, dir, "kernel/fs/xfs/xfs.ko.xz", packed(t, ".xz", kmodtest.Module("name=xfs", "depends=libcrc32c", "alias=fs-xfs", "softdep=pre: crypto-crc32c nosuch")))
-	put(t, dir, "kernel/lib/libcrc32c.ko", kmodtest.Module("name=libcrc32c", "depends=", "softdep=pre: crypto-crc32c"))
-	put(t, dir, "kernel/crypto/crc32c-fast.ko", kmodtest.Module("name=crc32c_fast", "alias=crypto-crc32c"))
-	put(t, dir, "kernel/drivers/md/raid1.ko.zst", packed(t, ".zst", kmodtest.Module("name=raid1", "depends=md-mod", "alias=md-raid1")))
-	put(t, dir, "kernel/drivers/md/md-mod.ko", kmodtest.Module("name=md_mod"))
-	put(t, dir, "kernel/drivers/block/virtio_blk.ko", kmodtest.Module("name=virtio_blk", "alias=virtio:d00000002v*", "depends=virtio"))
-	put(t, dir, "kernel/drivers/net/broken.ko", kmodtest.Module("name=broken", "depends=gone"))
-	put(t, dir, "kernel/a/one.ko", kmodtest.Module("name=one", "softdep=post: two"))
-	put(t, dir, "kernel/a/two.ko", kmodtest.Module("name=two", "depends=one"))
-	put(t, dir, "kernel/same.ko", kmodtest.Module("name=same", "version=1"))
-	put(t, dir, "updates/same.ko", kmodtest.Module("name=same", "version=2"))
-	put(t, dir, "build/fake.ko", kmodtest.Module("name=fake"))
-	put(t, dir, "modules.builtin", []byte("kernel/fs/ext4/ext4.ko\nkernel/drivers/virtio/virtio.ko\n"))
-	put(t, dir, "modules.builtin.modinfo", []byte("ext4.alias=ext3\x00ext4.alias=fs-ext4\x00nvme.alias=nvme-x\x00"))
+	treetest.Put(t, dir, "kernel/fs/xfs/xfs.ko.xz", packed(t, ".xz", kmodtest.Module("name=xfs", "depends=libcrc32c", "alias=fs-xfs", "softdep=pre: crypto-crc32c nosuch")))
+	treetest.Put(t, dir, "kernel/lib/libcrc32c.ko", kmodtest.Module("name=libcrc32c", "depends=", "softdep=pre: crypto-crc32c"))
+	treetest.Put(t, dir, "kernel/crypto/crc32c-fast.ko", kmodtest.Module("name=crc32c_fast", "alias=crypto-crc32c"))
+	treetest.Put(t, dir, "kernel/drivers/md/raid1.ko.zst", packed(t, ".zst", kmodtest.Module("name=raid1", "depends=md-mod", "alias=md-raid1")))
+	treetest.Put(t, dir, "kernel/drivers/md/md-mod.ko", kmodtest.Module("name=md_mod"))
+	treetest.Put(t, dir, "kernel/drivers/block/virtio_blk.ko", kmodtest.Module("name=virtio_blk", "alias=virtio:d00000002v*", "depends=virtio"))
+	treetest.Put(t, dir, "kernel/drivers/net/broken.ko", kmodtest.Module("name=broken", "depends=gone"))
+	treetest.Put(t, dir, "kernel/a/one.ko", kmodtest.Module("name=one", "softdep=post: two"))
+	treetest.Put(t, dir, "kernel/a/two.ko", kmodtest.Module("name=two", "depends=one"))
+	treetest.Put(t, dir, "kernel/same.ko", kmodtest.Module("name=same", "version=1"))
+	treetest.Put(t, dir, "updates/same.ko", kmodtest.Module("name=same", "version=2"))
+	treetest.Put(t, dir, "build/fake.ko", kmodtest.Module("name=fake"))
+	treetest.Put(t, dir, "modules.builtin", []byte("kernel/fs/ext4/ext4.ko\nkernel/drivers/virtio/virtio.ko\n"))
+	treetest.Put(t, dir, "modules.builtin.modinfo", []byte("ext4.alias=ext3\x00ext4.alias=fs-ext4\x00nvme.alias=nvme-x\x00"))
 	return dir
 }
 
@@ -215,7 +203,7 @@ func TestClosure(t *testing.T) {
 func TestAliasFile(t *testing.T) {
 	dir := tree(t)
 	// One line is true, one is not, one names what is not there.
-	put(t, dir, "modules.alias", []byte("# Aliases\nalias virtio:d00000002v* virtio_blk\nalias virtio:d* raid1\nalias virtio:d* never\n"))
+	treetest.Put(t, dir, "modules.alias", []byte("# Aliases\nalias virtio:d00000002v* virtio_blk\nalias virtio:d* raid1\nalias virtio:d* never\n"))
 	x, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +216,7 @@ func TestAliasFile(t *testing.T) {
 
 func TestTreeOf(t *testing.T) {
 	root := t.TempDir()
-	put(t, root, "usr/lib/modules/6.1/modules.builtin", nil)
+	treetest.Put(t, root, "usr/lib/modules/6.1/modules.builtin", "")
 	if dir, err := TreeOf(root, "6.1"); err != nil || dir != filepath.Join(root, "usr/lib/modules/6.1") {
 		t.Errorf("%s, %v", dir, err)
 	}

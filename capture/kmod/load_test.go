@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kdx/capture/kmod/kmodtest"
+	"kdx/internal/treetest"
 )
 
 func TestLoad(t *testing.T) {
@@ -38,7 +39,7 @@ func TestLoad(t *testing.T) {
 				got = "init " + params
 				return nil
 			}}
-		if err := l.Load(put(t, t.TempDir(), "a.ko"+c.end, packed(t, c.end, data)), "x=1"); err != nil || got != c.want {
+		if err := l.Load(treetest.Put(t, t.TempDir(), "a.ko"+c.end, packed(t, c.end, data)), "x=1"); err != nil || got != c.want {
 			t.Errorf("%+v: %q, %v", c, got, err)
 		}
 	}
@@ -47,7 +48,7 @@ func TestLoad(t *testing.T) {
 func TestLoadRefused(t *testing.T) {
 	for errno, word := range map[unix.Errno]string{unix.ENOEXEC: "another kernel", unix.EKEYREJECTED: "signature", unix.ENOENT: "symbol", unix.ENODEV: "no device"} {
 		l := &Loader{finit: func(int, string, int) error { return errno }}
-		err := l.Load(put(t, t.TempDir(), "b-c.ko", kmodtest.Module("name=b_c")), "")
+		err := l.Load(treetest.Put(t, t.TempDir(), "b-c.ko", kmodtest.Module("name=b_c")), "")
 		if !errors.Is(err, errno) || !strings.Contains(err.Error(), word) || !strings.Contains(err.Error(), "b_c") {
 			t.Errorf("%v: %v", errno, err)
 		}

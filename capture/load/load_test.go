@@ -17,6 +17,7 @@ import (
 
 	"kdx/capture/bzimage/bzimagetest"
 	"kdx/capture/initrd"
+	"kdx/internal/treetest"
 )
 
 // machine is a host in a directory, and a kernel that behaves as real ones do: it drops what is loaded before it looks at what is new.
@@ -66,13 +67,7 @@ func newMachine(t testing.TB) *machine {
 
 func (m *machine) put(name, text string) {
 	m.Helper()
-	p := filepath.Join(m.Root, name)
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		m.Fatal(err)
-	}
-	if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-		m.Fatal(err)
-	}
+	treetest.Put(m, m.Root, name, text)
 }
 
 func (m *machine) get(name string) string {

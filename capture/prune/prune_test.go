@@ -11,19 +11,13 @@ import (
 	"kdx/capture/manifest"
 	"kdx/capture/target"
 	"kdx/capture/target/sshdtest"
+	"kdx/internal/treetest"
 )
 
 // lay makes directories: whole dumps, incomplete ones, and what kdx did not make.
 func lay(t *testing.T, dir string) {
 	t.Helper()
-	write := func(name, text string) {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(name, text string) { treetest.Put(t, dir, name, text) }
 	dump := func(name, host string, day int, complete bool) {
 		m := manifest.Manifest{Version: manifest.Version, KDX: "test", Host: host, Complete: complete, Begun: time.Unix(int64(day)*86400, 0), Dump: manifest.Dump{File: "vmcore"}}
 		if !complete {

@@ -2,11 +2,11 @@ package reserve
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"kdx/internal/treetest"
 )
 
 func TestMemparse(t *testing.T) {
@@ -123,15 +123,7 @@ func TestArch(t *testing.T) {
 func hostDir(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	treetest.PutAll(t, dir, files)
 	return dir
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kdx/internal/sysfs"
+	"kdx/internal/treetest"
 )
 
 // tree is a machine made of files.
@@ -32,24 +33,12 @@ func newTree(t *testing.T) *tree {
 
 func (t *tree) write(name, text string) {
 	t.Helper()
-	p := filepath.Join(t.root, name)
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	treetest.Put(t, t.root, name, text)
 }
 
 func (t *tree) link(name, target string) {
 	t.Helper()
-	p := filepath.Join(t.root, name)
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(target, p); err != nil {
-		t.Fatal(err)
-	}
+	treetest.Link(t, t.root, name, target)
 }
 
 // block adds a block device whose directory is dir below sys/devices, and fills its node with a sample.

@@ -15,18 +15,8 @@ import (
 	"kdx/capture/config"
 	"kdx/capture/manifest"
 	"kdx/capture/target"
+	"kdx/internal/treetest"
 )
-
-func put(t *testing.T, root, name, text string) {
-	t.Helper()
-	path := filepath.Join(root, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func dump(t *testing.T, root, dir, host string, complete bool) {
 	t.Helper()
@@ -45,17 +35,17 @@ func dumpOf(t *testing.T, root, dir, host, boot string, complete bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, root, "var/crash/"+dir+"/vmcore", text)
-	put(t, root, "var/crash/"+dir+"/manifest.json", string(b))
+	treetest.Put(t, root, "var/crash/"+dir+"/vmcore", text)
+	treetest.Put(t, root, "var/crash/"+dir+"/manifest.json", string(b))
 }
 
 // begun is a host on which a test was begun, with a dump that was there before.
 func begun(t *testing.T) (root string, c *config.Config) {
 	t.Helper()
 	root, c = t.TempDir(), config.Default()
-	put(t, root, "proc/sys/kernel/hostname", "web1\n")
-	put(t, root, "proc/sys/kernel/osrelease", "6.12\n")
-	put(t, root, "proc/sys/kernel/random/boot_id", "one\n")
+	treetest.Put(t, root, "proc/sys/kernel/hostname", "web1\n")
+	treetest.Put(t, root, "proc/sys/kernel/osrelease", "6.12\n")
+	treetest.Put(t, root, "proc/sys/kernel/random/boot_id", "one\n")
 	dump(t, root, "web1-2026-11-01T00-00-00Z-00000000", "web1", true)
 	r, err := Begin(context.Background(), root, "1", c, target.Open, nil)
 	if err == nil {
@@ -84,7 +74,7 @@ func TestLook(t *testing.T) {
 			dumpOf(t, root, "web1-2026-11-02T00-00-00Z-11111111", "web1", "two", true)
 		}, false, "no new dump"},
 		"cut off": {func(t *testing.T, root string) {
-			put(t, root, "var/crash/web1-2026-11-02T00-00-00Z-11111111/vmcore.incomplete", "du")
+			treetest.Put(t, root, "var/crash/web1-2026-11-02T00-00-00Z-11111111/vmcore.incomplete", "du")
 		}, false, "no manifest"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,8 +82,8 @@ func TestLook(t *testing.T) {
 			if _, err := Look(context.Background(), root, c, target.Open, nil); !errors.Is(err, ErrSameBoot) {
 				t.Errorf("before the crash: %v", err)
 			}
-			put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
-			put(t, root, "proc/stat", fmt.Sprintf("cpu 1\nbtime %d\n", time.Now().Add(time.Minute).Unix()))
+			treetest.Put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
+			treetest.Put(t, root, "proc/stat", fmt.Sprintf("cpu 1\nbtime %d\n", time.Now().Add(time.Minute).Unix()))
 			x.after(t, root)
 			r, err := Look(context.Background(), root, c, target.Open, nil)
 			if err != nil || r.Arrived != x.arrived || !strings.Contains(r.Outcome, x.outcome) {
@@ -126,7 +116,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("no record: %v", err)
 	}
 	for _, text := range []string{"", "{", `{"version":9}`} {
-		put(t, root, Path, text)
+		treetest.Put(t, root, Path, text)
 		if _, err := Read(root); err == nil || !strings.Contains(err.Error(), Path) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -139,7 +129,7 @@ func TestCrash(t *testing.T) {
 	if err := Crash(root); err == nil {
 		t.Error("a host without /proc was crashed")
 	}
-	put(t, root, "proc/sysrq-trigger", "")
+	treetest.Put(t, root, "proc/sysrq-trigger", "")
 	if err := Crash(root); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +149,7 @@ func TestLater(t *testing.T) {
 	if err := r.Write(root); err != nil {
 		t.Fatal(err)
 	}
-	put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
+	treetest.Put(t, root, "proc/sys/kernel/random/boot_id", "two\n")
 	if _, err := Look(context.Background(), root, c, target.Open, nil); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "sdz1") {
 		t.Errorf("%v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kdx/capture/kmod/kmodtest"
+	"kdx/internal/treetest"
 	"kdx/repl"
 )
 
@@ -29,7 +30,7 @@ func initrdHost(t *testing.T) (root string) {
 	kernel := []byte("\x7fELF XZ-compressed data is corrupt ")
 	le.PutUint32(image[0x24c:], uint32(len(kernel)))
 	disk := make([]byte, 1<<20)
-	for name, data := range map[string][]byte{
+	treetest.PutAll(t, root, map[string][]byte{
 		"boot/vmlinuz":   append(image, kernel...),
 		"boot/" + "init": kmodtest.Module("program"),
 		"lib/modules/" + release + "/modules.builtin":      []byte("kernel/fs/ext4/ext4.ko\n"),
@@ -41,15 +42,7 @@ func initrdHost(t *testing.T) (root string) {
 		"sys/devices/pci0/virtio0/block/vda/serial":        []byte("disk1\n"),
 		"sys/module/virtio_blk/refcnt":                     []byte("1\n"),
 		"dev/vda":                                          disk,
-	} {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	for name, to := range map[string]string{
 		"sys/class/block/vda":                       "../../devices/pci0/virtio0/block/vda",
 		"sys/dev/block/254:1":                       "../../devices/pci0/virtio0/block/vda",
@@ -57,13 +50,7 @@ func initrdHost(t *testing.T) (root string) {
 		"sys/devices/pci0/virtio0/driver":           "../../../bus/virtio/drivers/virtio_blk",
 		"sys/bus/virtio/drivers/virtio_blk/module":  "../../../../module/virtio_blk",
 	} {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(to, path); err != nil {
-			t.Fatal(err)
-		}
+		treetest.Link(t, root, name, to)
 	}
 	return root
 }

@@ -11,6 +11,7 @@ import (
 	"kdx/capture/bzimage/bzimagetest"
 	"kdx/capture/initrd"
 	"kdx/capture/load"
+	"kdx/internal/treetest"
 	"kdx/repl"
 )
 
@@ -28,7 +29,7 @@ func (takesAll) LinkDown(string) error { return nil }
 func armableHost(t *testing.T) (*load.Host, *initrd.Result) {
 	t.Helper()
 	root := initrdHost(t)
-	for name, text := range map[string]string{
+	treetest.PutAll(t, root, map[string]string{
 		"boot/vmlinuz":                            string(bzimagetest.New(bzimagetest.Image{})),
 		"proc/cmdline":                            "BOOT_IMAGE=/vmlinuz crashkernel=192M console=ttyS0 quiet\n",
 		"proc/iomem":                              "00100000-3fffffff : System RAM\n  33000000-3effffff : Crash kernel\n",
@@ -42,15 +43,7 @@ func armableHost(t *testing.T) (*load.Host, *initrd.Result) {
 		"sys/kernel/kexec_crash_size":             "201326592\n",
 		"sys/kernel/crash_elfcorehdr_size":        "917616\n",
 		"sys/devices/system/memory/crash_hotplug": "0\n",
-	} {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	built, err := initrd.Build(t.Context(), initrd.Spec{Kernel: root + "/boot/vmlinuz", Init: root + "/boot/init", Targets: []string{"raw:/dev/vda"}},
 		initrd.Options{Root: root, Kdx: version(), Output: root + "/boot/initrd.kdx"})
 	if err != nil {

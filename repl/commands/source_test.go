@@ -14,6 +14,7 @@ import (
 	"kdx/analyze/kerneltest"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
+	"kdx/internal/treetest"
 	"kdx/symbols"
 )
 
@@ -96,14 +97,7 @@ const fnText = "one\ntwo\nthree\nfour\nfive\nsix\nint fn(void)\n{\n\thelper();\n
 func TestSource(t *testing.T) {
 	x := newSourceTarget(t, true)
 	dir := t.TempDir()
-	for name, text := range map[string]string{"kernel/fn.c": fnText, "include/linux/helper.h": "a\nb\nc\nd\n"} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	treetest.PutAll(t, dir, map[string]string{"kernel/fn.c": fnText, "include/linux/helper.h": "a\nb\nc\nd\n"})
 	x.state.Src = dir
 	at := func(off uint64) string { return fmt.Sprintf("%x", uint64(x.base)+off) }
 	from := "\n(" + dir + "/kernel/fn.c)\n"
@@ -193,15 +187,7 @@ func TestServed(t *testing.T) {
 func TestSourceTree(t *testing.T) {
 	top := t.TempDir()
 	dir := filepath.Join(top, "tree")
-	for name, text := range map[string]string{"tree/kernel/sched/core.c": "sched", "tree/core.c": "other", "secret.c": "secret"} {
-		p := filepath.Join(top, name)
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	treetest.PutAll(t, top, map[string]string{"tree/kernel/sched/core.c": "sched", "tree/core.c": "other", "secret.c": "secret"})
 	if err := os.Symlink("../secret.c", filepath.Join(dir, "link.c")); err != nil {
 		t.Fatal(err)
 	}

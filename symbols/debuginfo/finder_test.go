@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"kdx/internal/filecache"
+	"kdx/internal/treetest"
 	"kdx/internal/unpack"
 	"kdx/symbols/debuginfo/debuginfod"
 )
@@ -41,14 +42,7 @@ func (h host) path(p string) string { return filepath.Join(h.root, p) }
 
 func (h host) put(path string, data []byte) string {
 	h.t.Helper()
-	path = h.path(path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		h.t.Fatal(err)
-	}
-	return path
+	return treetest.Put(h.t, h.root, path, data)
 }
 
 func (h host) want() Want {
