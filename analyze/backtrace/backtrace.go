@@ -5,9 +5,11 @@ package backtrace
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"kdx/analyze/kernel"
+	"kdx/analyze/sysinfo"
 	"kdx/analyze/task"
 	"kdx/analyze/unwind"
 	"kdx/analyze/vmem"
@@ -64,6 +66,10 @@ func (t *Tracer) StackSize() uint64 { return t.size }
 // ErrNoRegisters: the task was running at the crash, and the dump does not hold its CPU's registers.
 var ErrNoRegisters = errors.New("it was running, and the dump has no registers of its CPU: the CPU did not answer the crash, or the dump was made without notes")
 
+// ErrOffline: the task is the idle task of a CPU that was offline. Such a CPU sleeps in no place that it comes back from, and keeps no registers.
+// Nothing is missing from the dump.
+var ErrOffline = errors.New("its CPU was offline, and has no registers")
+
 // ErrExited: the task has ended, and the kernel took its stack away. Nothing is missing from the dump.
 var ErrExited = errors.New("it has exited, and its stack is freed")
 
@@ -91,6 +97,9 @@ func (t *Tracer) Start(v *kernel.View, x *task.Task) (Start, error) {
 			v.Gap("registers of CPUs", err)
 		}
 		r, ok := all[x.CPU]
+		if !ok && t.offline(v, x.CPU) {
+			return Start{}, ErrOffline
+		}
 		if !ok {
 			return Start{}, ErrNoRegisters
 		}
@@ -101,6 +110,12 @@ func (t *Tracer) Start(v *kernel.View, x *task.Task) (Start, error) {
 		return s, nil
 	}
 	return t.inactive(v, x)
+}
+
+// offline reports whether a CPU is known to have been offline before the crash.
+func (t *Tracer) offline(v *kernel.View, cpu int) bool {
+	cpus, err := sysinfo.OfflineCPUs(v)
+	return err == nil && slices.Contains(cpus, cpu)
 }
 
 // inactiveFrame is what __switch_to_asm pushes (struct inactive_task_frame, since 4.9).

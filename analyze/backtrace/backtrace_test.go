@@ -8,6 +8,7 @@ import (
 	"kdx/analyze/kerneltest"
 	"kdx/analyze/task"
 	"kdx/analyze/vmem"
+	"kdx/dumpfmt"
 	"kdx/symbols"
 )
 
@@ -17,6 +18,7 @@ struct llist_head { struct llist_node *first; };
 struct ftrace_ret_stack { unsigned long ret; unsigned long func; unsigned long *retp; };
 struct rethook_node { unsigned long pad; struct llist_node llist; unsigned long ret_addr; unsigned long frame; };
 struct inactive_task_frame { unsigned long r15, r14, r13, r12, bx, bp, ret_addr; };
+struct cpuhp_cpu_state { int state; };
 struct ftrace_ops { unsigned long func; struct ftrace_ops *next; unsigned long flags; unsigned long trampoline; unsigned long trampoline_size; };
 `
 
@@ -166,6 +168,47 @@ func TestStart(t *testing.T) {
 	}
 	if _, err := tr.Start(m.View(), &task.Task{OnCPU: true, CPU: 1}); !errors.Is(err, ErrNoRegisters) {
 		t.Errorf("Start of a running task without registers = %v; want ErrNoRegisters", err)
+	}
+}
+
+// cpus gives the machine processors, as bits, and returns the areas of possible ones.
+func (m *machine) cpus(possible, present uint64) []vmem.Addr {
+	masks, offsets := m.Alloc(16), m.Alloc(64)
+	m.Var("__cpu_possible_mask", masks, "")
+	m.Var("__cpu_present_mask", masks+8, "")
+	m.Word(masks, possible)
+	m.Word(masks+8, present)
+	m.Var("__per_cpu_offset", offsets, "")
+	var areas []vmem.Addr
+	for cpu := vmem.Addr(0); possible>>cpu != 0; cpu++ {
+		areas = append(areas, m.AllocPage())
+		m.Word(offsets+8*cpu, uint64(areas[cpu]))
+	}
+	return areas
+}
+
+// TestOffline: the idle task of a CPU that was offline has no registers, and nothing is missing.
+func TestOffline(t *testing.T) {
+	m := newMachine(t, false)
+	areas := m.cpus(3, 3)
+	const at, online = 0x80, 238
+	m.Var("cpuhp_state", at, "")
+	m.Word(areas[0]+at, online)
+	for cpu, want := range []error{ErrNoRegisters, ErrOffline} {
+		if _, err := m.tracer().Start(m.View(), &task.Task{OnCPU: true, CPU: cpu}); !errors.Is(err, want) {
+			t.Errorf("Start on CPU %d = %v; want %v", cpu, err, want)
+		}
+	}
+}
+
+// TestNotesOfPresent: QEMU has notes of the CPUs that are there, in their order.
+func TestNotesOfPresent(t *testing.T) {
+	m := newMachine(t, false)
+	m.cpus(7, 5)
+	m.Kernel().Image().Info().CPUs = []dumpfmt.CPU{{PID: 1, Regs: []dumpfmt.Register{{Name: "rip", Value: 1}}}, {Index: 1, PID: 3, Regs: []dumpfmt.Register{{Name: "rip", Value: 1}}}}
+	got, err := readCPURegs(m.Kernel())
+	if err != nil || len(got) != 2 || got[0].PID != 1 || got[2].PID != 3 {
+		t.Errorf("readCPURegs = %+v, %v; want those of CPUs 0 and 2", got, err)
 	}
 }
 

@@ -42,6 +42,9 @@ func readCPURegs(k *kernel.Kernel) (map[int]CPURegs, error) {
 	if len(out) > 0 || len(notes) == 0 {
 		return out, err
 	}
+	if present, err := k.PresentCPUs(); err == nil && len(present) > 0 { // QEMU knows nothing of those that are not there
+		cpus = present
+	}
 	for i := range notes {
 		if i >= len(cpus) || notes[i].Regs == nil {
 			continue

@@ -216,7 +216,7 @@ func (p *pass) processors() error {
 			}
 		}
 		if x := tasks.Current(cpu); x != nil {
-			if _, err := t.Trace(p.v, x); err != nil && !errors.Is(err, backtrace.ErrNoRegisters) {
+			if _, err := t.Trace(p.v, x); err != nil && !errors.Is(err, backtrace.ErrNoRegisters) && !errors.Is(err, backtrace.ErrOffline) {
 				p.v.Gap("stack of "+x.Comm, err)
 			}
 		}

@@ -345,7 +345,7 @@ func (p *processScrub) stack(x *task.Task) error {
 	}
 	start, err := p.tracer.Start(v, x)
 	if err != nil {
-		if errors.Is(err, backtrace.ErrExited) || errors.Is(err, backtrace.ErrNoRegisters) {
+		if errors.Is(err, backtrace.ErrExited) || errors.Is(err, backtrace.ErrNoRegisters) || errors.Is(err, backtrace.ErrOffline) {
 			return nil
 		}
 		return err

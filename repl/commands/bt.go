@@ -82,7 +82,7 @@ func runBT(c *Call) (view.Result, error) {
 			return nil, err
 		}
 		s, err := oneStack(c, tr, x)
-		if errors.Is(err, backtrace.ErrExited) || errors.Is(err, backtrace.ErrRunning) {
+		if errors.Is(err, backtrace.ErrExited) || errors.Is(err, backtrace.ErrOffline) || errors.Is(err, backtrace.ErrRunning) {
 			if c.Flags.Value("R") == "" {
 				stacks = append(stacks, view.NoStack(header(x), err.Error()))
 			}
