@@ -3,14 +3,12 @@ package bpf
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"kdx/analyze/kerneltest"
 	"kdx/analyze/vmem"
-	"kdx/analyze/walk"
 )
 
 const decls = `
@@ -81,16 +79,6 @@ func (w world) program(id uint64, maps ...vmem.Addr) (prog, aux vmem.Addr) {
 	return p, a
 }
 
-func kind(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, walk.ErrLoop):
-		return "loop;"
-	}
-	return "error;"
-}
-
 // TestPrograms: a whole one with its maps, and those that lead astray.
 func TestPrograms(t *testing.T) {
 	w := newWorld(t)
@@ -120,7 +108,7 @@ func TestPrograms(t *testing.T) {
 		if p != nil {
 			got += fmt.Sprintf("%d %s %v %d %d;", p.ID, p.Type, p.Maps, p.Jited, len(p.Code))
 		}
-		got += kind(err)
+		got += kerneltest.Ending(err)
 	}
 	want := "2 XDP [19] 20 1;loop;0  [] 0 0;error;5 XDP [] 20 1;error;6 XDP [] 20 1;error;7 XDP [] 20 1;error;8 XDP [] 40 2;"
 	if got != want {
@@ -152,7 +140,7 @@ func TestMaps(t *testing.T) {
 	w.slot(w.maps, 4, vmem.Addr(wild))
 	got := ""
 	for m, err := range Maps(w.View()) {
-		got += fmt.Sprintf("%d %s %d;", m.ID, m.Type, m.Memory) + kind(err)
+		got += fmt.Sprintf("%d %s %d;", m.ID, m.Type, m.Memory) + kerneltest.Ending(err)
 	}
 	if want := "1 HASH 65536;2 RINGBUF 16472;3 RINGBUF 0;error;0  0;error;"; got != want {
 		t.Errorf("%s; want %s", got, want)

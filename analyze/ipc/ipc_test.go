@@ -1,13 +1,11 @@
 package ipc
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 
 	"kdx/analyze/kerneltest"
 	"kdx/analyze/vmem"
-	"kdx/analyze/walk"
 )
 
 const decls = `
@@ -81,19 +79,9 @@ func (w world) shm() string {
 		if s != nil {
 			out += fmt.Sprintf("%d %s %d/%d/%d %v;", s.ID, number(s.Creator), s.Allocated, s.Resident, s.Swapped, s.Destroyed())
 		}
-		out += kind(err)
+		out += kerneltest.Ending(err)
 	}
 	return out
-}
-
-func kind(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, walk.ErrLoop):
-		return "loop;"
-	}
-	return "error;"
 }
 
 func number(n *int32) string {
@@ -146,14 +134,14 @@ func TestSemMsg(t *testing.T) {
 	w.slot(idsMsg, 0, q)
 	got := ""
 	for s, err := range Sem(w.View(), w.ns) {
-		got += fmt.Sprint(s.Values) + kind(err)
+		got += fmt.Sprint(s.Values) + kerneltest.Ending(err)
 	}
 	if got != "[0 0 5][]error;" {
 		t.Errorf("semaphores: %s", got)
 	}
 	got = ""
 	for m, err := range Msg(w.View(), w.ns) {
-		got += fmt.Sprint(m.Messages, " ", m.LastSender, " ") + kind(err)
+		got += fmt.Sprint(m.Messages, " ", m.LastSender, " ") + kerneltest.Ending(err)
 	}
 	if got != "3 0 error;" {
 		t.Errorf("queues: %s", got)

@@ -1,14 +1,12 @@
 package net
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"kdx/analyze/kerneltest"
 	"kdx/analyze/vmem"
-	"kdx/analyze/walk"
 )
 
 // decls are the types of 6.1, cut down to what is read.
@@ -117,22 +115,12 @@ func TestDevices(t *testing.T) {
 			if d != nil {
 				got += fmt.Sprintf("%s %v %s;", d.Name, d.Addrs, HWString(d.HW))
 			}
-			got += kind(err)
+			got += kerneltest.Ending(err)
 		}
 		if got != want {
 			t.Errorf("%s: %s; want %s", damage, got, want)
 		}
 	}
-}
-
-func kind(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, walk.ErrLoop):
-		return "loop;"
-	}
-	return "error;"
 }
 
 // TestNeighbours: both forms of the hash, with chains that are whole, loop or lead astray.
@@ -192,7 +180,7 @@ func TestNeighbours(t *testing.T) {
 					}
 					got += fmt.Sprintf("%s %s %s %s;", n.IP, HWString(n.HW), NeighState(n.State), name)
 				}
-				got += kind(err)
+				got += kerneltest.Ending(err)
 			}
 			if got != want {
 				t.Errorf("%s: %s; want %s", damage, got, want)

@@ -115,7 +115,7 @@ func TestTCP(t *testing.T) {
 					}
 					got += fmt.Sprintf("%d %s %d;", port, s.State, s.Inode)
 				}
-				got += kind(err)
+				got += kerneltest.Ending(err)
 			}
 			if got != want {
 				t.Errorf("%s: %s; want %s", damage, got, want)
