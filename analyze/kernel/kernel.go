@@ -31,7 +31,8 @@ type Kernel struct {
 	core     func() *Kernel
 	percpu   func() ([]uint64, error)
 	cpus     func() (cpuSets, error)
-	bindings sync.Map // bindKey → *layout or error
+	rodata   func() [2]uint64 // of the kernel itself, both 0 if that is not known
+	bindings sync.Map         // bindKey → *layout or error
 }
 
 // Config is what New needs; analyze.Open fills it.
@@ -66,6 +67,7 @@ func New(c Config) *Kernel {
 	})
 	k.percpu = sync.OnceValues(k.readPerCPUOffsets)
 	k.cpus = sync.OnceValues(k.readCPUs)
+	k.rodata = sync.OnceValue(k.readRodata)
 	return k
 }
 

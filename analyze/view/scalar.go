@@ -104,7 +104,7 @@ func (p *printer) formatted(t *symbols.Type, u uint64, bits uint32, f byte) bool
 		p.b.WriteByte(' ')
 		quoteChar(&p.b, byte(u))
 	case 'a':
-		p.b.WriteString("0x" + strconv.FormatUint(u, 16) + p.symbol(u))
+		p.b.WriteString("0x" + strconv.FormatUint(u, 16) + p.symbol(u, false))
 	default:
 		return false
 	}

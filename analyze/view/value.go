@@ -125,7 +125,7 @@ func (p *printer) value(t *symbols.Type, off uint64, depth int, member string, t
 	case symbols.Array:
 		p.array(s, off, depth, member)
 	case symbols.Func:
-		fmt.Fprintf(&p.b, "{%s} %#x%s", s, uint64(p.src.addr)+off, p.symbol(uint64(p.src.addr)+off))
+		fmt.Fprintf(&p.b, "{%s} %#x%s", s, uint64(p.src.addr)+off, p.symbol(uint64(p.src.addr)+off, false))
 	case symbols.Void:
 		fmt.Fprintf(&p.b, "<%s has no type: cast it>", p.src.name)
 	default:
@@ -316,7 +316,7 @@ func plainCharPointer(t *symbols.Type) bool {
 
 // pointer writes an address, its symbol and, for characters, the text there.
 func (p *printer) pointer(elem *symbols.Type, addr uint64) {
-	fmt.Fprintf(&p.b, "%#x%s", addr, p.symbol(addr))
+	fmt.Fprintf(&p.b, "%#x%s", addr, p.symbol(addr, isChar(elem)))
 	if x, ok := p.pointee(addr); ok && x.Symbol == "" {
 		p.b.WriteString(" " + x.Text())
 	}
@@ -350,13 +350,13 @@ func (p *printer) pointee(addr uint64) (Pointee, bool) {
 	return p.style.Pointee(addr)
 }
 
-// symbol is " <name+offset>", or "" if no symbol covers addr. Small numbers are no addresses, although per-CPU symbols
-// have such values.
-func (p *printer) symbol(addr uint64) string {
+// symbol is " <name+offset>", or "" if addr has no name; text says that it is that of a string. Small numbers are no addresses,
+// although per-CPU symbols have such values.
+func (p *printer) symbol(addr uint64, text bool) string {
 	if !p.v.Arch().IsKernel(addr) {
 		return ""
 	}
-	s, err := p.v.SymbolAt(vmem.Addr(addr))
+	s, err := p.v.NameAt(vmem.Addr(addr), text)
 	if err != nil {
 		return ""
 	}

@@ -132,10 +132,10 @@ func typeByTag(v *kernel.View, tag string) (*symbols.Type, error) {
 	return nil, fmt.Errorf("struct %s: %w", tag, symbols.ErrNotFound)
 }
 
-// symbolText is the symbol that covers addr as name or name+off; "" if there is none. Small numbers are no addresses,
+// symbolText is what addr is called: name or name+off; "" if it has no name. Small numbers are no addresses,
 // although per-CPU symbols have such values.
 func symbolText(v *kernel.View, addr uint64, hex bool) string {
-	s, err := v.SymbolAt(vmem.Addr(addr))
+	s, err := v.NameAt(vmem.Addr(addr), false)
 	if err != nil {
 		return ""
 	}
