@@ -5,7 +5,12 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
+
+	"kdx/analyze/vmem"
 )
 
 // PageLines is a table of pages. Its JSON is an array of PageLine.
@@ -97,15 +102,55 @@ func appendHex(b []byte, u uint64, width int, fill byte) []byte {
 // PageMembers is kmem -m: chosen members of each page. Its JSON is an array of {"page", "members": {NAME: VALUE}}, where the value
 // of a struct is an array of its words.
 type PageMembers struct {
-	Names  []string
-	Widths []int // of the columns
-	Rows   iter.Seq[[]PageMember]
+	Columns []PageColumn
+	Rows    iter.Seq[[]PageMember]
+}
+
+// PageColumn is a member that was asked for.
+type PageColumn struct {
+	Name    string
+	Width   int
+	Words   int // of a value: more than one for structs
+	Decimal bool
 }
 
 // PageMember is a page and the members that were asked for.
 type PageMember struct {
-	Page   uint64 // address of the struct page
-	Values []MemberValue
+	Page   vmem.Addr     `json:"page"` // address of the struct page
+	Values []MemberValue `json:"-"`
+}
+
+// columnNames are those of where and sort: as in JSON.
+func (p *PageMembers) columnNames() []string {
+	out := []string{"page"}
+	for _, c := range p.Columns {
+		out = append(out, "members."+c.Name)
+	}
+	return out
+}
+
+func (p *PageMembers) columnNamed(name string) (get func(row reflect.Value) reflect.Value, t reflect.Type, ok bool) {
+	name, ok = strings.CutPrefix(name, "members.")
+	at := slices.IndexFunc(p.Columns, func(c PageColumn) bool { return c.Name == name })
+	if !ok || at < 0 {
+		return nil, nil, false
+	}
+	words := func(row reflect.Value) []uint64 {
+		return row.FieldByName("Values").Interface().([]MemberValue)[at].Words
+	}
+	switch c := p.Columns[at]; {
+	case c.Words != 1:
+		return func(row reflect.Value) reflect.Value {
+			var out []vmem.Addr
+			for _, u := range words(row) {
+				out = append(out, vmem.Addr(u))
+			}
+			return reflect.ValueOf(out)
+		}, reflect.TypeFor[[]vmem.Addr](), true
+	case c.Decimal:
+		return func(row reflect.Value) reflect.Value { return reflect.ValueOf(int64(words(row)[0])) }, reflect.TypeFor[int64](), true
+	}
+	return func(row reflect.Value) reflect.Value { return reflect.ValueOf(vmem.Addr(words(row)[0])) }, reflect.TypeFor[vmem.Addr](), true
 }
 
 // MemberValue is the value of a member: one word, or those of a struct.
@@ -137,9 +182,9 @@ func (m *MemberValue) append(b []byte, width int) []byte {
 func (p *PageMembers) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriterSize(w, 64<<10)
 	head := []byte("      PAGE        ")
-	for i, n := range p.Names {
-		head = append(head, n...)
-		for range p.Widths[i] - len(n) {
+	for _, c := range p.Columns {
+		head = append(head, c.Name...)
+		for range c.Width - len(c.Name) {
 			head = append(head, ' ')
 		}
 		head = append(head, ' ', ' ')
@@ -149,9 +194,9 @@ func (p *PageMembers) Text(w io.Writer, _ Options) error {
 	for batch := range p.Rows {
 		for i := range batch {
 			m := &batch[i]
-			row = append(appendHex(row[:0], m.Page, 16, '0'), ' ', ' ')
+			row = append(appendHex(row[:0], uint64(m.Page), 16, '0'), ' ', ' ')
 			for j := range m.Values {
-				row = m.Values[j].append(row, p.Widths[j])
+				row = m.Values[j].append(row, p.Columns[j].Width)
 			}
 			if _, err := bw.Write(append(row, '\n')); err != nil {
 				return err
@@ -164,9 +209,9 @@ func (p *PageMembers) Text(w io.Writer, _ Options) error {
 // StreamJSON writes the array.
 func (p *PageMembers) StreamJSON(w io.Writer) error {
 	out := arrayWriter{w: w}
-	names := make([][]byte, len(p.Names))
-	for i, n := range p.Names {
-		b, err := json.Marshal(n)
+	names := make([][]byte, len(p.Columns))
+	for i, c := range p.Columns {
+		b, err := json.Marshal(c.Name)
 		if err != nil {
 			return err
 		}
@@ -189,7 +234,7 @@ func (p *PageMembers) StreamJSON(w io.Writer) error {
 
 func (m *PageMember) json(b []byte, names [][]byte) []byte {
 	b = append(b, `{"page":"0x`...)
-	b = strconv.AppendUint(b, m.Page, 16)
+	b = strconv.AppendUint(b, uint64(m.Page), 16)
 	b = append(b, `","members":{`...)
 	for i := range m.Values {
 		if i > 0 {

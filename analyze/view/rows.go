@@ -7,19 +7,27 @@ import (
 	"strings"
 )
 
-// rowed is a Result whose rows can be chosen and ordered: a slice of structs, an iterator over structs, or a pointer to a struct with one
-// field that is such a slice or iterator. Text and JSON of what with makes are those of the Result, with other rows.
+// rowed is a Result whose rows can be chosen and ordered: a slice of structs, an iterator over structs or over batches of them, or a pointer
+// to a struct with one field that is such a slice or iterator. Text and JSON of what with makes are those of the Result, with other rows.
 type rowed struct {
-	row  reflect.Type // struct, or pointer to one
-	rows reflect.Value
-	with func(rows reflect.Value) Result
+	row   reflect.Type // struct, or pointer to one
+	rows  reflect.Value
+	with  func(rows reflect.Value) Result
+	names columnNamer // nil: the row's own fields
+}
+
+// columnNamer is a Result whose rows have fields that are known only when it is made.
+type columnNamer interface {
+	columnNames() []string
+	// columnNamed is as rowed.column; ok is false if there is none of this name.
+	columnNamed(name string) (get func(row reflect.Value) reflect.Value, t reflect.Type, ok bool)
 }
 
 // rowsOf finds the rows of a result; a NoRowsError if it is no list.
 func rowsOf(r Result) (rowed, error) {
 	v := reflect.ValueOf(r)
 	if row := rowType(v.Type()); row != nil {
-		return rowed{row, v, func(rows reflect.Value) Result { return rows.Convert(v.Type()).Interface().(Result) }}, nil
+		return rowed{row: row, rows: v, with: func(rows reflect.Value) Result { return rows.Convert(v.Type()).Interface().(Result) }}, nil
 	}
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return rowed{}, NoRowsError{}
@@ -39,7 +47,8 @@ func rowsOf(r Result) (rowed, error) {
 		return rowed{}, NoRowsError{}
 	}
 	list := v.Elem().Field(field)
-	return rowed{rowType(list.Type()), list, func(rows reflect.Value) Result {
+	names, _ := r.(columnNamer)
+	return rowed{row: rowType(list.Type()), rows: list, names: names, with: func(rows reflect.Value) Result {
 		twin := reflect.New(v.Elem().Type())
 		twin.Elem().Set(v.Elem())
 		twin.Elem().Field(field).Set(rows.Convert(list.Type()))
@@ -47,15 +56,17 @@ func rowsOf(r Result) (rowed, error) {
 	}}, nil
 }
 
-// rowType is the type of the rows of a list, nil if t is none: []T, iter.Seq[T] or iter.Seq2[T, error], where T is a struct with names in
-// JSON, or a pointer to one.
+// rowType is the type of the rows of a list, nil if t is none: []T, iter.Seq[T], iter.Seq[[]T] or iter.Seq2[T, error], where T is a struct with
+// names in JSON, or a pointer to one.
 func rowType(t reflect.Type) reflect.Type {
 	var row reflect.Type
 	switch {
 	case t.Kind() == reflect.Slice:
 		row = t.Elem()
 	case t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func && t.CanSeq():
-		row = t.In(0).In(0)
+		if row = t.In(0).In(0); row.Kind() == reflect.Slice {
+			row = row.Elem()
+		}
 	case t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func && t.CanSeq2() && t.In(0).In(1) == reflect.TypeFor[error]():
 		row = t.In(0).In(0)
 	default:
@@ -96,6 +107,11 @@ func jsonName(f reflect.StructField) string {
 // column finds a field of rows by its name in JSON; in the struct behind a name with a dot, too. get is the zero Value for a row that
 // has none; t is the type of the others.
 func (l rowed) column(name string) (get func(row reflect.Value) reflect.Value, t reflect.Type, err error) {
+	if l.names != nil {
+		if get, t, ok := l.names.columnNamed(name); ok {
+			return get, t, nil
+		}
+	}
 	var path [][]int
 	t = l.row
 	for part := range strings.SplitSeq(name, ".") {
@@ -109,7 +125,7 @@ func (l rowed) column(name string) (get func(row reflect.Value) reflect.Value, t
 			at = slices.IndexFunc(fields, func(f reflect.StructField) bool { return part != "" && jsonName(f) == part })
 		}
 		if at < 0 {
-			return nil, nil, fmt.Errorf("rows of this answer have no field %s; they have %s", name, strings.Join(fieldNames(l.row), ", "))
+			return nil, nil, fmt.Errorf("rows of this answer have no field %s; they have %s", name, strings.Join(l.fields(), ", "))
 		}
 		path = append(path, fields[at].Index)
 		t = fields[at].Type
@@ -141,6 +157,20 @@ func (l rowed) column(name string) (get func(row reflect.Value) reflect.Value, t
 	}, t, nil
 }
 
+// fields are the names of the rows' fields.
+func (l rowed) fields() []string {
+	if l.names != nil {
+		return l.names.columnNames()
+	}
+	return fieldNames(l.row)
+}
+
+// batched says that rows come in batches, as where there are millions of them.
+func (l rowed) batched() bool {
+	t := l.rows.Type()
+	return t.Kind() == reflect.Func && t.CanSeq() && t.In(0).In(0).Kind() == reflect.Slice
+}
+
 // each calls f with every row until it is false. An iterator's error is returned, with what came before it.
 func (l rowed) each(f func(reflect.Value) bool) error {
 	switch {
@@ -151,6 +181,14 @@ func (l rowed) each(f func(reflect.Value) bool) error {
 			}
 		}
 	case l.rows.IsNil():
+	case l.batched():
+		for batch := range l.rows.Seq() {
+			for i := range batch.Len() {
+				if !f(batch.Index(i)) {
+					return nil
+				}
+			}
+		}
 	case l.rows.Type().CanSeq():
 		for row := range l.rows.Seq() {
 			if !f(row) {
@@ -176,6 +214,29 @@ func (l rowed) made(source func(yield func(reflect.Value) bool) error) Result {
 		rows := reflect.MakeSlice(l.rows.Type(), 0, l.rows.Len())
 		_ = source(func(row reflect.Value) bool { rows = reflect.Append(rows, row); return true }) // slices have no errors
 		return l.with(rows)
+	}
+	if l.batched() {
+		return l.with(reflect.MakeFunc(l.rows.Type(), func(args []reflect.Value) []reflect.Value {
+			const most = 1024
+			t := args[0].Type().In(0)
+			batch := reflect.MakeSlice(t, 0, most)
+			more := true
+			flush := func() bool {
+				if batch.Len() > 0 {
+					more = args[0].Call([]reflect.Value{batch})[0].Bool()
+					batch = reflect.MakeSlice(t, 0, most)
+				}
+				return more
+			}
+			_ = source(func(row reflect.Value) bool { // such an iterator has no errors
+				batch = reflect.Append(batch, row)
+				return batch.Len() < most || flush()
+			})
+			if more {
+				flush()
+			}
+			return nil
+		}))
 	}
 	plain := l.rows.Type().CanSeq()
 	return l.with(reflect.MakeFunc(l.rows.Type(), func(args []reflect.Value) []reflect.Value {

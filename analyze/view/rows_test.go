@@ -46,6 +46,10 @@ type testSeq iter.Seq[testRow]
 
 func (testSeq) Text(io.Writer, Options) error { return nil }
 
+type testBatches iter.Seq[[]testRow]
+
+func (testBatches) Text(io.Writer, Options) error { return nil }
+
 type testTwo struct{ A, B []testRow }
 
 func (*testTwo) Text(io.Writer, Options) error { return nil }
@@ -73,6 +77,9 @@ func testForms() map[string]Result {
 					return
 				}
 			}
+		}),
+		"batches": testBatches(func(yield func([]testRow) bool) {
+			_ = yield(rows[:1]) && yield(nil) && yield(rows[1:])
 		}),
 		"stream": testStream(func(yield func(testRow, error) bool) {
 			for _, r := range rows {
@@ -103,6 +110,12 @@ func names(t *testing.T, r Result) string {
 	case testSeq:
 		for r := range l {
 			out += r.Name
+		}
+	case testBatches:
+		for batch := range l {
+			for _, r := range batch {
+				out += r.Name
+			}
 		}
 	case testStream:
 		for r, err := range l {

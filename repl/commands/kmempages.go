@@ -117,7 +117,7 @@ func kmemMembers(c *Call) (view.Result, error) {
 			if m.decimal {
 				width = 0
 			}
-			out.Names, out.Widths = append(out.Names, m.name), append(out.Widths, max(width, len(m.name)))
+			out.Columns = append(out.Columns, view.PageColumn{Name: m.name, Width: max(width, len(m.name)), Words: m.n, Decimal: m.decimal})
 		}
 	}
 	if len(c.Args) > 0 {
@@ -174,7 +174,7 @@ func (c *Call) pageMember(page *symbols.Type, name string) (pageMember, error) {
 }
 
 func (c *Call) memberRow(page uint64, raw []byte, members []pageMember) view.PageMember {
-	r := view.PageMember{Page: page, Values: make([]view.MemberValue, len(members))}
+	r := view.PageMember{Page: vmem.Addr(page), Values: make([]view.MemberValue, len(members))}
 	big := c.View.ByteOrder().Uint16([]byte{1, 0}) != 1
 	for i, m := range members {
 		words := make([]uint64, m.n)
