@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -59,7 +58,7 @@ func Run(sys System) {
 	in.reaper = newReaper()
 	defer in.reaper.close()
 	in.dogs = newWatchdogs(&in.sys, in.log)
-	in.sup = &supervisor{sys: &in.sys, log: in.log, reaper: in.reaper, cpus: runtime.NumCPU()}
+	in.sup = &supervisor{sys: &in.sys, log: in.log, reaper: in.reaper, cpus: sys.CPUs}
 
 	action := "reboot"
 	saved := false
@@ -119,7 +118,7 @@ func (in *initd) first() {
 	}
 	in.log.say("this is kdx-init, on Linux %s", release)
 	if m, err := readMeminfo(in.sys.path("/proc/meminfo")); err == nil {
-		in.log.say("memory: %v, %d CPUs", m, runtime.NumCPU())
+		in.log.say("memory: %v, %d CPUs", m, in.sys.CPUs)
 	}
 }
 
@@ -236,6 +235,7 @@ func (in *initd) work(saved *bool) {
 	ctx := context.Background()
 	c := &in.plan.Config
 	in.dogs.look(c.Watchdog)
+	in.sup.ahead("save", nil)
 	in.modules(ctx)
 	in.dogs.look(c.Watchdog)
 	in.clock(ctx)
@@ -245,22 +245,16 @@ func (in *initd) work(saved *bool) {
 	in.hooks(ctx, c.PreHooks)
 	took, o := in.save(ctx)
 	*saved = took
+	in.sup.ahead("sync", nil)
 	status := "1"
 	if took {
 		status = "0"
-		in.sup.run(ctx, task{name: "triage", args: []string{encode(o)}, limit: c.TriageTimeout + saveGrace, quit: unix.SIGQUIT})
+		in.sup.run(ctx, task{name: "triage", order: &o, limit: c.TriageTimeout + saveGrace, quit: unix.SIGQUIT})
 	}
 	in.hooks(ctx, c.PostHooks, status)
 	in.keepLog(ctx, o, took)
+	in.sup.dismiss("save", "triage", "log") // whose turn did not come; one may hold what is to be unmounted
 	in.unmount(ctx)
-}
-
-func encode(o order) string {
-	b, err := json.Marshal(o)
-	if err != nil {
-		return "{}"
-	}
-	return string(b)
 }
 
 // moduleRuns bounds how often the stage is started again behind a module that killed it.
@@ -273,7 +267,7 @@ func (in *initd) modules(ctx context.Context) {
 	}
 	var skip []string
 	for range moduleRuns {
-		st := in.sup.run(ctx, task{name: "modules", args: []string{encode(order{Skip: skip})}, limit: modulesLimit, quit: unix.SIGQUIT})
+		st := in.sup.run(ctx, task{name: "modules", order: &order{Skip: skip}, limit: modulesLimit, quit: unix.SIGQUIT})
 		if st.Ended == endDone || st.Ended == endFailed || st.Ended == endNotBegun || st.At == "" || slices.Contains(skip, st.At) {
 			return
 		}
@@ -332,7 +326,7 @@ func (in *initd) save(ctx context.Context) (bool, order) {
 			in.sup.mu.Lock()
 			o.Stages = slices.Clone(in.sup.stages)
 			in.sup.mu.Unlock()
-			st := in.sup.run(ctx, task{name: "save", args: []string{encode(o)}, limit: in.plan.Config.SaveTimeout + saveGrace, quit: unix.SIGQUIT})
+			st := in.sup.run(ctx, task{name: "save", order: &o, limit: in.plan.Config.SaveTimeout + saveGrace, quit: unix.SIGQUIT, written: func(dir string) { in.written(o, dir) }})
 			var r saved
 			if st.result != nil && json.Unmarshal(st.result, &r) == nil {
 				o.Dir = r.Dir
@@ -340,6 +334,7 @@ func (in *initd) save(ctx context.Context) (bool, order) {
 			if st.ok() {
 				return true, o
 			}
+			in.sup.dismiss("triage") // it looks at what is no dump
 			left = o
 			if !st.died() {
 				break // it says why, and would again: no room, no connection, time over
@@ -352,6 +347,17 @@ func (in *initd) save(ctx context.Context) (bool, order) {
 	return false, left
 }
 
+// written starts what can be done with a dump while it is still being proven, from the one goroutine that hears the stage. A disk serves several readers;
+// what goes over the network is left alone.
+func (in *initd) written(o order, dir string) {
+	if o.Device == "" || o.Mount == "" {
+		return
+	}
+	o.Dir, o.Unproven, o.Stages = dir, true, nil
+	in.sup.ahead("triage", &o)
+	in.sup.ahead("log", nil)
+}
+
 // prepare makes a target ready to be written to.
 func (in *initd) prepare(ctx context.Context, i int) (order, bool) {
 	t := &in.plan.Targets[i]
@@ -360,7 +366,7 @@ func (in *initd) prepare(ctx context.Context, i int) (order, bool) {
 	switch t.Kind {
 	case config.FS, config.Raw:
 		o.Mount = in.sys.path(filepath.Join("/run/kdx/target", fmt.Sprint(i)))
-		st := in.sup.run(ctx, task{name: "device", args: []string{encode(o)}, limit: in.plan.Config.DeviceTimeout + mountLimit, quit: unix.SIGQUIT})
+		st := in.sup.run(ctx, task{name: "device", order: &o, limit: in.plan.Config.DeviceTimeout + mountLimit, quit: unix.SIGQUIT})
 		if !st.ok() {
 			return o, false
 		}
@@ -392,12 +398,12 @@ func (in *initd) keepLog(ctx context.Context, o order, took bool) {
 	in.sup.mu.Lock()
 	o.Stages = slices.Clone(in.sup.stages)
 	in.sup.mu.Unlock()
-	in.sup.run(ctx, task{name: "log", args: []string{encode(o)}, limit: logLimit, quit: unix.SIGQUIT})
+	in.sup.run(ctx, task{name: "log", order: &o, limit: logLimit, quit: unix.SIGQUIT})
 }
 
 // unmount lets go of what is mounted and syncs: in a stage, as both may hang.
 func (in *initd) unmount(ctx context.Context) {
-	in.sup.run(ctx, task{name: "sync", args: in.mounted, limit: syncLimit, quit: unix.SIGQUIT})
+	in.sup.run(ctx, task{name: "sync", order: &order{Mounts: in.mounted}, limit: syncLimit, quit: unix.SIGQUIT})
 }
 
 // shells, in the order in which they are looked for in the initrd.

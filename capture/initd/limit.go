@@ -3,6 +3,7 @@ package initd
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,7 +15,7 @@ import (
 const dataLimitEnv = "KDX_STAGE_DATA"
 
 // limitStage puts the limits on this process; see "Memory of stages". What can't be set is said and left out: a stage without a limit is better than none.
-func limitStage() {
+func limitStage(ahead bool) {
 	syscall.Umask(0o077)
 	var failed []string
 	try := func(what string, err error) {
@@ -22,7 +23,7 @@ func limitStage() {
 			failed = append(failed, fmt.Sprintf("%s: %v", what, err))
 		}
 	}
-	try("oom_score_adj", os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0o644))
+	try("oom_score_adj", setVictim(ahead))
 	try("RLIMIT_CORE", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
 	if text := os.Getenv(dataLimitEnv); text != "" {
 		try("RLIMIT_DATA", limitData(text))
@@ -32,16 +33,44 @@ func limitStage() {
 	}
 }
 
+// setVictim has the kernel kill this process rather than PID 1 if it must kill, and one that was started ahead of its turn rather than another.
+func setVictim(ahead bool) error {
+	score := "900"
+	if ahead {
+		score = "1000"
+	}
+	return os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0o644)
+}
+
+// apply puts the limits on a process that runs already.
+func (a *allowance) apply() {
+	debug.SetGCPercent(a.GOGC)
+	debug.SetMemoryLimit(int64(a.Soft))
+	if err := limitMore(a.Hard); err != nil {
+		fmt.Println("no limit on memory: RLIMIT_DATA:", err)
+	}
+}
+
 func limitData(text string) error {
 	limit, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
 		return err
 	}
+	return limitMore(limit)
+}
+
+// limitMore lets the process map so many bytes beyond what it has, and no more than it was allowed before.
+func limitMore(limit uint64) error {
 	mapped, err := mappedData()
 	if err != nil {
 		return err
 	}
-	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: mapped + limit, Max: mapped + limit})
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &before); err != nil {
+		return err
+	}
+	most := min(mapped+limit, before.Max)
+	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most})
 }
 
 // mappedData is what RLIMIT_DATA counts of this process so far, in bytes.

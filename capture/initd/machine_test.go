@@ -52,7 +52,7 @@ func newMachine(t *testing.T, fakes string, change func(*plan.Plan)) *machine {
 	m.write("dev/ttyS0", "")
 	m.write("dev/kmsg", "")
 	m.sys = System{
-		Root: m.root, PID1: true, Self: self(t), Env: []string{fakeEnv + "=" + fakes, fakeTrace + "=" + m.root + "/trace"},
+		Root: m.root, PID1: true, CPUs: 1, Self: self(t), Env: []string{fakeEnv + "=" + fakes, fakeTrace + "=" + m.root + "/trace"},
 		Mount: func(string, string, string, uintptr, string) error { return nil },
 		Reboot: func(c uint32) error {
 			m.mu.Lock()

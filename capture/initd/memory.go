@@ -17,7 +17,7 @@ import (
 //   - RLIMIT_DATA, which counts private writable mappings (since 4.7) and so what Go's heap has asked of the kernel, in steps of 4 MB. A stage
 //     that would exceed it gets ENOMEM, says so and ends with status 2, before the kernel looks for a victim. It is set by the stage itself, on top of what the
 //     runtime has mapped by then (some 40 MB of tables that are hardly touched).
-//   - oom_score_adj 1000: if the kernel must kill after all, it kills the stage.
+//   - oom_score_adj 900, and 1000 as long as it is not its turn: if the kernel must kill after all, it kills a stage, and first one that is started anew.
 //
 // Not RLIMIT_AS: Go reserves hundreds of MB of addresses without memory behind them. Not RLIMIT_RSS, which Linux ignores. Not memory.max of cgroup v2: it
 // counts the page cache of the dump being written, too, and would make the kernel write it back sooner than needed; the controller takes memory itself, and
@@ -70,11 +70,11 @@ func (m meminfo) String() string {
 
 // allowance is what a stage may take, in bytes.
 type allowance struct {
-	// hard is RLIMIT_DATA's, 0 for none.
-	hard uint64
-	// soft is where Go's collector begins to work harder.
-	soft uint64
-	gogc int
+	// Hard is RLIMIT_DATA's, 0 for none.
+	Hard uint64 `json:"hard"`
+	// Soft is where Go's collector begins to work harder.
+	Soft uint64 `json:"soft"`
+	GOGC int    `json:"gogc"`
 }
 
 const (
@@ -98,12 +98,12 @@ func allow(m meminfo, err error, configured uint64) allowance {
 		hard = min(hard, configured)
 	}
 	hard = max(hard, least)
-	a := allowance{hard: hard, soft: min(hard/8*5, roomy), gogc: 100}
+	a := allowance{Hard: hard, Soft: min(hard/8*5, roomy), GOGC: 100}
 	if hard < tight {
-		a.gogc = 50
+		a.GOGC = 50
 	}
 	if hard < tight/2 {
-		a.gogc = 25
+		a.GOGC = 25
 	}
 	return a
 }
@@ -111,8 +111,8 @@ func allow(m meminfo, err error, configured uint64) allowance {
 // env is the environment that makes a Go program keep to it. cpus is how many it may use.
 func (a allowance) env(cpus int) []string {
 	return []string{
-		fmt.Sprintf("GOMEMLIMIT=%d", a.soft), fmt.Sprintf("GOGC=%d", a.gogc), fmt.Sprintf("GOMAXPROCS=%d", max(cpus, 1)),
-		fmt.Sprintf("%s=%d", dataLimitEnv, a.hard),
+		fmt.Sprintf("GOMEMLIMIT=%d", a.Soft), fmt.Sprintf("GOGC=%d", a.GOGC), fmt.Sprintf("GOMAXPROCS=%d", max(cpus, 1)),
+		fmt.Sprintf("%s=%d", dataLimitEnv, a.Hard),
 	}
 }
 

@@ -14,10 +14,10 @@ func TestAllow(t *testing.T) {
 		configured uint64
 	}{{available: 20 * mib}, {available: 35 * mib}, {available: 70 * mib}, {available: 2000 * mib}, {available: 1}, {err: errors.New("x")}, {available: 70 * mib, configured: 20 * mib}} {
 		a := allow(meminfo{available: tt.available}, tt.err, tt.configured)
-		if a.hard < least || a.soft < least/2 || a.soft >= a.hard || a.soft > roomy {
+		if a.Hard < least || a.Soft < least/2 || a.Soft >= a.Hard || a.Soft > roomy {
 			t.Errorf("%+v: %+v", tt, a)
 		}
-		if tt.available > 16*mib && (a.hard > tt.available-4*mib || tt.configured > 0 && a.hard > tt.configured) {
+		if tt.available > 16*mib && (a.Hard > tt.available-4*mib || tt.configured > 0 && a.Hard > tt.configured) {
 			t.Errorf("%+v: %+v", tt, a)
 		}
 	}

@@ -20,6 +20,8 @@ type report struct {
 	At string `json:"at,omitempty"`
 	// Error is why it failed.
 	Error string `json:"error,omitempty"`
+	// Written is the directory of a dump that lies there whole but is not proven yet.
+	Written string `json:"written,omitempty"`
 	// Result is what the stage found out, for later stages.
 	Result json.RawMessage `json:"result,omitempty"`
 }
@@ -44,13 +46,17 @@ func (r *reporter) send(v report) {
 	r.w.Write(append(line, '\n'))
 }
 
+// written says that all of the dump was written.
+func (r *reporter) written(dir string) { r.send(report{Written: dir}) }
+
 // At says what the stage is doing now.
 func (r *reporter) At(what string) { r.send(report{At: what}) }
 
 // reports collects what a stage says; the last word of each kind counts.
 type reports struct {
-	mu   sync.Mutex
-	last report
+	mu      sync.Mutex
+	last    report
+	written func(dir string) // nil if nobody wants to know
 }
 
 // read takes lines until the pipe ends. Beyond maxReport it only drains, so that the stage does not stand still.
@@ -61,6 +67,7 @@ func (r *reports) read(pipe io.Reader) {
 		var v report
 		if err == nil && json.Unmarshal(line, &v) == nil {
 			r.mu.Lock()
+			written := r.written
 			if v.At != "" {
 				r.last.At = v.At
 			}
@@ -71,12 +78,22 @@ func (r *reports) read(pipe io.Reader) {
 				r.last.Result = v.Result
 			}
 			r.mu.Unlock()
+			if v.Written != "" && written != nil {
+				written(v.Written)
+			}
 		}
 		if err != nil {
 			break
 		}
 	}
 	io.Copy(io.Discard, pipe)
+}
+
+// onWritten has f called from now on with each directory of a dump that was written.
+func (r *reports) onWritten(f func(dir string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written = f
 }
 
 func (r *reports) get() report {

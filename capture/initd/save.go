@@ -40,27 +40,44 @@ func place(p *plan.Plan, t *plan.Target, o order) target.Place {
 var errPlain = errors.New("an attempt to understand it ended the process that did")
 
 func saveDump(ctx context.Context, s *stage) (any, error) {
-	p, t, err := s.target()
+	p, err := s.plan()
 	if err != nil {
 		return nil, err
 	}
 	c := &p.Config
 	job := save.Job{
-		VMCore: save.ProcVMCore, Places: []target.Place{place(p, t, s.order)}, More: s.order.Target < len(p.Targets)-1,
-		Host: p.Host, Level: c.Level, Codec: c.Codec, CodecLevel: c.CodecLevel, Types: p.Types,
-		Workers: saveWorkers(), Timeout: c.SaveTimeout, Keep: c.Keep, Version: p.Kdx,
-		Progress: s.progress(), Log: s.log,
-	}
-	if s.order.Plain {
-		job.Open = func(context.Context, *dumpfmt.Image) (*kernel.Kernel, error) { return nil, errPlain }
+		VMCore: save.ProcVMCore, Host: p.Host, Level: c.Level, Codec: c.Codec, CodecLevel: c.CodecLevel, Types: p.Types,
+		Timeout: c.SaveTimeout, Keep: c.Keep, Version: p.Kdx,
+		Progress: s.progress(), Written: s.written, Log: s.log,
 	}
 	if job.Rules, err = rules(c); err != nil {
 		return nil, err
 	}
+	var t *plan.Target
+	if !s.ahead() {
+		if t, err = s.targetOf(p); err != nil {
+			return nil, err
+		}
+		if s.order.Plain {
+			job.Open = func(context.Context, *dumpfmt.Image) (*kernel.Kernel, error) { return nil, errPlain }
+		}
+	}
+	dump, err := save.Open(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	defer dump.Close()
+	if s.ahead() {
+		if t, err = s.targetOf(p); err != nil {
+			return nil, err
+		}
+	}
+	job.Workers = saveWorkers()
+	job.Places, job.More = []target.Place{place(p, t, s.order)}, s.order.Target < len(p.Targets)-1
 	if err := s.awaitHost(ctx, c, job.Places[0]); err != nil {
 		return nil, err
 	}
-	res, err := save.Run(ctx, job)
+	res, err := dump.Run(ctx, job)
 	if err == nil {
 		fmt.Printf("saved: %s\n", res.Path)
 	}
@@ -155,8 +172,20 @@ func triageDump(ctx context.Context, s *stage) (any, error) {
 	if p.Config.EraseConfig == "" && len(p.Config.Redact) == 0 {
 		job.VMCore = save.ProcVMCore
 	}
-	_, err = save.Triage(ctx, job)
-	return nil, err
+	if !s.order.Unproven {
+		_, err = save.Triage(ctx, job)
+		return nil, err
+	}
+	return nil, save.TriageAhead(ctx, job, func() error {
+		looked := s.order
+		if err := s.await(); err != nil {
+			return err
+		}
+		if s.order.Target != looked.Target || s.order.Dir != looked.Dir {
+			return fmt.Errorf("it looked at %s, and the dump is %s", looked.Dir, s.order.Dir)
+		}
+		return nil
+	})
 }
 
 // maxKernelLog bounds what is kept of the capture kernel's own log.

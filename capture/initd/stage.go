@@ -29,31 +29,61 @@ type order struct {
 	Dir string `json:"dir,omitempty"`
 	// Skip names modules that are not tried (again).
 	Skip []string `json:"skip,omitempty"`
+	// Unproven says that the dump has not been read back yet: another order comes when it has.
+	Unproven bool `json:"unproven,omitempty"`
+	// Mounts are the directories to unmount.
+	Mounts []string `json:"mounts,omitempty"`
 	// Stages are those that ran so far.
 	Stages []Stage `json:"stages,omitempty"`
+	// Memory is what a stage may take that was started ahead, when there was more or less of it.
+	Memory *allowance `json:"memory,omitempty"`
 }
 
 // stage is the process of a stage.
 type stage struct {
 	*reporter
-	order order
-	args  []string
-	log   *slog.Logger
+	orders *json.Decoder
+	order  order
+	args   []string
+	log    *slog.Logger
+}
+
+// await waits for the next order of PID 1. A stage that was started ahead does what it can before.
+func (s *stage) await() error {
+	var o order
+	if err := s.orders.Decode(&o); err != nil {
+		return fmt.Errorf("no order came: %w", err)
+	}
+	s.order = o
+	if o.Memory != nil {
+		o.Memory.apply()
+		setVictim(false)
+	}
+	return nil
 }
 
 // plan reads the plan. Each stage does so itself: what PID 1 holds stays small.
 func (*stage) plan() (*plan.Plan, error) { return plan.Read(plan.Path) }
 
-// target is the plan and the order's target.
+// target is the plan and the next order's target.
 func (s *stage) target() (*plan.Plan, *plan.Target, error) {
 	p, err := s.plan()
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.order.Target < 0 || s.order.Target >= len(p.Targets) {
-		return nil, nil, fmt.Errorf("the plan has no target %d", s.order.Target)
+	t, err := s.targetOf(p)
+	return p, t, err
+}
+
+// targetOf waits for the next order, and is its target.
+func (s *stage) targetOf(p *plan.Plan) (*plan.Target, error) {
+	if err := s.await(); err != nil {
+		return nil, err
 	}
-	return p, &p.Targets[s.order.Target], nil
+	if s.order.Target < 0 || s.order.Target >= len(p.Targets) {
+		return nil, fmt.Errorf("the plan has no target %d", s.order.Target)
+	}
+	return &p.Targets[s.order.Target], nil
 }
 
 // stageFunc does the work of a stage. What it returns becomes the report's result.
@@ -62,18 +92,12 @@ type stageFunc func(ctx context.Context, s *stage) (any, error)
 // runStage is the main function of a stage's process: args begin with its name. A panic is not caught: it ends the process with its trace, which is what PID 1 wants.
 func runStage(args []string, table map[string]stageFunc) int {
 	r := openReporter()
-	limitStage()
+	limitStage(slices.Contains(args, aheadWord))
 	if len(args) == 0 || table[args[0]] == nil {
 		r.send(report{Error: fmt.Sprintf("there is no stage %q", strings.Join(args, " "))})
 		return 1
 	}
-	s := &stage{reporter: r, args: args[1:], log: slog.New(lineHandler{})}
-	if len(s.args) > 0 && strings.HasPrefix(s.args[0], "{") {
-		if err := json.Unmarshal([]byte(s.args[0]), &s.order); err != nil {
-			r.send(report{Error: "its order: " + err.Error()})
-			return 1
-		}
-	}
+	s := &stage{reporter: r, orders: json.NewDecoder(os.Stdin), args: args[1:], log: slog.New(lineHandler{})}
 	result, err := table[args[0]](context.Background(), s)
 	out := report{}
 	if result != nil {

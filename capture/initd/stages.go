@@ -44,6 +44,9 @@ func loadModules(_ context.Context, s *stage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.await(); err != nil {
+		return nil, err
+	}
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return nil, err
@@ -203,8 +206,11 @@ func runProgram(_ context.Context, s *stage) (any, error) {
 
 // syncAll unmounts the targets and writes out what is left. PID 1 does not wait for ever for it.
 func syncAll(_ context.Context, s *stage) (any, error) {
+	if err := s.await(); err != nil {
+		return nil, err
+	}
 	var failed []error
-	for _, dir := range s.args {
+	for _, dir := range s.order.Mounts {
 		s.At("unmounting " + dir)
 		if err := unix.Unmount(dir, 0); err != nil {
 			failed = append(failed, fmt.Errorf("unmounting %s: %w", dir, err))

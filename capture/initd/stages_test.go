@@ -38,6 +38,23 @@ func fakes() map[string]stageFunc {
 
 func fake(_ context.Context, name string, s *stage) (any, error) {
 	id := name
+	if s.ahead() {
+		if _, err := behave(told("ahead "+name), s); err != nil {
+			return nil, err
+		}
+	}
+	switch name {
+	case "modules", "device", "save", "triage", "log", "sync":
+		if err := s.await(); err != nil {
+			return nil, err
+		}
+	}
+	if s.order.Unproven {
+		trace("unproven " + s.order.Dir)
+		if err := s.await(); err != nil {
+			return nil, err
+		}
+	}
 	switch name {
 	case "device", "save", "log", "triage":
 		id += fmt.Sprint(s.order.Target)
@@ -49,26 +66,42 @@ func fake(_ context.Context, name string, s *stage) (any, error) {
 	case "modules":
 		id += strings.Join(s.order.Skip, "")
 	}
+	trace(id)
+	return behave(told(id), s)
+}
+
+func trace(id string) {
 	if f, err := os.OpenFile(os.Getenv(fakeTrace), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 		fmt.Fprintln(f, id)
 		f.Close()
 	}
-	how := ""
+}
+
+// told is how a stage must behave.
+func told(id string) (how string) {
 	for _, w := range strings.Split(os.Getenv(fakeEnv), ";") {
 		if k, v, _ := strings.Cut(w, "="); k == id {
 			how = v
 		}
 	}
-	return behave(how, s)
+	return how
 }
 
 var sink [][]byte
 
 func behave(how string, s *stage) (any, error) {
 	s.At("work")
+	how, wrote := strings.CutPrefix(how, "written,")
+	if wrote {
+		s.written("guest-x")
+		time.Sleep(300 * time.Millisecond)
+	}
 	switch how {
 	case "":
 		return map[string]string{"dir": "guest-x", "device": "/dev/x"}, nil
+	case "slow":
+		time.Sleep(500 * time.Millisecond)
+		return map[string]string{"device": "/dev/x"}, nil
 	case "fail":
 		return nil, errors.New("no room\nhere")
 	case "panic":
@@ -161,7 +194,7 @@ func TestStages(t *testing.T) {
 				limit = 500 * time.Millisecond
 			}
 			begin := time.Now()
-			st := s.run(t.Context(), task{name: "save", args: []string{encode(order{})}, limit: limit, quit: unix.SIGQUIT})
+			st := s.run(t.Context(), task{name: "save", order: &order{}, limit: limit, quit: unix.SIGQUIT})
 			if st.Ended != tt.ended || tt.why != "" && st.Why != tt.why {
 				t.Errorf("ended %q, why %q; want %q, %q\n%s", st.Ended, st.Why, tt.ended, tt.why, log())
 			}
@@ -201,7 +234,7 @@ func TestOrphans(t *testing.T) {
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	s, _ := newSupervisor(t, "save0=orphans")
-	s.run(t.Context(), task{name: "save", args: []string{encode(order{})}, limit: 10 * time.Second, quit: unix.SIGQUIT})
+	s.run(t.Context(), task{name: "save", order: &order{}, limit: 10 * time.Second, quit: unix.SIGQUIT})
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		s.reaper.mu.Lock()
 		n := s.reaper.orphans
@@ -218,7 +251,11 @@ func TestOrphans(t *testing.T) {
 func TestOrder(t *testing.T) {
 	o := order{Target: 1, Mount: "/m", Plain: true, Stages: []Stage{{Name: "a", Took: 5}}}
 	var back order
-	if err := json.Unmarshal([]byte(encode(o)), &back); err != nil || back.Target != 1 || !back.Plain || len(back.Stages) != 1 || back.Stages[0].Took != 5 {
+	b, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(b, &back)
+	}
+	if err != nil || back.Target != 1 || !back.Plain || len(back.Stages) != 1 || back.Stages[0].Took != 5 {
 		t.Errorf("%+v, %v", back, err)
 	}
 	runtime.KeepAlive(sink)

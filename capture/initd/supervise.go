@@ -64,6 +64,8 @@ type task struct {
 	name string
 	// label is what people are told, if it is not the name.
 	label string
+	// order is what a stage of ours reads on its standard input, args what another program is given.
+	order *order
 	args  []string
 	limit time.Duration
 	// quit is the signal that asks it to end at its deadline. Go programs answer SIGQUIT with where their goroutines are.
@@ -72,9 +74,11 @@ type task struct {
 	console string
 	// memory false: another program runs in there, for which Go's limits mean nothing.
 	unlimited bool
+	// written is called when the stage says that a dump was written, see report.
+	written func(dir string)
 }
 
-// supervisor runs stages, one at a time.
+// supervisor runs stages, one at a time. Others may have been started ahead.
 type supervisor struct {
 	sys    *System
 	log    *journal
@@ -84,6 +88,7 @@ type supervisor struct {
 
 	mu     sync.Mutex
 	stages []Stage
+	waits  map[string]*process // started ahead
 }
 
 // run runs a stage until it ends or is ended. It always returns: within limit and the graces.
@@ -104,11 +109,21 @@ func (s *supervisor) run(ctx context.Context, t task) Stage {
 	return st
 }
 
-func (s *supervisor) attempt(ctx context.Context, t task, a allowance, st *Stage) {
+// process is a stage's process.
+type process struct {
+	pid     int
+	ended   <-chan exit
+	pipes   *pipes
+	heard   reports
+	said    output
+	reading sync.WaitGroup
+}
+
+// start starts a stage's process. It tries once more without job control on a console that can't have it.
+func (s *supervisor) start(t task, a allowance) (*process, error) {
 	pipes, err := newPipes(t.console, s.sys)
 	if err != nil {
-		st.Ended, st.Why = endNotBegun, err.Error()
-		return
+		return nil, err
 	}
 	env := append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux", "TMPDIR=/run"}, s.sys.Env...)
 	if !t.unlimited {
@@ -117,37 +132,69 @@ func (s *supervisor) attempt(ctx context.Context, t task, a allowance, st *Stage
 	argv := append([]string{"kdx-init"}, s.sys.Self[1:]...)
 	argv = append(append(argv, stageWord, t.name), t.args...)
 	attr := &syscall.ProcAttr{Dir: "/", Env: env, Files: pipes.files, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: t.console != ""}}
-	pid, ended, err := s.reaper.start(s.sys.Self[0], argv, attr)
+	p := &process{pipes: pipes}
+	p.pid, p.ended, err = s.reaper.start(s.sys.Self[0], argv, attr)
 	if err != nil && t.console != "" {
-		attr.Sys.Setctty = false // no job control then
-		pid, ended, err = s.reaper.start(s.sys.Self[0], argv, attr)
+		attr.Sys.Setctty = false
+		p.pid, p.ended, err = s.reaper.start(s.sys.Self[0], argv, attr)
 	}
 	pipes.closeChild()
 	if err != nil {
 		pipes.closeOurs()
-		st.Ended, st.Why = endNotBegun, err.Error()
-		return
+		return nil, err
 	}
-	var heard reports
-	var said output
-	var reading sync.WaitGroup
 	if t.console == "" {
-		reading.Go(func() { heard.read(pipes.report) })
-		reading.Go(func() { said.copy(pipes.text, s.log, t.name) })
+		p.reading.Go(func() { p.heard.read(pipes.report) })
+		p.reading.Go(func() { p.said.copy(pipes.text, s.log, t.name) })
 	}
-	how := s.watch(ctx, t, pid, ended, st)
+	return p, nil
+}
+
+// tell gives a process an order, upon which no other follows unless the dump is unproven. A process that does not read must not hold PID 1.
+func (p *process) tell(o order) {
+	go func() {
+		json.NewEncoder(p.pipes.orders).Encode(o)
+		if !o.Unproven {
+			p.pipes.orders.Close()
+		}
+	}()
+}
+
+// end ends what is left of a process, and waits a little for its last words.
+func (p *process) end() {
 	// Children of the stage may hold the pipes; what they still would say is not waited for.
-	unix.Kill(-pid, unix.SIGKILL)
+	unix.Kill(-p.pid, unix.SIGKILL)
 	finished := make(chan struct{})
-	go func() { reading.Wait(); close(finished) }()
+	go func() { p.reading.Wait(); close(finished) }()
 	select {
 	case <-finished:
 	case <-time.After(time.Second):
 	}
-	pipes.closeOurs()
-	last := heard.get()
+	p.pipes.closeOurs()
+}
+
+func (s *supervisor) attempt(ctx context.Context, t task, a allowance, st *Stage) {
+	p := s.take(t)
+	if p == nil {
+		var err error
+		if p, err = s.start(t, a); err != nil {
+			st.Ended, st.Why = endNotBegun, err.Error()
+			return
+		}
+	} else {
+		t.order.Memory = &a
+	}
+	p.heard.onWritten(t.written)
+	if t.order != nil {
+		p.tell(*t.order)
+	} else if p.pipes.orders != nil {
+		p.pipes.orders.Close()
+	}
+	how := s.watch(ctx, t, p.pid, p.ended, st)
+	p.end()
+	last := p.heard.get()
 	st.At, st.result = last.At, last.Result
-	judge(st, how, last.Error, &said)
+	judge(st, how, last.Error, &p.said)
 }
 
 // ending is how a process was seen to end.
@@ -235,6 +282,7 @@ type pipes struct {
 	files        []uintptr
 	child        []*os.File
 	text, report *os.File
+	orders       *os.File
 }
 
 func newPipes(console string, sys *System) (*pipes, error) {
@@ -248,25 +296,22 @@ func newPipes(console string, sys *System) (*pipes, error) {
 		p.files = []uintptr{f.Fd(), f.Fd(), f.Fd()}
 		return p, nil
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, err
+	var ends [3][2]*os.File // what the child reads its orders from, writes text to, and reports to
+	for i := range ends {
+		r, w, err := os.Pipe()
+		if err != nil {
+			for _, e := range ends[:i] {
+				e[0].Close()
+				e[1].Close()
+			}
+			return nil, err
+		}
+		ends[i] = [2]*os.File{r, w}
 	}
-	text, textW, err := os.Pipe()
-	if err != nil {
-		null.Close()
-		return nil, err
-	}
-	report, reportW, err := os.Pipe()
-	if err != nil {
-		null.Close()
-		text.Close()
-		textW.Close()
-		return nil, err
-	}
-	p.child = []*os.File{null, textW, reportW}
-	p.files = []uintptr{null.Fd(), textW.Fd(), textW.Fd(), reportW.Fd()}
-	p.text, p.report = text, report
+	orders, text, report := ends[0], ends[1], ends[2]
+	p.child = []*os.File{orders[0], text[1], report[1]}
+	p.files = []uintptr{orders[0].Fd(), text[1].Fd(), text[1].Fd(), report[1].Fd()}
+	p.orders, p.text, p.report = orders[1], text[0], report[0]
 	return p, nil
 }
 
@@ -280,6 +325,7 @@ func (p *pipes) closeOurs() {
 	if p.text != nil {
 		p.text.Close()
 		p.report.Close()
+		p.orders.Close()
 	}
 }
 

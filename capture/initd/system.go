@@ -3,6 +3,7 @@ package initd
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,8 @@ type System struct {
 	Root string
 	// PID1 says whether ending the machine is ours to do.
 	PID1 bool
+	// CPUs is how many there are.
+	CPUs int
 	// Self is how a stage is started: the program and what stands before the stage's name.
 	Self []string
 	// Env is added to the environment of stages.
@@ -28,6 +31,7 @@ type System struct {
 func Machine() System {
 	return System{
 		PID1:  os.Getpid() == 1,
+		CPUs:  runtime.NumCPU(),
 		Self:  []string{"/proc/self/exe"},
 		Mount: unix.Mount,
 		// Through int32, as int has no room for some of the commands where it has 32 bits; the kernel takes the low 32.

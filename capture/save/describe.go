@@ -147,7 +147,11 @@ func anonymous() int64 {
 
 // OpenSaved opens the dump in a directory. The caller closes the image.
 func OpenSaved(ctx context.Context, d target.Dir) (*dumpfmt.Image, error) {
-	f, err := d.File(ctx, dumpName)
+	return openSaved(ctx, d, dumpName)
+}
+
+func openSaved(ctx context.Context, d target.Dir, file string) (*dumpfmt.Image, error) {
+	f, err := d.File(ctx, file)
 	if err != nil {
 		return nil, err
 	}

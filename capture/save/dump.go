@@ -81,7 +81,12 @@ func (a *attempt) write(ctx context.Context, fit bool) error {
 	}
 	if out := f.Output(); out != nil {
 		job.Outputs = []dumpfmt.Output{out}
-		job.Reopen = func(ctx context.Context) (*dumpfmt.Image, error) { return reopen(ctx, f) }
+		job.Reopen = func(ctx context.Context) (*dumpfmt.Image, error) {
+			if a.Written != nil {
+				a.Written(a.name)
+			}
+			return reopen(ctx, f)
+		}
 	} else {
 		job.Stream = writer{f}
 		a.flat = true

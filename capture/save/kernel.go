@@ -47,6 +47,9 @@ func openDump(ctx context.Context, f *dumpfmt.File, cache int64) (*dumpfmt.Image
 // OpenKernel opens the kernel of a dump by what the dump itself holds, and by the types in the file types ("" for none), if
 // they are of that kernel.
 func OpenKernel(ctx context.Context, img *dumpfmt.Image, types string, log *slog.Logger) (*kernel.Kernel, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	var carried *resolved.Types
 	if types != "" {
 		t, err := resolved.Read(types)

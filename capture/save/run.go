@@ -20,6 +20,36 @@ var ErrNotSaved = errors.New("no target took the dump")
 // Run saves a dump. The Result says what lies where, whatever the error. The error wraps ErrNoVMCore (and nothing was
 // touched), or ErrNotSaved.
 func Run(ctx context.Context, job Job) (Result, error) {
+	o, err := Open(ctx, job)
+	if err != nil {
+		return Result{Place: -1}, err
+	}
+	defer o.Close()
+	return o.Run(ctx, job)
+}
+
+// Opened is the dump of a Job before any target is.
+type Opened struct {
+	src  *source
+	took time.Duration
+}
+
+// Open opens the dump, for which the Job's Places need not be known. The error wraps ErrNoVMCore: what can't be understood of a
+// dump is no error, as it is saved all the same.
+func Open(ctx context.Context, job Job) (*Opened, error) {
+	begin := time.Now()
+	src, err := job.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Opened{src, time.Since(begin)}, nil
+}
+
+// Close closes the dump.
+func (o *Opened) Close() { o.src.Close() }
+
+// Run saves the dump, as the function Run does.
+func (o *Opened) Run(ctx context.Context, job Job) (Result, error) {
 	if job.Log == nil {
 		job.Log = slog.New(slog.DiscardHandler)
 	}
@@ -27,17 +57,12 @@ func Run(ctx context.Context, job Job) (Result, error) {
 		job.Time = time.Now()
 	}
 	begin := time.Now()
-	src, err := job.open(ctx)
-	if err != nil {
-		return Result{Place: -1}, err
-	}
-	defer src.Close()
-	r := &runner{Job: job, src: src}
+	r := &runner{Job: job, src: o.src}
 	r.askDump(ctx)
 	r.name = DirName(r.Host, r.Time, r.BootID)
-	r.stage("opening the dump", begin)
-	if src.whyNot != nil {
-		r.note("the kernel can't be opened, so that no page is left out but those of zeros: %v", src.whyNot)
+	r.stage("opening the dump", begin.Add(-o.took))
+	if o.src.whyNot != nil {
+		r.note("the kernel can't be opened, so that no page is left out but those of zeros: %v", o.src.whyNot)
 	}
 	return r.run(ctx)
 }

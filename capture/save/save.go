@@ -47,6 +47,9 @@ type Job struct {
 	// Version of kdx, for the manifest.
 	Version string
 
+	// Written is told the directory as soon as a dump lies there whole but unproven, as vmcore.incomplete, which may happen more than
+	// once; nil if nobody wants to know. It is not called where the target can't be read at any place.
+	Written func(dir string)
 	// Progress is called often, by one goroutine at a time; nil if nobody wants to know.
 	Progress func(Progress)
 	// Log takes what a person should read; nil is silent.

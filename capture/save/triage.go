@@ -33,10 +33,7 @@ type TriageJob struct {
 // Triage writes triage.txt and triage.json beside a dump, from the dump that was saved. It is a call of its own, so that a
 // process of its own can make it: it can't cost the dump.
 func Triage(ctx context.Context, job TriageJob) (*triage.Report, error) {
-	if job.Log == nil {
-		job.Log = slog.New(slog.DiscardHandler)
-	}
-	t, err := target.Open(ctx, job.Place, job.Log)
+	t, err := job.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,42 +43,80 @@ func Triage(ctx context.Context, job TriageJob) (*triage.Report, error) {
 		return nil, err
 	}
 	defer d.Close()
-	img, err := job.image(ctx, d)
+	rep, files, err := job.look(ctx, d, dumpName)
 	if err != nil {
-		return nil, err
+		return rep, err
+	}
+	return rep, attach(ctx, d, files)
+}
+
+// TriageAhead is Triage while the dump is still being read back: it looks at the file that is to become the dump, and waits for
+// whole before it writes anything. An error of whole is returned.
+func TriageAhead(ctx context.Context, job TriageJob, whole func() error) error {
+	t, err := job.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	d, err := t.Open(ctx, job.Dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	_, files, err := job.look(ctx, d, dumpName+target.Incomplete)
+	if err != nil {
+		return err
+	}
+	if err := whole(); err != nil {
+		return err
+	}
+	return attach(ctx, d, files)
+}
+
+func (j *TriageJob) open(ctx context.Context) (target.Target, error) {
+	if j.Log == nil {
+		j.Log = slog.New(slog.DiscardHandler)
+	}
+	return target.Open(ctx, j.Place, j.Log)
+}
+
+// look makes the report of the dump in the directory's file, and its files.
+func (j *TriageJob) look(ctx context.Context, d target.Dir, file string) (*triage.Report, map[string][]byte, error) {
+	img, err := j.image(ctx, d, file)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer img.Close()
-	open := job.Open
+	open := j.Open
 	if open == nil {
 		open = func(ctx context.Context, img *dumpfmt.Image) (*kernel.Kernel, error) {
-			return OpenKernel(ctx, img, job.Types, job.Log)
+			return OpenKernel(ctx, img, j.Types, j.Log)
 		}
 	}
 	k, err := open(ctx, img)
 	if err != nil {
-		return nil, fmt.Errorf("opening the kernel of the saved dump: %w", err)
+		return nil, nil, fmt.Errorf("opening the kernel of the saved dump: %w", err)
 	}
 	defer k.Close()
-	looking := ctx
-	if job.Timeout > 0 {
+	if j.Timeout > 0 {
 		var cancel context.CancelFunc
-		looking, cancel = context.WithTimeoutCause(ctx, job.Timeout, fmt.Errorf("it took longer than %v (triage-timeout)", job.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, fmt.Errorf("it took longer than %v (triage-timeout)", j.Timeout))
 		defer cancel()
 	}
-	rep := triage.Make(looking, k.Core()) // names that the kernel lacks are not sought in all its modules
+	rep := triage.Make(ctx, k.Core()) // names that the kernel lacks are not sought in all its modules
 	var text bytes.Buffer
 	if err := rep.Text(&text); err != nil {
-		return rep, err
+		return rep, nil, err
 	}
 	js, err := json.MarshalIndent(rep, "", " ")
 	if err != nil {
-		return rep, err
+		return rep, nil, err
 	}
-	return rep, attach(ctx, d, map[string][]byte{"triage.txt": text.Bytes(), "triage.json": append(js, '\n')})
+	return rep, map[string][]byte{"triage.txt": text.Bytes(), "triage.json": append(js, '\n')}, nil
 }
 
-func (j *TriageJob) image(ctx context.Context, d target.Dir) (*dumpfmt.Image, error) {
-	img, err := OpenSaved(ctx, d)
+func (j *TriageJob) image(ctx context.Context, d target.Dir, file string) (*dumpfmt.Image, error) {
+	img, err := openSaved(ctx, d, file)
 	if !errors.Is(err, target.ErrNoRandom) {
 		return img, err
 	}

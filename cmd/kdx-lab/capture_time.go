@@ -26,6 +26,7 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 	smp := fs.Int("smp", 2, "CPUs of the guest")
 	on := fs.Int("on", 0, "CPU on which it dies: where that is not the first, which starts the machine, the capture kernel can't start that one")
 	threads := fs.Int("threads", 0, "time makedumpfile with as many threads, too")
+	newest := fs.Bool("newest", true, "run it in the newest QEMU, whose CPU has SHA extensions as servers have; otherwise in the machine's own")
 	realtime := fs.Bool("realtime", false, "give QEMU real-time priority while the capture kernel saves")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -47,6 +48,12 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 		return err
 	}
 	defer c.tidy()
+	var q emulator
+	if *newest {
+		if q, err = l.newestQEMU(ctx); err != nil {
+			return err
+		}
+	}
 	initrd := filepath.Join(c.dir, "initrd.img")
 	if err := l.armedInitrd(ctx, c, k, initrd); err != nil {
 		return err
@@ -65,7 +72,7 @@ func runTime(ctx context.Context, l *lab, args []string) error {
 		all := make([][]float64, len(savers))
 		for range *runs { // by turns: the machine is not always as busy
 			for i, s := range savers {
-				t, err := c.timed(ctx, k, initrd, s, *realtime)
+				t, err := c.timed(ctx, q, k, initrd, s, *realtime)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, codec, err)
 				}
@@ -117,13 +124,13 @@ const (
 )
 
 // timed runs one guest.
-func (c *captured) timed(ctx context.Context, k kernel, initrd string, s saver, realtime bool) (t timing, err error) {
+func (c *captured) timed(ctx context.Context, q emulator, k kernel, initrd string, s saver, realtime bool) (t timing, err error) {
 	c.sc.params = s.params
 	if err := c.makeDisks(ctx); err != nil {
 		return t, err
 	}
 	log := filepath.Join(c.dir, s.name+".log")
-	v, at, err := c.l.run(ctx, guest{name: c.sc.id() + " " + s.name, args: c.machine(k, initrd, "kdx"), log: log, done: []string{saidDying}, fresh: c.makeDisks})
+	v, at, err := c.l.run(ctx, guest{name: c.sc.id() + " " + s.name, args: c.machine(k, initrd, "kdx"), log: log, done: []string{saidDying}, fresh: c.makeDisks, qemu: q})
 	if err != nil {
 		return t, err
 	}

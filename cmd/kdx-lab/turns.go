@@ -32,13 +32,15 @@ type guest struct {
 	done []string
 	// fresh makes anew what a guest that died may have written to; nil if there is nothing such.
 	fresh func(context.Context) error
+	// qemu is what runs it.
+	qemu emulator
 }
 
 // run starts a guest and waits until its part is done. The position is behind what says so. Emulated on several threads, a kernel now and then dies
 // while it patches its own code, or finds its timer too late on a busy machine: such a guest has another turn, which is logged.
 func (l *lab) run(ctx context.Context, g guest) (*vm, int, error) {
 	for turn := 1; ; turn++ {
-		v, err := start(ctx, g.args, g.log)
+		v, err := start(ctx, g.qemu, g.args, g.log)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -1,0 +1,89 @@
+package initd
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Stages that are started ahead
+//
+// A process of this program takes its time until it does anything, opening a dump takes more, and where a capture kernel has several CPUs the others
+// idle meanwhile. So a stage's process may be started before its turn: it does what needs no order, and waits for that. It can cost nothing: one that
+// ends before its order came, as the kernel was short of memory, is started anew when its turn comes, and there is none where memory is short or the
+// CPU is the only one.
+
+// aheadWord is the argument of a process that was started ahead.
+const aheadWord = "ahead"
+
+// aheadLeast is how much memory must be available for a process to be started ahead, bytes: what the stage takes that runs meanwhile, and what this
+// one does, twice.
+const aheadLeast = 48 * mib
+
+// ahead says whether this process was started ahead.
+func (s *stage) ahead() bool { return slices.Contains(s.args, aheadWord) }
+
+// ahead starts a stage's process before its turn. An order that is given now is not the last.
+func (s *supervisor) ahead(name string, first *order) {
+	info, err := readMeminfo(s.sys.path("/proc/meminfo"))
+	if s.cpus < 2 || err != nil || info.available < aheadLeast {
+		return
+	}
+	s.dismiss(name)
+	p, err := s.start(task{name: name, args: []string{aheadWord}}, allow(info, nil, s.memory))
+	if err != nil {
+		s.log.say("%s is not started ahead: %v", name, err)
+		return
+	}
+	if first != nil {
+		p.tell(*first)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waits == nil {
+		s.waits = map[string]*process{}
+	}
+	s.waits[name] = p
+}
+
+// take is the process that was started ahead for a task, nil if there is none, or none that is alive.
+func (s *supervisor) take(t task) *process {
+	if t.order == nil || t.order.Plain {
+		return nil
+	}
+	s.mu.Lock()
+	p := s.waits[t.name]
+	delete(s.waits, t.name)
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	select {
+	case e := <-p.ended:
+		p.end()
+		s.log.say("%s was started ahead and has ended (%s): it is started anew", t.name, words(e))
+		return nil
+	default:
+		return p
+	}
+}
+
+// words say how a process ended.
+func words(e exit) string {
+	if e.status.Signaled() {
+		return fmt.Sprint(e.status.Signal())
+	}
+	return fmt.Sprintf("status %d", e.status.ExitStatus())
+}
+
+// dismiss ends processes whose turn does not come.
+func (s *supervisor) dismiss(names ...string) {
+	for _, name := range names {
+		s.mu.Lock()
+		p := s.waits[name]
+		delete(s.waits, name)
+		s.mu.Unlock()
+		if p != nil {
+			p.end()
+		}
+	}
+}
