@@ -34,7 +34,7 @@ type vm struct {
 }
 
 // start runs QEMU with these arguments, its first serial port and its monitor connected to us; what the guest prints goes to log.
-func start(ctx context.Context, args []string, logPath string) (*vm, error) {
+func start(ctx context.Context, q emulator, args []string, logPath string) (*vm, error) {
 	dir, err := os.MkdirTemp("", "kdx-lab-")
 	if err != nil {
 		return nil, err
@@ -50,7 +50,9 @@ func start(ctx context.Context, args []string, logPath string) (*vm, error) {
 		"-chardev", "socket,id=con,path=" + serial + ",server=on,wait=on", "-serial", "chardev:con",
 		"-chardev", "socket,id=mon,path=" + qmp + ",server=on,wait=on", "-mon", "chardev=mon,mode=control",
 	}, args...)
-	v.cmd = exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	command := q.command()
+	v.cmd = exec.CommandContext(ctx, command[0], append(command[1:], args...)...)
+	v.cmd.Env = append(os.Environ(), q.env...)
 	v.cmd.Stderr, v.cmd.Stdout = &v.stderr, &v.stderr
 	if err := v.cmd.Start(); err != nil {
 		return nil, errors.Join(err, v.log.Close(), os.RemoveAll(dir))
@@ -66,11 +68,11 @@ func start(ctx context.Context, args []string, logPath string) (*vm, error) {
 	v.replies = bufio.NewReader(v.qmp)
 	if _, err := v.replies.ReadBytes('\n'); err != nil { // the greeting
 		v.stop()
-		return nil, fmt.Errorf("QEMU's monitor: %w", err)
+		return nil, fmt.Errorf("QEMU's monitor: %w: %s", err, strings.TrimSpace(v.stderr.String()))
 	}
 	if err := v.monitor("qmp_capabilities", nil); err != nil {
 		v.stop()
-		return nil, err
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(v.stderr.String()))
 	}
 	return v, nil
 }
