@@ -112,8 +112,12 @@ func (t *Tracer) Start(v *kernel.View, x *task.Task) (Start, error) {
 	return t.inactive(v, x)
 }
 
-// offline reports whether a CPU is known to have been offline before the crash.
+// offline reports whether a CPU is known to have been offline before the crash, or not to have been there: the kernel has an idle task for each that there
+// may be.
 func (t *Tracer) offline(v *kernel.View, cpu int) bool {
+	if present, err := v.PresentCPUs(); err == nil && !slices.Contains(present, cpu) {
+		return true
+	}
 	cpus, err := sysinfo.OfflineCPUs(v)
 	return err == nil && slices.Contains(cpus, cpu)
 }

@@ -166,7 +166,7 @@ func TestStart(t *testing.T) {
 	if _, err := tr.Start(m.View(), &task.Task{ExitState: 0x20}); !errors.Is(err, ErrExited) {
 		t.Errorf("Start of a zombie = %v; want ErrExited", err)
 	}
-	if _, err := tr.Start(m.View(), &task.Task{OnCPU: true, CPU: 1}); !errors.Is(err, ErrNoRegisters) {
+	if _, err := tr.Start(m.View(), &task.Task{OnCPU: true}); !errors.Is(err, ErrNoRegisters) {
 		t.Errorf("Start of a running task without registers = %v; want ErrNoRegisters", err)
 	}
 }
@@ -187,14 +187,14 @@ func (m *machine) cpus(possible, present uint64) []vmem.Addr {
 	return areas
 }
 
-// TestOffline: the idle task of a CPU that was offline has no registers, and nothing is missing.
+// TestOffline: the idle task of a CPU that was offline, or is not there, has no registers, and nothing is missing.
 func TestOffline(t *testing.T) {
 	m := newMachine(t, false)
-	areas := m.cpus(3, 3)
+	areas := m.cpus(7, 3)
 	const at, online = 0x80, 238
 	m.Var("cpuhp_state", at, "")
 	m.Word(areas[0]+at, online)
-	for cpu, want := range []error{ErrNoRegisters, ErrOffline} {
+	for cpu, want := range []error{ErrNoRegisters, ErrOffline, ErrOffline} { // the last is not there
 		if _, err := m.tracer().Start(m.View(), &task.Task{OnCPU: true, CPU: cpu}); !errors.Is(err, want) {
 			t.Errorf("Start on CPU %d = %v; want %v", cpu, err, want)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"kdx/analyze/vmem"
 )
@@ -108,21 +109,42 @@ type PCIDevice struct {
 	Bridge  *vmem.Addr `json:"bus_below,omitempty"`
 }
 
-// Text writes crash's tables: a bus below another one stands behind it, under its own heading.
+// Text writes crash's tables: a bus below another one names that, and begins with the bridge that leads to it.
 func (l PCIBuses) Text(w io.Writer, _ Options) error {
-	return blocks(w, l, func(bw *bufio.Writer, b PCIBus) {
-		head := "ROOT BUS"
-		if b.Depth > 0 {
-			head = "PCI BUS "
+	type above struct {
+		bus    vmem.Addr
+		bridge PCIDevice
+	}
+	leads := make(map[vmem.Addr]above)
+	for _, b := range l {
+		for _, d := range b.Devices {
+			if d.Bridge != nil {
+				leads[*d.Bridge] = above{b.Addr, d}
+			}
 		}
-		fmt.Fprintf(bw, "    %s     BUSNAME\n%016x %s\n", head, uint64(b.Addr), Printable(b.Name))
-		if len(b.Devices) > 0 {
+	}
+	return blocks(w, l, func(bw *bufio.Writer, b PCIBus) {
+		devices := b.Devices
+		if up, ok := leads[b.Addr]; b.Depth == 0 {
+			fmt.Fprintf(bw, "    ROOT BUS     BUSNAME\n%016x %s\n", uint64(b.Addr), Printable(b.Name))
+		} else {
+			parent := "-"
+			if ok {
+				parent = fmt.Sprintf("%016x", uint64(up.bus))
+				devices = slices.Concat([]PCIDevice{up.bridge}, devices)
+			}
+			fmt.Fprintf(bw, "      PCI BUS         PARENT BUS    BUSNAME\n  %016x %-16s %s\n", uint64(b.Addr), parent, Printable(b.Name))
+		}
+		if len(devices) > 0 {
 			fmt.Fprintln(bw, "      PCI DEV      DO:BU:SL.FN  CLASS   PCI_ID      TYPE")
 		}
-		for _, d := range b.Devices {
+		for _, d := range devices {
 			kind := d.Type
 			if kind == "" {
 				kind = "-"
+			}
+			if d.Bridge != nil {
+				kind += " [BRIDGE]"
 			}
 			fmt.Fprintf(bw, "  %016x %s  %04x  %04x:%04x  %s\n", uint64(d.Addr), Printable(d.Name), uint64(d.Class)>>8, uint64(d.Vendor), uint64(d.Device), kind)
 		}

@@ -13,6 +13,7 @@ type Machine struct {
 	Type       string          `json:"machine"`
 	Memory     *uint64         `json:"memory_bytes"`
 	CPUs       *int            `json:"cpus"`
+	Offline    []int           `json:"offline_cpus"`
 	Hypervisor string          `json:"hypervisor,omitempty"`
 	MHz        *uint64         `json:"mhz"`
 	HZ         *uint64         `json:"hz"`
@@ -48,7 +49,7 @@ func (m *Machine) Text(w io.Writer, _ Options) error {
 	line := func(name, value string) { fmt.Fprintf(bw, "%22s: %s\n", name, value) }
 	line("MACHINE TYPE", Printable(m.Type))
 	line("MEMORY SIZE", memory(m.Memory))
-	line("CPUS", or(m.CPUs, "%d"))
+	line("CPUS", processors(m.CPUs, m.Offline))
 	if m.Hypervisor != "" {
 		line("HYPERVISOR", m.Hypervisor)
 	}
@@ -140,4 +141,12 @@ func (l CPUInfos) StreamJSON(w io.Writer) error {
 		}
 	}
 	return a.end()
+}
+
+// processors says how many there are, and how many of them were offline.
+func processors(n *int, offline []int) string {
+	if n == nil || len(offline) == 0 {
+		return or(n, "%d")
+	}
+	return fmt.Sprintf("%d [OFFLINE: %d]", *n, len(offline))
 }

@@ -74,14 +74,7 @@ func (s *System) Text(w io.Writer, _ Options) error {
 	if s.Distilled != "" {
 		label(bw, "DISTILLED", Printable(s.Distilled))
 	}
-	cpus := "-"
-	if s.CPUs != nil {
-		cpus = fmt.Sprint(*s.CPUs)
-		if len(s.Offline) > 0 {
-			cpus += fmt.Sprintf(" [OFFLINE: %d]", len(s.Offline))
-		}
-	}
-	label(bw, "CPUS", cpus)
+	label(bw, "CPUS", processors(s.CPUs, s.Offline))
 	date := "-"
 	if s.Date != nil {
 		date = s.Date.Local().Format("Mon Jan _2 15:04:05 MST 2006")

@@ -16,7 +16,7 @@ var crashNotes = []crashNote{
 	{"mount -i", CrashBetter, "on every kernel, from the lists of write-back (crash: kernels before 2.6.32)"},
 	{"dev", CrashBetter, "in the order of numbers; JSON has ranges of minors"},
 	{"dev -i", CrashBetter, "I/O memory on every kernel; JSON has the nesting"},
-	{"dev -p", CrashBetter, "ids always of four digits; buses below bridges; JSON has drivers"},
+	{"dev -p", CrashBetter, "ids always of four digits; names of buses below bridges; bridges of plain PCI are BRIDGE, not ENDPOINT; JSON has drivers"},
 	{"dev -d", CrashBetter, "zram and device-mapper count too; JSON has partitions and the statistics of /proc/diskstats"},
 	{"bt -A", CrashNothing, "vector registers of s390x"},
 	{"bt -o", CrashNothing, "crash's older way of guessing frames; kdx unwinds by the kernel's own rows"},

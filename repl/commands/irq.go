@@ -6,7 +6,6 @@ import (
 
 	"kdx/analyze/irq"
 	"kdx/analyze/kernel"
-	"kdx/analyze/sysinfo"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
 )
@@ -14,7 +13,7 @@ import (
 func irqCommand() *Command {
 	return &Command{
 		Name: "irq", Group: "kernel", Summary: "interrupts, their handlers and how often they came", Needs: NeedsTypes,
-		Usage: []string{"[-u | index…]", "-a | -b | -d", "-s [-c CPUS]"},
+		Usage: []string{"[-u] [index…]", "-a | -b | -d", "-s [-c CPUS]"},
 		Flags: []Flag{
 			{Name: "u", Help: "only interrupts that have a descriptor"},
 			{Name: "a", Help: "the CPUs that each interrupt in use may go to"},
@@ -26,7 +25,7 @@ func irqCommand() *Command {
 		Help: "Shows each interrupt number with its irq_desc and the irqaction and name of each handler; (unused) is a number without descriptor, or a " +
 			"descriptor without handler.\n\n" +
 			"-s shows what /proc/interrupts did at the crash, below the numbered interrupts also those that the processor's own code counts (NMI, LOC, …), " +
-			"for the CPUs that were up. Whether an interrupt is disabled, its domain and hardware number, and how often softirqs ran, is in the JSON.",
+			"for the CPUs of the machine, offline ones too. Whether an interrupt is disabled, its domain and hardware number, and how often softirqs ran, is in the JSON.",
 		Examples: []Example{{"irq -u", "interrupts with a descriptor"}, {"irq -s", "which devices interrupted which CPU"}, {"irq 4 9", "two of them"}},
 		Run:      runIRQ,
 	}
@@ -39,8 +38,8 @@ func runIRQ(c *Call) (view.Result, error) {
 	if err := onlyOne(c, "u", "a", "b", "d", "s"); err != nil {
 		return nil, err
 	}
-	if len(c.Args) > 0 && (c.Flags.Has("a") || c.Flags.Has("b") || c.Flags.Has("d") || c.Flags.Has("s") || c.Flags.Has("u")) {
-		return nil, &UsageError{c.Cmd.Name, "numbers of interrupts go without flags"}
+	if len(c.Args) > 0 && (c.Flags.Has("a") || c.Flags.Has("b") || c.Flags.Has("d") || c.Flags.Has("s")) {
+		return nil, &UsageError{c.Cmd.Name, "numbers of interrupts go without this flag"}
 	}
 	switch {
 	case c.Flags.Has("d"):
@@ -198,7 +197,7 @@ func irqStats(c *Call, r *irq.Reader, list []*irq.IRQ) (view.Result, error) {
 }
 
 func irqBottomHalves(c *Call) (view.Result, error) {
-	cpus, err := upCPUs(c.View)
+	cpus, err := c.View.PresentCPUs()
 	if err != nil {
 		return nil, err
 	}
@@ -228,15 +227,15 @@ func irqGates(c *Call) (view.Result, error) {
 	return out, nil
 }
 
-// chosenCPUs are the CPUs that a flag names, or without it those that were up.
+// chosenCPUs are the CPUs that a flag names, or without it those of the machine: what an offline one left behind counts too.
 func chosenCPUs(c *Call, flag string) ([]int, error) {
 	list := c.Flags.Values(flag)
 	if len(list) > 1 {
 		return nil, &UsageError{c.Cmd.Name, fmt.Sprintf("-%s once: it takes a list such as 0,2-3", flag)}
 	}
-	up, err := upCPUs(c.View)
+	present, err := c.View.PresentCPUs()
 	if err != nil || len(list) == 0 || list[0] == "a" || list[0] == "all" {
-		return up, err
+		return present, err
 	}
 	possible, err := c.View.PossibleCPUs()
 	if err != nil {
@@ -251,27 +250,4 @@ func chosenCPUs(c *Call, flag string) ([]int, error) {
 		return nil, &UsageError{c.Cmd.Name, err.Error()}
 	}
 	return cpus, nil
-}
-
-// upCPUs are the CPUs that were up before the crash. The kernel's own mask does not tell: a panic takes those that it stops out of it.
-func upCPUs(v *kernel.View) ([]int, error) {
-	cpus, err := v.PresentCPUs()
-	if err != nil {
-		return nil, err
-	}
-	down, err := sysinfo.OfflineCPUs(v)
-	if err != nil {
-		return cpus, nil // then all are shown
-	}
-	var out []int
-	for _, cpu := range cpus {
-		off := false
-		for _, d := range down {
-			off = off || d == cpu
-		}
-		if !off {
-			out = append(out, cpu)
-		}
-	}
-	return out, nil
 }

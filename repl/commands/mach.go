@@ -3,6 +3,7 @@ package commands
 import (
 	"fmt"
 
+	"kdx/analyze/kernel"
 	"kdx/analyze/sysinfo"
 	"kdx/analyze/view"
 	"kdx/analyze/vmem"
@@ -79,6 +80,7 @@ func machine(c *Call) *view.Machine {
 	out := &view.Machine{Type: string(v.Image().Info().Machine), PageSize: v.PageSize(), MHz: speed(v), Details: v.Arch().Describe(), Bases: []view.MachineBase{}, Stacks: []view.MachineStacks{}}
 	out.Memory = read(v, "memory", func() (uint64, error) { return sysinfo.Memory(v) })
 	out.CPUs = read(v, "CPUs", func() (int, error) { cpus, err := v.PresentCPUs(); return len(cpus), err })
+	out.Offline = offlineCPUs(v)
 	out.HZ = read(v, "HZ", func() (uint64, error) { return sysinfo.HZ(v) })
 	if out.Type != "x86_64" {
 		return out
@@ -136,4 +138,13 @@ func machineStacks(c *Call, out *view.Machine) {
 			out.Stacks[i].CPUs = append(out.Stacks[i].CPUs, view.MachineStack{CPU: cpu, Addr: vmem.Addr(s.Lo)})
 		}
 	}
+}
+
+// offlineCPUs are those that were offline; if that can't be read, none are known to have been.
+func offlineCPUs(v *kernel.View) []int {
+	cpus, err := sysinfo.OfflineCPUs(v)
+	if err != nil {
+		v.Gap("offline CPUs", err)
+	}
+	return append([]int{}, cpus...)
 }

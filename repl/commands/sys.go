@@ -89,7 +89,7 @@ func syscalls(c *Call) (view.Result, error) {
 // System collects the first page of a dump. What can't be read is a gap, the rest is there.
 func System(v *kernel.View, s *State) *view.System {
 	info := v.Image().Info()
-	out := &view.System{DumpFiles: info.Files, Format: info.Format, Partial: info.Filtered, Incomplete: info.Incomplete, Offline: []int{}}
+	out := &view.System{DumpFiles: info.Files, Format: info.Format, Partial: info.Filtered, Incomplete: info.Incomplete}
 	out.Kernel = kernelSource(v)
 	if rec, ok := distill.ReadRecord(info); ok {
 		out.Distilled = fmt.Sprintf("holds what %d commands read (kdx info lists them)", len(rec.Commands))
@@ -104,11 +104,7 @@ func System(v *kernel.View, s *State) *view.System {
 	}
 	out.Nodename, out.Release, out.Version, out.Machine = uts.Nodename, uts.Release, uts.Version, uts.Machine
 	out.CPUs = read(v, "CPUs", func() (int, error) { cpus, err := v.PresentCPUs(); return len(cpus), err })
-	if offline, err := sysinfo.OfflineCPUs(v); err != nil {
-		v.Gap("offline CPUs", err)
-	} else if offline != nil {
-		out.Offline = offline
-	}
+	out.Offline = offlineCPUs(v)
 	out.Date = read(v, "date", func() (time.Time, error) { return sysinfo.CrashTime(v) })
 	out.UptimeSec = read(v, "uptime", func() (float64, error) { d, err := sysinfo.Uptime(v); return d.Seconds(), err })
 	out.Load = read(v, "load average", func() ([3]float64, error) { return sysinfo.Load(v) })
