@@ -26,14 +26,14 @@ type Entries struct {
 
 // Entry is one container.
 type Entry struct {
-	Addr     vmem.Addr
-	Object   vmem.Addr // where Shown's structs lie, if not at Addr
-	Position string    // "root/l/r", "root/0/3"; "" if not asked for
-	Index    *uint64   // in xarrays and radix trees
-	First    *uint64   // and Last: the indexes that the entry of a maple tree stands for
-	Last     *uint64
+	Addr     vmem.Addr `json:"address"`
+	Object   vmem.Addr `json:"-"`        // where Shown's structs lie, if not at Addr
+	Position string    `json:"position"` // "root/l/r", "root/0/3"; "" if not asked for
+	Index    *uint64   `json:"index"`    // in xarrays and radix trees
+	First    *uint64   `json:"first"`    // and Last: the indexes that the entry of a maple tree stands for
+	Last     *uint64   `json:"last"`
 	// Line replaces the address in text: a node of a maple tree.
-	Line string
+	Line string `json:"-"`
 }
 
 // Shown is a struct, whole or some of its members.

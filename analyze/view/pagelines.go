@@ -116,9 +116,11 @@ type PageColumn struct {
 
 // PageMember is a page and the members that were asked for.
 type PageMember struct {
-	Page   vmem.Addr     `json:"page"` // address of the struct page
-	Values []MemberValue `json:"-"`
+	Page   vmem.Addr // address of the struct page
+	Values []MemberValue
 }
+
+func (p *PageMembers) rowsField() string { return "Rows" }
 
 // columnNames are those of where and sort: as in JSON.
 func (p *PageMembers) columnNames() []string {
@@ -130,6 +132,9 @@ func (p *PageMembers) columnNames() []string {
 }
 
 func (p *PageMembers) columnNamed(name string) (get func(row reflect.Value) reflect.Value, t reflect.Type, ok bool) {
+	if name == "page" {
+		return func(row reflect.Value) reflect.Value { return row.FieldByName("Page") }, reflect.TypeFor[vmem.Addr](), true
+	}
 	name, ok = strings.CutPrefix(name, "members.")
 	at := slices.IndexFunc(p.Columns, func(c PageColumn) bool { return c.Name == name })
 	if !ok || at < 0 {

@@ -18,8 +18,9 @@ type rowed struct {
 
 // columnNamer is a Result whose rows have fields that are known only when it is made.
 type columnNamer interface {
+	rowsField() string // the field of the Result that has the rows
 	columnNames() []string
-	// columnNamed is as rowed.column; ok is false if there is none of this name.
+	// columnNamed is as rowed.column; ok is false if there is none of that name.
 	columnNamed(name string) (get func(row reflect.Value) reflect.Value, t reflect.Type, ok bool)
 }
 
@@ -32,10 +33,11 @@ func rowsOf(r Result) (rowed, error) {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return rowed{}, NoRowsError{}
 	}
+	names, named := r.(columnNamer)
 	field := -1
 	for i := range v.Elem().NumField() {
 		f := v.Elem().Type().Field(i)
-		if !f.IsExported() || rowType(f.Type) == nil {
+		if named && f.Name != names.rowsField() || !named && (!f.IsExported() || rowType(f.Type) == nil) {
 			continue
 		}
 		if field >= 0 {
@@ -47,8 +49,7 @@ func rowsOf(r Result) (rowed, error) {
 		return rowed{}, NoRowsError{}
 	}
 	list := v.Elem().Field(field)
-	names, _ := r.(columnNamer)
-	return rowed{row: rowType(list.Type()), rows: list, names: names, with: func(rows reflect.Value) Result {
+	return rowed{row: elementType(list.Type()), rows: list, names: names, with: func(rows reflect.Value) Result {
 		twin := reflect.New(v.Elem().Type())
 		twin.Elem().Set(v.Elem())
 		twin.Elem().Field(field).Set(rows.Convert(list.Type()))
@@ -56,26 +57,27 @@ func rowsOf(r Result) (rowed, error) {
 	}}, nil
 }
 
-// rowType is the type of the rows of a list, nil if t is none: []T, iter.Seq[T], iter.Seq[[]T] or iter.Seq2[T, error], where T is a struct with
-// names in JSON, or a pointer to one.
+// rowType is the type of the rows of a list, nil if t is none: its elements are structs with names in JSON, or pointers to such.
 func rowType(t reflect.Type) reflect.Type {
-	var row reflect.Type
-	switch {
-	case t.Kind() == reflect.Slice:
-		row = t.Elem()
-	case t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func && t.CanSeq():
-		if row = t.In(0).In(0); row.Kind() == reflect.Slice {
-			row = row.Elem()
-		}
-	case t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func && t.CanSeq2() && t.In(0).In(1) == reflect.TypeFor[error]():
-		row = t.In(0).In(0)
-	default:
-		return nil
-	}
-	if len(fieldNames(row)) == 0 {
+	row := elementType(t)
+	if row == nil || len(fieldNames(row)) == 0 {
 		return nil
 	}
 	return row
+}
+
+// elementType is T of []T, iter.Seq[T], iter.Seq[[]T] and iter.Seq2[T, error]; nil for other types.
+func elementType(t reflect.Type) reflect.Type {
+	iterator := t.Kind() == reflect.Func && t.NumIn() == 1 && t.NumOut() == 0 && t.In(0).Kind() == reflect.Func
+	switch {
+	case t.Kind() == reflect.Slice:
+		return t.Elem()
+	case iterator && t.CanSeq() && t.In(0).In(0).Kind() == reflect.Slice:
+		return t.In(0).In(0).Elem()
+	case iterator && (t.CanSeq() || t.CanSeq2() && t.In(0).In(1) == reflect.TypeFor[error]()):
+		return t.In(0).In(0)
+	}
+	return nil
 }
 
 // fieldNames are the names in JSON of a row's fields, those of embedded structs among them.
@@ -171,13 +173,13 @@ func (l rowed) batched() bool {
 	return t.Kind() == reflect.Func && t.CanSeq() && t.In(0).In(0).Kind() == reflect.Slice
 }
 
-// each calls f with every row until it is false. An iterator's error is returned, with what came before it.
-func (l rowed) each(f func(reflect.Value) bool) error {
+// each calls f with every row until it is false, and fail with an iterator's errors, after which there may be more rows.
+func (l rowed) each(f func(reflect.Value) bool, fail func(error) bool) {
 	switch {
 	case l.rows.Kind() == reflect.Slice:
 		for i := range l.rows.Len() {
 			if !f(l.rows.Index(i)) {
-				return nil
+				return
 			}
 		}
 	case l.rows.IsNil():
@@ -185,34 +187,37 @@ func (l rowed) each(f func(reflect.Value) bool) error {
 		for batch := range l.rows.Seq() {
 			for i := range batch.Len() {
 				if !f(batch.Index(i)) {
-					return nil
+					return
 				}
 			}
 		}
 	case l.rows.Type().CanSeq():
 		for row := range l.rows.Seq() {
 			if !f(row) {
-				return nil
+				return
 			}
 		}
 	default:
 		for row, e := range l.rows.Seq2() {
+			more := false
 			if err, _ := e.Interface().(error); err != nil {
-				return err
+				more = fail(err)
+			} else {
+				more = f(row)
 			}
-			if !f(row) {
-				return nil
+			if !more {
+				return
 			}
 		}
 	}
-	return nil
 }
 
 // made is the Result with the rows that source gives; of an iterator they are asked for only when they are written.
-func (l rowed) made(source func(yield func(reflect.Value) bool) error) Result {
+func (l rowed) made(source func(yield func(reflect.Value) bool, fail func(error) bool)) Result {
+	never := func(error) bool { return true } // slices, and iterators over rows alone, have no errors
 	if l.rows.Kind() == reflect.Slice {
 		rows := reflect.MakeSlice(l.rows.Type(), 0, l.rows.Len())
-		_ = source(func(row reflect.Value) bool { rows = reflect.Append(rows, row); return true }) // slices have no errors
+		source(func(row reflect.Value) bool { rows = reflect.Append(rows, row); return true }, never)
 		return l.with(rows)
 	}
 	if l.batched() {
@@ -228,28 +233,27 @@ func (l rowed) made(source func(yield func(reflect.Value) bool) error) Result {
 				}
 				return more
 			}
-			_ = source(func(row reflect.Value) bool { // such an iterator has no errors
+			source(func(row reflect.Value) bool {
 				batch = reflect.Append(batch, row)
 				return batch.Len() < most || flush()
-			})
+			}, never)
 			if more {
 				flush()
 			}
 			return nil
 		}))
 	}
-	plain := l.rows.Type().CanSeq()
+	if l.rows.Type().CanSeq() {
+		return l.with(reflect.MakeFunc(l.rows.Type(), func(args []reflect.Value) []reflect.Value {
+			source(func(row reflect.Value) bool { return args[0].Call([]reflect.Value{row})[0].Bool() }, never)
+			return nil
+		}))
+	}
 	return l.with(reflect.MakeFunc(l.rows.Type(), func(args []reflect.Value) []reflect.Value {
-		call := func(row, err reflect.Value) bool {
-			if plain {
-				return args[0].Call([]reflect.Value{row})[0].Bool()
-			}
-			return args[0].Call([]reflect.Value{row, err})[0].Bool()
+		call := func(row reflect.Value, err error) bool {
+			return args[0].Call([]reflect.Value{row, reflect.ValueOf(&err).Elem()})[0].Bool()
 		}
-		none := reflect.Zero(reflect.TypeFor[error]())
-		if err := source(func(row reflect.Value) bool { return call(row, none) }); err != nil && !plain {
-			call(reflect.Zero(l.row), reflect.ValueOf(&err).Elem())
-		}
+		source(func(row reflect.Value) bool { return call(row, nil) }, func(err error) bool { return call(reflect.Zero(l.row), err) })
 		return nil
 	}))
 }
@@ -274,8 +278,8 @@ func Where(r Result, field, op, value string) (Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.made(func(yield func(reflect.Value) bool) error {
-		return l.each(func(row reflect.Value) bool { return !pass(column(row)) || yield(row) })
+	return l.made(func(yield func(reflect.Value) bool, fail func(error) bool) {
+		l.each(func(row reflect.Value) bool { return !pass(column(row)) || yield(row) }, fail)
 	}), nil
 }
 
@@ -294,11 +298,15 @@ func Sort(r Result, field string, descending bool) (Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
-	return l.made(func(yield func(reflect.Value) bool) error {
+	return l.made(func(yield func(reflect.Value) bool, fail func(error) bool) {
 		type keyed struct{ row, key reflect.Value }
 		var rows []keyed
-		err := l.each(func(row reflect.Value) bool {
+		var failures []error
+		l.each(func(row reflect.Value) bool {
 			rows = append(rows, keyed{row, column(row)})
+			return true
+		}, func(err error) bool {
+			failures = append(failures, err)
 			return true
 		})
 		slices.SortStableFunc(rows, func(a, b keyed) int {
@@ -316,9 +324,13 @@ func Sort(r Result, field string, descending bool) (Result, error) {
 		})
 		for _, x := range rows {
 			if !yield(x.row) {
-				return nil
+				return
 			}
 		}
-		return err
+		for _, err := range failures {
+			if !fail(err) {
+				return
+			}
+		}
 	}), nil
 }

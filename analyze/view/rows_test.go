@@ -82,12 +82,9 @@ func testForms() map[string]Result {
 			_ = yield(rows[:1]) && yield(nil) && yield(rows[1:])
 		}),
 		"stream": testStream(func(yield func(testRow, error) bool) {
-			for _, r := range rows {
-				if !yield(r, nil) {
-					return
-				}
+			if yield(rows[0], nil) && yield(testRow{}, errCut) && yield(rows[1], nil) { // what could not be read is left out, and the walk goes on
+				yield(rows[2], nil)
 			}
-			yield(testRow{}, errCut)
 		}),
 	}
 }
@@ -124,7 +121,7 @@ func names(t *testing.T, r Result) string {
 					t.Errorf("error %v", err)
 				}
 				out += "!"
-				break
+				continue
 			}
 			out += r.Name
 		}
@@ -149,7 +146,7 @@ func TestWhere(t *testing.T) {
 				t.Errorf("%s: %s %s %s: %v", form, tc.field, tc.op, tc.value, err)
 				continue
 			}
-			if n := strings.TrimSuffix(names(t, got), "!"); n != tc.want {
+			if n := strings.ReplaceAll(names(t, got), "!", ""); n != tc.want {
 				t.Errorf("%s: %s %s %s = %s, want %s", form, tc.field, tc.op, tc.value, n, tc.want)
 			}
 		}
