@@ -11,7 +11,6 @@ import (
 	"kdx/analyze/task"
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
-	"kdx/dumpfmt/formats"
 	"kdx/repl"
 	"kdx/repl/commands"
 )
@@ -92,11 +91,12 @@ func TestDamage(t *testing.T) {
 		status repl.Status
 		want   []string
 	}
-	for _, tc := range []struct {
+	type damage struct {
 		name string
 		harm func(w wreck)
 		asks []ask
-	}{
+	}
+	for _, tc := range oneIn(8, []damage{
 		{"the list of tasks loops", func(w wreck) {
 			at := uint64(w.task(2).Addr) + w.offset("task_struct", "tasks")
 			w.put(at, at)
@@ -133,13 +133,9 @@ func TestDamage(t *testing.T) {
 			at, _ := w.k.VMCoreInfo().Symbol("kallsyms_names")
 			w.drop(at, at+64<<10)
 		}, []ask{{"sym -l | tail -1", repl.Failed, []string{"kallsyms", "excluded"}}, {"sym no_such_symbol", repl.Failed, []string{"kallsyms", "excluded"}}}},
-	} {
+	}) {
 		t.Run(tc.name, func(t *testing.T) {
-			img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12/vmcore"}, formats.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer img.Close()
+			img := smallDump(t)
 			d := &damaged{Source: img.Source(), missing: make(map[uint64]dumpfmt.PageState), change: make(map[uint64]func(uint64, []byte))}
 			k, err := openHostile(img.Source())
 			if err != nil {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -10,7 +12,7 @@ import (
 )
 
 // TestExamples: help shows what kdx answers; go generate ./cmd/kdx writes it anew. Every example that help leaves bare is one of those that
-// say why.
+// say why. One session answers all, line by line: there is nothing in it for the race detector.
 func TestExamples(t *testing.T) {
 	file, err := filepath.Abs("../../repl/commands/examples.txt")
 	if err != nil {

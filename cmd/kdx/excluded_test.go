@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -138,19 +136,11 @@ func sameIdentity(a, b any) bool {
 // TestExcluded: pages that are left out of a dump may cost an answer, and kdx says so; they never change one. A 0 for a
 // number that could not be read would be such a change. KDX_HOSTILE_SEEDS, KDX_HOSTILE_DUMPS as in TestHostile.
 func TestExcluded(t *testing.T) {
-	from, to := uint64(0), uint64(60)
+	to := uint64(60)
 	if raceDetector {
-		to = 15
+		to = 3
 	}
-	if s := os.Getenv("KDX_HOSTILE_SEEDS"); s != "" {
-		a, b, _ := strings.Cut(s, "-")
-		var err1, err2 error
-		from, err1 = strconv.ParseUint(a, 10, 64)
-		to, err2 = strconv.ParseUint(b, 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			t.Fatal(err)
-		}
-	}
+	from, to, _ := seedsAsked(t, to)
 	lines := excludedLines
 	if s := os.Getenv("KDX_HOSTILE_LINE"); s != "" {
 		lines = []string{s}

@@ -83,21 +83,24 @@ var hostileMore = []string{
 	"sym -n schedule", "sym -q module", "ptov 0", "ptov 1000", "pte 8000000011a001e3", "eval 1k", "ascii linux_banner",
 }
 
-// hostileLines are the commands that run on each damaged dump: each with each of its flags, as TestLines sees to it; with the race
-// detector one in five.
+// hostileLines are the commands that run on each damaged dump: each with each of its flags, as TestLines sees to it.
 func hostileLines(t testing.TB) []string {
 	t.Helper()
 	var out []string
 	for _, n := range needLines(t) {
 		out = append(out, n.line)
 	}
-	out = append(out, hostileMore...)
+	return append(out, hostileMore...)
+}
+
+// oneIn is one in n of what is there, if the race detector runs.
+func oneIn[T any](n int, all []T) []T {
 	if !raceDetector {
-		return out
+		return all
 	}
-	var few []string
-	for i := 0; i < len(out); i += 5 {
-		few = append(few, out[i])
+	var few []T
+	for i := 0; i < len(all); i += n {
+		few = append(few, all[i])
 	}
 	return few
 }
@@ -122,6 +125,26 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 		return 0, errTooMuch
 	}
 	return b.Buffer.Write(p)
+}
+
+// smallDump is open until the test ends.
+func smallDump(t testing.TB) *dumpfmt.Image {
+	t.Helper()
+	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12/vmcore"}, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { img.Close() })
+	return img
+}
+
+func openImage(t testing.TB, img *dumpfmt.Image) *kernel.Kernel {
+	t.Helper()
+	k, err := analyze.Open(context.Background(), img, analyze.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func openHostile(src dumpfmt.Source) (*kernel.Kernel, error) {
@@ -308,27 +331,39 @@ func spoil(r *rand.Rand, how int, page []byte) {
 	}
 }
 
+// seedsAsked are those of KDX_HOSTILE_SEEDS; without, all up to a number.
+func seedsAsked(t testing.TB, otherwise uint64) (from, to uint64, asked bool) {
+	t.Helper()
+	s := os.Getenv("KDX_HOSTILE_SEEDS")
+	if s == "" {
+		return 0, otherwise, false
+	}
+	a, b, _ := strings.Cut(s, "-")
+	from, err1 := strconv.ParseUint(a, 10, 64)
+	to, err2 := strconv.ParseUint(b, 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return from, to, true
+}
+
 // TestHostile damages the dumps that ship with kdx and runs some of the commands on each. KDX_HOSTILE_SEEDS=FROM-TO runs these
 // seeds with all lines; KDX_HOSTILE_DUMPS names other dumps.
 func TestHostile(t *testing.T) {
-	from, to, share := uint64(0), uint64(24), 12
-	if testing.Short() || raceDetector {
+	to, share := uint64(24), 12
+	switch {
+	case raceDetector:
+		to, share = 2, 60
+	case testing.Short():
 		to = 6
 	}
-	if s := os.Getenv("KDX_HOSTILE_SEEDS"); s != "" {
-		a, b, _ := strings.Cut(s, "-")
-		var err1, err2 error
-		from, err1 = strconv.ParseUint(a, 10, 64)
-		to, err2 = strconv.ParseUint(b, 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			t.Fatal(err)
-		}
+	from, to, asked := seedsAsked(t, to)
+	if asked {
 		share = 1
 	}
 	dumps := hostileDumps(t)
 	for seed := from; seed < to; seed++ {
-		c := dumps[seed%uint64(len(dumps))]
-		c.hostile(t, seed, share)
+		dumps[seed%uint64(len(dumps))].hostile(t, seed, share)
 	}
 }
 
@@ -366,15 +401,8 @@ func FuzzCommands(f *testing.F) {
 
 // TestConcurrent runs commands of many sessions at once on one kernel: under -race it finds what is shared unguarded.
 func TestConcurrent(t *testing.T) {
-	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12/vmcore"}, formats.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer img.Close()
-	k, err := analyze.Open(context.Background(), img, analyze.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	img := smallDump(t)
+	k := openImage(t, img)
 	lines := hostileLines(t)
 	var wg sync.WaitGroup
 	for g := range 4 {
@@ -389,26 +417,15 @@ func TestConcurrent(t *testing.T) {
 
 // TestCancelled: a command whose context is already over ends without running on.
 func TestCancelled(t *testing.T) {
-	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12/vmcore"}, formats.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer img.Close()
-	k, err := analyze.Open(context.Background(), img, analyze.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range hostileLines(t) {
+	img := smallDump(t)
+	k := openImage(t, img)
+	for _, line := range oneIn(5, hostileLines(t)) {
 		hostileRun(t, k, line, "cancelled", time.Nanosecond)
 	}
 	// In the middle of long ones.
 	for _, line := range []string{"foreach bt -f", "foreach bt -S", "kmem -S", "kmem -v", "sym -l", "foreach task -R se", "foreach struct task_struct", "kmem -p", "tree -t maple sparse_irqs"} {
-		for _, after := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 25 * time.Millisecond} {
-			k, err := analyze.Open(context.Background(), img, analyze.Options{}) // with nothing opened yet
-			if err != nil {
-				t.Fatal(err)
-			}
-			hostileRun(t, k, line, "cancelled early", after)
+		for _, after := range oneIn(3, []time.Duration{5 * time.Millisecond, time.Millisecond, 25 * time.Millisecond}) {
+			hostileRun(t, openImage(t, img), line, "cancelled early", after) // with nothing opened yet
 		}
 	}
 	// Whoever was cancelled first must not have spoiled the kernel for the next.

@@ -132,7 +132,7 @@ func TestNeeds(t *testing.T) {
 }
 
 func (w lackingDump) test(t *testing.T) {
-	lines := needLines(t)
+	lines := oneIn(8, needLines(t))
 	args := append([]string{"open", "--no-rc", "--json"}, w.flags...)
 	for _, n := range lines {
 		args = append(args, "-c", n.line)

@@ -15,6 +15,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"kdx": main, "crash": main, "makedumpfile": main})
 }
 
+// raceScripts are those that run with the race detector: what reads, pages and interrupts at the prompt, and dumps that are read on all cores.
+// The others open dumps by the hundred to see what is answered.
+var raceScripts = []string{"editor", "session", "verify"}
+
 // TestScripts runs testdata/script. Scripts that need a dump find the small ones under $DUMPS; KDX_TEST_DUMPS names
 // another directory of them.
 func TestScripts(t *testing.T) {
@@ -25,7 +29,7 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	testscript.Run(t, testscript.Params{
+	p := testscript.Params{
 		Dir: "../../testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DUMPS", dumps)
@@ -43,7 +47,14 @@ func TestScripts(t *testing.T) {
 			return err == nil, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": checkStatus},
-	})
+	}
+	if raceDetector {
+		p.Dir = ""
+		for _, name := range raceScripts {
+			p.Files = append(p.Files, "../../testdata/script/"+name+".txtar")
+		}
+	}
+	testscript.Run(t, p)
 }
 
 // checkStatus is "status CODE PROGRAM ARG…": the program must exit with the code. Its output is left for stdout and
