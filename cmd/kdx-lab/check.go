@@ -56,6 +56,8 @@ func (l *lab) checkLegs(kdx, name, dir string, full, forms bool) []leg {
 	add("free pages", checkFree)
 	add("buddies", checkBuddy)
 	add("zones", checkZones)
+	add("nodes", checkNodes)
+	add("namespaces", checkNamespaces)
 	add("files", checkFiles)
 	add("fuser", checkFuser)
 	add("mounts", checkMounts)

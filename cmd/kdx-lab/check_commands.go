@@ -39,15 +39,7 @@ var crashTexts = []crashText{
 	{command: "mach -m"},
 	{command: "dev", sorted: true}, // by numbers, where crash goes by the kernel's buckets
 	{command: "dev -i"},
-	{command: "dev -p", same: func(line string) string { // crash leaves out zeros of ids
-		f := strings.Fields(line)
-		for i := range f {
-			if vendor, device, ok := strings.Cut(f[i], ":"); ok && !strings.Contains(device, ":") {
-				f[i] = fmt.Sprintf("%4s:%4s", strings.TrimLeft(vendor, "0"), strings.TrimLeft(device, "0"))
-			}
-		}
-		return strings.Join(f, " ")
-	}},
+	{command: "dev -p", same: pciText},
 	{command: "dev -d"},
 	{command: "bpf"},
 	{command: "bpf -P", same: bpfLine},
@@ -129,6 +121,25 @@ var crashTexts = []crashText{
 	{command: "vtop -k {init_task}", same: directoryLine},
 	{command: "vtop -k {task}", same: directoryLine},
 	{command: "vtop -k {module}", same: directoryLine},
+}
+
+// pciText is a line of dev -p: crash leaves out zeros of ids and names of buses below bridges, and takes bridges of plain PCI for endpoints.
+func pciText(line string) string {
+	line = strings.ReplaceAll(line, "ENDPOINT [BRIDGE]", "BRIDGE [BRIDGE]")
+	if strings.HasPrefix(line, "PCI BUS") {
+		line = strings.TrimSuffix(line, " BUSNAME")
+	}
+	f := strings.Fields(line)
+	const address = 16
+	if len(f) == 3 && len(f[0]) == address && len(f[1]) == address {
+		f = f[:2]
+	}
+	for i := range f {
+		if vendor, device, ok := strings.Cut(f[i], ":"); ok && !strings.Contains(device, ":") {
+			f[i] = fmt.Sprintf("%4s:%4s", strings.TrimLeft(vendor, "0"), strings.TrimLeft(device, "0"))
+		}
+	}
+	return strings.Join(f, " ")
 }
 
 // nestedOffset: crash has no offsets of members of structures within.
@@ -287,7 +298,8 @@ func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (
 		return "", err
 	}
 	var commands []string
-	for _, c := range crashTexts {
+	texts := slices.Concat(crashTexts, crashManual)
+	for _, c := range texts {
 		commands = append(commands, places.Replace(c.command))
 	}
 	want, err := l.crashOn(ctx, s, commands)
@@ -300,7 +312,7 @@ func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (
 	}
 	var d differences
 	lines := 0
-	for i, c := range crashTexts {
+	for i, c := range texts {
 		w, g := c.lines(want[commands[i]]), c.lines(got[commands[i]])
 		if len(w) == 0 {
 			d.add("%s: crash printed nothing that can be compared", commands[i])

@@ -17,15 +17,7 @@ func checkDevices(ctx context.Context, s *subject) (string, error) {
 		Ports  []devResource `json:"io_ports"`
 		Memory []devResource `json:"io_memory"`
 	}
-	var pci []struct {
-		Name    string `json:"name"`
-		Devices []struct {
-			Name   string `json:"name"`
-			Vendor string `json:"vendor_id"`
-			Device string `json:"device_id"`
-			Driver string `json:"driver"`
-		} `json:"devices"`
-	}
+	var pci []kdxPCIBus
 	var disks []devDisk
 	if err := s.ask(ctx, []string{"dev", "dev -i", "dev -p", "dev -d"}, &named, &res, &pci, &disks); err != nil {
 		return "", err
@@ -63,8 +55,23 @@ func checkDevices(ctx context.Context, s *subject) (string, error) {
 		fmt.Fprintf(&said, "%s %s %s\n", f[0], f[1], f[len(f)-1])
 	}
 	same("PCI", lines.String(), said.String())
+	placed := checkBridges(s, pci, &d)
 	n := checkDisks(s, disks, &d)
-	return fmt.Sprintf("%d and %d numbers, %d and %d resources, %d PCI devices, %d disks", len(named.Char), len(named.Block), len(res.Ports), len(res.Memory), devices, n), d.err()
+	return fmt.Sprintf("%d and %d numbers, %d and %d resources, %d PCI devices (%d where the guest has them), %d disks",
+		len(named.Char), len(named.Block), len(res.Ports), len(res.Memory), devices, placed, n), d.err()
+}
+
+// kdxPCIBus is a bus of dev -p.
+type kdxPCIBus struct {
+	Addr    string `json:"bus"`
+	Name    string `json:"name"`
+	Devices []struct {
+		Name   string `json:"name"`
+		Vendor string `json:"vendor_id"`
+		Device string `json:"device_id"`
+		Driver string `json:"driver"`
+		Below  string `json:"bus_below"`
+	} `json:"devices"`
 }
 
 type devNumber struct {
@@ -87,17 +94,17 @@ type devResource struct {
 	Depth int    `json:"depth"`
 }
 
-// resourceLines are those of /proc/iomem, which leaves out the whole space, and what lies more than five deep.
+// resourceLines are those of /proc/iomem, which leaves out the whole space, and moves no line further to the right than the fifth.
 func resourceLines(list []devResource, digits int) string {
 	const deepest = 5
 	var b strings.Builder
 	for _, r := range list {
-		if r.Depth == 0 || r.Depth > deepest {
+		if r.Depth == 0 {
 			continue
 		}
 		start, _ := strconv.ParseUint(strings.TrimPrefix(r.Start, "0x"), 16, 64)
 		end, _ := strconv.ParseUint(strings.TrimPrefix(r.End, "0x"), 16, 64)
-		fmt.Fprintf(&b, "%*s%0*x-%0*x : %s\n", 2*(r.Depth-1), "", digits, start, digits, end, r.Name)
+		fmt.Fprintf(&b, "%*s%0*x-%0*x : %s\n", 2*min(r.Depth-1, deepest), "", digits, start, digits, end, r.Name)
 	}
 	return b.String()
 }

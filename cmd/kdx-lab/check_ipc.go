@@ -237,19 +237,29 @@ func checkMachine(ctx context.Context, s *subject) (string, error) {
 	if !slices.Equal(have, want) {
 		d.add("RAM %v; want %v", have, want)
 	}
-	models := 0
+	models := make(map[int]string)
+	for _, c := range cpus {
+		if len(c.Info.Objects) == 1 {
+			models[c.CPU] = strings.TrimRight(c.Info.Objects[0].Value.Model, "\x00 ")
+		}
+	}
+	cpu := -1
 	for line := range strings.Lines(s.truth.Proc["/proc/cpuinfo"]) {
 		name, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(name) != "model name" {
-			continue
+		switch value = strings.TrimSpace(value); strings.TrimSpace(name) {
+		case "processor":
+			var err error
+			if cpu, err = strconv.Atoi(value); err != nil {
+				return "", fmt.Errorf("/proc/cpuinfo: %q", line)
+			}
+		case "model name":
+			if models[cpu] != value {
+				d.add("CPU %d is %q; want %q", cpu, models[cpu], value)
+			}
 		}
-		if models >= len(cpus) || len(cpus[models].Info.Objects) != 1 || strings.TrimRight(cpus[models].Info.Objects[0].Value.Model, "\x00 ") != strings.TrimSpace(value) {
-			d.add("CPU %d: not %s", models, strings.TrimSpace(value))
-		}
-		models++
 	}
-	if models != len(cpus) {
-		d.add("%d CPUs; want %d", len(cpus), models)
+	if n := len(s.truth.present()); len(cpus) != n {
+		d.add("%d CPUs; want %d", len(cpus), n)
 	}
 	return fmt.Sprintf("%d ranges, %d CPUs", len(ranges), len(cpus)), d.err()
 }

@@ -103,6 +103,7 @@ func parsePageTypes(text string) (map[string]uint64, error) {
 // checkZones holds kmem -z, -n, -v, -h and -V against /proc/zoneinfo, vmallocinfo, meminfo and vmstat.
 func checkZones(ctx context.Context, s *subject) (string, error) {
 	var zones []struct {
+		Node                                               int
 		Name                                               string
 		Spanned, Present, Managed, Min, Low, High, StartNr uint64
 		Start                                              uint64 `json:"start_pfn"`
@@ -136,15 +137,16 @@ func checkZones(ctx context.Context, s *subject) (string, error) {
 	var d differences
 	said := parseZoneinfo(s.truth.Proc["/proc/zoneinfo"])
 	for _, z := range zones {
-		w, ok := said[z.Name]
+		name := fmt.Sprintf("%d %s", z.Node, z.Name)
+		w, ok := said[name]
 		if !ok {
-			d.add("the guest has no zone %s", z.Name)
+			d.add("the guest has no zone %s", name)
 			continue
 		}
-		for name, got := range map[string]uint64{"spanned": z.Spanned, "present": z.Present, "managed": z.Managed, "min": z.Min, "low": z.Low, "high": z.High} {
+		for what, got := range map[string]uint64{"spanned": z.Spanned, "present": z.Present, "managed": z.Managed, "min": z.Min, "low": z.Low, "high": z.High} {
 			// A zone's watermarks are raised for a while when memory is short; a guest that ran out of it had them raised.
-			if want := w[name]; got != want && (s.way.name != "oom" || name == "spanned" || name == "present") {
-				d.add("zone %s: %s = %d; want %d", z.Name, name, got, want)
+			if want := w[what]; got != want && (s.way.name != "oom" || what == "spanned" || what == "present") {
+				d.add("zone %s: %s = %d; want %d", name, what, got, want)
 			}
 		}
 	}
@@ -152,13 +154,21 @@ func checkZones(ctx context.Context, s *subject) (string, error) {
 		d.add("%d zones; want %d", len(zones), len(said))
 	}
 	for i, n := range nodes.Sections {
-		if !strings.HasPrefix(n.State, "PMOE") || i > 0 && n.PFN <= nodes.Sections[i-1].PFN {
+		want := "PMOE"
+		if s.truth.Proc[fmt.Sprintf("%smemory%d/state", sysMemory, n.PFN>>15)] == "offline" {
+			want = "PM" // and early, if it was there at boot
+		}
+		if !strings.HasPrefix(n.State, want) || i > 0 && n.PFN <= nodes.Sections[i-1].PFN {
 			d.add("section at page %#x is %s", n.PFN, n.State)
 		}
 	}
 	for i, b := range nodes.Blocks {
-		if b.State != "ONLINE" || b.Name != fmt.Sprintf("memory%d", i) { // nothing takes memory of a guest offline
-			d.add("block %s is %q", b.Name, b.State)
+		want, ok := s.truth.Proc[sysMemory+b.Name+"/state"]
+		if !ok && b.Name == fmt.Sprintf("memory%d", i) { // a truth from before it was asked for
+			want = "online"
+		}
+		if b.State != strings.ToUpper(want) {
+			d.add("block %s is %q; want %q", b.Name, b.State, want)
 		}
 	}
 	if len(nodes.Sections) == 0 || len(nodes.Blocks) == 0 {
@@ -237,7 +247,7 @@ func (a *hexAddr) UnmarshalText(text []byte) error {
 	return err
 }
 
-// parseZoneinfo takes the numbers of each zone, by name.
+// parseZoneinfo takes the numbers of each zone, by node and name.
 func parseZoneinfo(text string) map[string]map[string]uint64 {
 	out := map[string]map[string]uint64{}
 	var zone map[string]uint64
@@ -245,7 +255,7 @@ func parseZoneinfo(text string) map[string]map[string]uint64 {
 		f := strings.Fields(line)
 		if len(f) == 4 && f[0] == "Node" && f[2] == "zone" {
 			zone = map[string]uint64{}
-			out[f[3]] = zone
+			out[strings.TrimSuffix(f[1], ",")+" "+f[3]] = zone
 			continue
 		}
 		if len(f) != 2 || zone == nil {

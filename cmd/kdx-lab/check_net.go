@@ -47,6 +47,7 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	linked := checkLinked(devices, proc, &d)
 	space := ""
 	for _, x := range devices {
 		space = x.Namespace
@@ -60,7 +61,7 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	}
 	n := 0
 	for _, file := range []string{"tcp", "tcp6", "udp", "udp6", "raw", "raw6"} {
-		k, err := checkInet(proc["/proc/net/"+file], file, sockets, &d)
+		k, err := checkInet(s.truth.described(proc["/proc/net/"+file]), file, sockets, &d)
 		if err != nil {
 			return "", err
 		}
@@ -72,15 +73,36 @@ func checkNet(ctx context.Context, s *subject) (string, error) {
 	}
 	u := checkUnix(proc["/proc/net/unix"], sockets, &d)
 	o := checkLinks(proc["/proc/net/packet"], proc["/proc/net/netlink"], sockets, &d)
-	return fmt.Sprintf("%d devices, %d addresses, %d neighbours (%d of them asked for); of %d sockets %d of IP, %d of Unix, %d of packets and netlink as the guest says; %d of TCP, %d of them no task's",
-		len(devices), addrs, len(neighbours), arp, len(sockets), n, u, o, len(tables), without), d.err()
+	return fmt.Sprintf("%d devices (%d of them with all that /sys says), %d addresses, %d neighbours (%d of them asked for); of %d sockets %d of IP, %d of Unix, %d of packets and netlink as the guest says; %d of TCP, %d of them no task's",
+		len(devices), linked, addrs, len(neighbours), arp, len(sockets), n, u, o, len(tables), without), d.err()
 }
 
 // netDevice is a row of net.
 type netDevice struct {
 	Name      string   `json:"name"`
+	Index     int      `json:"index"`
+	Flags     uint64   `json:"flags"`
+	MTU       uint64   `json:"mtu"`
+	HW        string   `json:"hw_address"`
 	Addrs     []string `json:"addresses"`
 	Namespace string   `json:"namespace"`
+}
+
+// checkLinked holds what each device is like against /sys/class/net, for truths that have it, and returns how many devices there were.
+func checkLinked(devices []netDevice, proc map[string]string, d *differences) int {
+	n := 0
+	for _, x := range devices {
+		dir := "/sys/class/net/" + x.Name + "/"
+		if proc[dir+"ifindex"] == "" {
+			continue
+		}
+		n++
+		got := fmt.Sprintf("%d %d %#x %s", x.Index, x.MTU, x.Flags, x.HW)
+		if want := strings.Join([]string{proc[dir+"ifindex"], proc[dir+"mtu"], proc[dir+"flags"], proc[dir+"address"]}, " "); got != want {
+			d.add("device %s: number, MTU, flags, address = %s; want %s", x.Name, got, want)
+		}
+	}
+	return n
 }
 
 // compareDevices holds the devices of a network namespace and their addresses against its net/dev, net/if_inet6 and net/fib_trie, and returns how many addresses
@@ -310,6 +332,24 @@ func checkInet(text, file string, sockets map[string]netSocket, d *differences) 
 		}
 	}
 	return n, nil
+}
+
+// described are the lines of /proc/net/udp and its like whose socket a process has a descriptor of; tunnels have theirs without.
+func (t truth) described(text string) string {
+	open := make(map[string]bool)
+	for _, x := range t.Tasks {
+		for _, target := range x.Files {
+			open[target] = true
+		}
+	}
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 9 && f[0] != "sl" && !open["socket:["+f[9]+"]"] {
+			continue
+		}
+		out.WriteString(line)
+	}
+	return out.String()
 }
 
 func deref(n *uint64) any {

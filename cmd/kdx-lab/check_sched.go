@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 // not grown by more than a kernel does in the moments before its end.
 func checkInterrupts(ctx context.Context, s *subject) (string, error) {
 	var irqs struct {
-		CPUs []int `json:"cpus"`
+		CPUs []int `json:"cpus"` // softirqs have the same
 		IRQs []struct {
 			Number int       `json:"irq"`
 			Names  []string  `json:"names"`
@@ -45,7 +46,19 @@ func checkInterrupts(ctx context.Context, s *subject) (string, error) {
 	var d differences
 	said := map[string]bool{}
 	each := func(file string, got map[string][]*uint64, known func(label string) bool) {
+		var columns []int // the processors that the guest shows: those online, or all
 		for line := range strings.Lines(s.truth.Proc[file]) {
+			if columns == nil {
+				for _, word := range strings.Fields(line) {
+					cpu, err := strconv.Atoi(strings.TrimPrefix(word, "CPU"))
+					if err != nil {
+						d.add("%s: %q", file, line)
+						return
+					}
+					columns = append(columns, cpu)
+				}
+				continue
+			}
 			label, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
 			if !ok || !known(label) {
 				continue
@@ -59,12 +72,17 @@ func checkInterrupts(ctx context.Context, s *subject) (string, error) {
 				}
 				continue
 			}
-			if len(counts) != s.truth.CPUs || len(fields) < s.truth.CPUs {
-				d.add("%s: %d counts; want %d", label, len(counts), s.truth.CPUs)
+			if len(counts) != len(s.truth.present()) || len(counts) != len(irqs.CPUs) || len(fields) < len(columns) {
+				d.add("%s: %d counts; want %d", label, len(counts), len(s.truth.present()))
 				continue
 			}
-			for cpu, n := range counts {
-				want, err := strconv.ParseUint(fields[cpu], 10, 64)
+			for i, n := range counts {
+				cpu := irqs.CPUs[i]
+				column := slices.Index(columns, cpu)
+				if column < 0 {
+					continue // offline
+				}
+				want, err := strconv.ParseUint(fields[column], 10, 64)
 				switch {
 				case err != nil || n == nil:
 					d.add("%s, CPU %d: no count", label, cpu)

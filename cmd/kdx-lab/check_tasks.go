@@ -25,7 +25,7 @@ type kdxTask struct {
 
 // stateNames translates the letter of /proc to the states that ps may show for it: more, where the kernel's own letter says less.
 var stateNames = map[string]string{
-	"R": "RU", "S": "IN", "D": "UN", "T": "ST", "t": "TR", "Z": "ZO", "X": "DE", "I": "ID",
+	"R": "RU", "S": "IN", "D": "UN", "T": "ST", "t": "TR", "Z": "ZO", "X": "DE", "I": "ID", "P": "PA",
 }
 
 // still are the tasks that have not run since the guest spoke of them: by the dump's count of context switches and the guest's.
@@ -91,8 +91,13 @@ func checkTasks(ctx context.Context, s *subject) (string, error) {
 		}
 		byPID[t.PID] = t
 	}
-	if idle != s.truth.CPUs {
-		d.add("%d idle tasks; want %d", idle, s.truth.CPUs)
+	// Each processor that there may be has one.
+	possible, err := parseNumbers(s.truth.Proc[sysCPU+"possible"])
+	if err != nil {
+		return "", err
+	}
+	if n := max(len(possible), s.truth.CPUs); idle != n {
+		d.add("%d idle tasks; want %d", idle, n)
 	}
 	tasks, err := s.truth.said()
 	if err != nil {

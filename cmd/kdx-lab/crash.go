@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,11 +131,16 @@ const (
 // crashInto boots, crashes and collects into dir: vmcore, truth.json, console.log, a link to vmlinux, and the kernel's release.
 func (l *lab) crashInto(ctx context.Context, j job, w way, va variant, k kernel, helper, dir string) error {
 	initrd, disk := filepath.Join(dir, "initrd.img"), filepath.Join(dir, "disk.img")
+	name := filepath.Base(j.dir(l))
+	machine, disk0 := []string{"-m", j.mem, "-smp", fmt.Sprint(max(j.smp, 1))}, "nvme,drive=d0,serial=lab"
+	if va.machine != nil {
+		machine, j.mem, disk0 = slices.Clone(va.machine), va.mem, disk0+",bus="+va.bus
+	}
 	mem, err := memBytes(j.mem)
 	if err != nil {
 		return err
 	}
-	if err := l.guestInitrd(ctx, k, helper, initrd); err != nil {
+	if err := l.guestInitrd(ctx, k, helper, va.modules, initrd); err != nil {
 		return err
 	}
 	fresh := func(ctx context.Context) error { return makeDisk(ctx, disk, mem+5<<29) }
@@ -155,12 +161,12 @@ func (l *lab) crashInto(ctx context.Context, j job, w way, va variant, k kernel,
 	} else {
 		params += " panic=-1 crashkernel=160M"
 	}
-	v, at, err := l.run(ctx, guest{name: filepath.Base(j.dir(l)), log: filepath.Join(dir, "console.log"), done: []string{saidDying + w.name}, args: []string{
-		"-accel", "tcg,thread=multi", "-cpu", cpu, "-m", j.mem, "-smp", fmt.Sprint(max(j.smp, 1)),
+	v, at, err := l.run(ctx, guest{name: name, log: filepath.Join(dir, "console.log"), done: []string{saidDying + w.name}, args: append(machine, // first: a disk's bus must be there
+		"-accel", "tcg,thread=multi", "-cpu", cpu,
 		"-kernel", k.vmlinuz(), "-initrd", initrd, "-append", params,
-		"-drive", "file=" + disk + ",if=none,id=d0,format=raw", "-device", "nvme,drive=d0,serial=lab",
+		"-drive", "file="+disk+",if=none,id=d0,format=raw", "-device", disk0,
 		"-device", "vmcoreinfo",
-	}, fresh: fresh})
+	), fresh: fresh})
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ func guestVerbs() map[string]func(args []string) error {
 		"nobody":     guestNobody,
 		"block":      guestBlock,
 		"neighbours": guestNeighbours,
+		"links":      guestLinks,
+		"nodes":      guestNodes,
 	}
 }
 

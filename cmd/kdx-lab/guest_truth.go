@@ -31,7 +31,15 @@ var procFiles = strings.Fields(`/proc/version /proc/cmdline /proc/uptime /proc/l
 	/proc/sys/kernel/tainted /proc/sys/kernel/random/boot_id /proc/sys/kernel/hostname /sys/kernel/debug/sched/debug /sys/kernel/vmcoreinfo
 	/sys/kernel/notes-hex /sys/kernel/tracing/current_tracer /sys/kernel/tracing/kprobe_events /sys/kernel/tracing/enabled_functions
 	/sys/block/zram0/mm_stat /sys/fs/cgroup/cgroup.controllers /proc/net/raw6 /proc/schedstat /run/inner-shm
-	/sys/block/nbd15/inflight /sys/block/dm-0/inflight /sys/block/nvme0n1/inflight`)
+	/sys/block/nbd15/inflight /sys/block/dm-0/inflight /sys/block/nvme0n1/inflight
+	/sys/devices/system/cpu/online /sys/devices/system/cpu/offline /sys/devices/system/cpu/possible /sys/devices/system/cpu/present
+	/sys/devices/system/node/online /sys/devices/system/node/has_cpu /sys/devices/system/node/has_memory /proc/net/vlan/config`)
+
+// procGlobs are kept too, as they read or where they lead.
+var procGlobs = strings.Fields(`/sys/module/*/sections/.text /sys/devices/system/node/node*/meminfo /sys/devices/system/node/node*/numastat
+	/sys/devices/system/node/node*/cpulist /sys/devices/system/node/node*/distance /sys/devices/system/node/node*/memory*
+	/sys/devices/system/node/node*/hugepages/*/*_hugepages /sys/devices/system/memory/memory*/state /sys/bus/pci/devices/* /proc/net/bonding/*
+	/sys/class/net/*/ifindex /sys/class/net/*/mtu /sys/class/net/*/flags /sys/class/net/*/address /sys/class/net/*/type /sys/class/net/*/master`)
 
 // guestTruth writes the truth to a file and makes sure that it is on the disk.
 func guestTruth(args []string) error {
@@ -72,9 +80,15 @@ func takeTruth() truth {
 		}
 	}
 	t.CPUs = strings.Count(t.Proc["/proc/cpuinfo"], "processor\t:")
-	sections, _ := filepath.Glob("/sys/module/*/sections/.text")
-	for _, p := range sections {
-		t.Proc[p] = strings.TrimSpace(readText(p))
+	for _, g := range procGlobs {
+		paths, _ := filepath.Glob(g)
+		for _, p := range paths {
+			if link, err := os.Readlink(p); err == nil {
+				t.Proc[p] = link
+				continue
+			}
+			t.Proc[p] = strings.TrimSpace(readText(p))
+		}
 	}
 	first := map[int]string{}
 	for _, tid := range allTIDs() {
@@ -153,6 +167,9 @@ func takeTask(tid int) (truthTask, bool) {
 		}
 	}
 	t.Leader["smaps"] = takeSmaps(dir)
+	if exists("/sys/devices/system/node/node1") {
+		t.Leader["numa_maps"] = readText(dir + "numa_maps")
+	}
 	t.Spaces, t.Inner = takeSpaces(dir)
 	for _, fd := range pids(dir + "fd") {
 		if target, err := os.Readlink(fmt.Sprintf("%sfd/%d", dir, fd)); err == nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -44,7 +45,7 @@ func (l *lab) captureInitrd() ([]byte, error) {
 }
 
 // guestInitrd writes the root file system of the kernel that will crash.
-func (l *lab) guestInitrd(ctx context.Context, k kernel, helper, out string) error {
+func (l *lab) guestInitrd(ctx context.Context, k kernel, helper string, modules []string, out string) error {
 	capture, err := l.captureInitrd()
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (l *lab) guestInitrd(ctx context.Context, k kernel, helper, out string) err
 			return err
 		}
 		c.bytes("boot/capture.img", 0o644, capture)
-		return addLoaded(ctx, c, k, guestModules)
+		return addLoaded(ctx, c, k, slices.Concat(guestModules, modules))
 	})
 }
 

@@ -50,7 +50,7 @@ func (l *lab) live(ctx context.Context, s *subject, kernelName string) error {
 		return err
 	}
 	initrd, disk := filepath.Join(s.dir, "initrd.img"), filepath.Join(s.dir, "disk.img")
-	if err := l.guestInitrd(ctx, k, helper, initrd); err != nil {
+	if err := l.guestInitrd(ctx, k, helper, nil, initrd); err != nil {
 		return err
 	}
 	if err := makeDisk(ctx, disk, 1<<30); err != nil {

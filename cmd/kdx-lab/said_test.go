@@ -140,3 +140,46 @@ RSP: 0018:ffffffff8e603e88 EFLAGS: 00000216
 		}
 	}
 }
+
+func TestParseSmaps(t *testing.T) {
+	got, err := parseSmaps("00400000-00404000 r-xp 00001000 fe:00 7 /bin/odd name\nSize:                 16 kB\nRss:                   8 kB\nSwap:                  4 kB\n" +
+		"7f0000000000-7f0000400000 rw-s 00000000 00:10 9 /anon_hugepage (deleted)\nSize:               4096 kB\nRss:                   0 kB\nShared_Hugetlb:     2048 kB\nPrivate_Hugetlb:    1024 kB\n")
+	want := []saidUsage{
+		{Start: 0x400000, End: 0x404000, Size: 16, Rss: 8, Swap: 4, path: "/bin/odd name"},
+		{Start: 0x7f0000000000, End: 0x7f0000400000, Size: 4096, Huge: 3072, shared: true, path: "/anon_hugepage (deleted)"},
+	}
+	if err != nil || !cmp.Equal(got, want, cmp.AllowUnexported(saidUsage{})) {
+		t.Errorf("parseSmaps = %+v, %v; want %+v", got, err, want)
+	}
+	for _, bad := range []string{"Size: 16 kB\n", "00400000-00404000 r-xp 0 fe:00 7\nRss: many kB\n", "00400000-00404000 r-xp 0 fe:00 7\nRss:\n", "no mapping\n"} {
+		if got, err := parseSmaps(bad); err == nil {
+			t.Errorf("parseSmaps(%q) = %+v; want an error", bad, got)
+		}
+	}
+}
+
+func TestParseNumbers(t *testing.T) {
+	got, err := parseNumbers("0-2,5\n")
+	if err != nil || !cmp.Equal(got, []int{0, 1, 2, 5}) {
+		t.Errorf("parseNumbers = %v, %v", got, err)
+	}
+	if got, err := parseNumbers("\n"); err != nil || got != nil {
+		t.Errorf("parseNumbers of no number = %v, %v", got, err)
+	}
+	for _, bad := range []string{"x", "1-", "3-1", "0-99999999"} {
+		if got, err := parseNumbers(bad); err == nil {
+			t.Errorf("parseNumbers(%q) = %v; want an error", bad, got)
+		}
+	}
+}
+
+func TestSaidPlaces(t *testing.T) {
+	got, err := saidPlaces("00400000 bind:1 file=/bin/x anon=3 dirty=3 N0=2 N12=1 kernelpagesize_kB=4\n7f00 default huge N1=2 kernelpagesize_kB=2048\n8000 default\n")
+	want := map[uint64]map[int]uint64{0x400000: {0: 2, 12: 1}, 0x7f00: {1: 1024}, 0x8000: {}}
+	if err != nil || !cmp.Equal(got, want) {
+		t.Errorf("saidPlaces = %v, %v; want %v", got, err, want)
+	}
+	if _, err := saidPlaces("here default\n"); err == nil {
+		t.Error("saidPlaces of no address: no error")
+	}
+}

@@ -30,6 +30,13 @@ mount -o bind /tmp/t1 /tmp/ro && mount -o remount,ro,bind /tmp/ro
 echo below >/tmp/lower/file
 mount -t overlay -o lowerdir=/tmp/lower,upperdir=/tmp/t1/upper,workdir=/tmp/t1/work overlay /tmp/merged && echo above >/tmp/merged/file
 
+# Memory that is not in use yet goes offline: where the kernel put nothing of its own.
+if [ -e /sys/devices/system/node/node1 ]; then
+  for block in /sys/devices/system/node/node2/memory*; do
+    if [ "$(cat "$block/valid_zones")" = Movable ]; then echo offline >"$block/state" && break; fi
+  done
+fi
+
 # Tracing goes first, so that every task that sleeps later sleeps below traced functions.
 if [ "$way" = traced ]; then part trace; fi
 
@@ -92,6 +99,7 @@ part cgroups
 part bpf
 part sockets # late: what closed first is in TIME-WAIT for a minute only
 part neighbours
+if [ -e /sys/devices/system/node/node1 ]; then part links; part nodes; fi
 if [ "$way" = sysrq ]; then part block; fi
 if [ "$way" != oom ] && [ -b /dev/ram0 ]; then
   mke2fs -F /dev/ram0 4096 >/dev/null 2>&1
