@@ -18,6 +18,7 @@ type searcher struct {
 	want    []uint64 // values without the bits that don't, as memory has them
 	lanes   []uint64 // want, as often as it fits into eight bytes of memory, which are read as a little-endian word
 	mask    uint64   // keep likewise
+	rare    []rare   // of each value
 	zero    bool     // zero matches
 	texts   [][]byte
 	longest int // string, in bytes
@@ -34,6 +35,7 @@ func (s *searcher) prepare() {
 		w := v & s.keep
 		s.want, s.lanes = append(s.want, w), append(s.lanes, s.inLanes(w))
 		s.zero = s.zero || w == 0
+		s.rare = append(s.rare, s.rarest(w))
 	}
 	for _, t := range s.q.Strings {
 		s.texts = append(s.texts, []byte(t))
@@ -58,6 +60,8 @@ func (s *searcher) inLanes(v uint64) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
+var zeros [4096]byte
+
 // values appends the hits in p, which lies at addr.
 func (s *searcher) values(hits []Hit, addr uint64, p []byte) []Hit {
 	// Values stand at multiples of their size, wherever the search begins.
@@ -67,21 +71,110 @@ func (s *searcher) values(hits []Hit, addr uint64, p []byte) []Hit {
 		}
 		addr, p = addr+skip, p[skip:]
 	}
+	if !s.zero && bytes.Equal(p, zeros[:min(len(p), len(zeros))]) { // as much of memory is
+		return hits
+	}
 	begin := len(hits)
 	for which := range s.want {
-		switch s.q.Unit {
-		case 2:
-			hits = s.parts(hits, addr, p, which, 0x0001000100010001)
-		case 4:
-			hits = s.parts(hits, addr, p, which, 0x0000000100000001)
-		default:
-			hits = s.words(hits, addr, p, which)
+		if !s.rare[which].ok {
+			hits = s.dense(hits, addr, p, which)
+			continue
 		}
+		hits = s.sparse(hits, addr, p, which)
 	}
 	if len(s.want) > 1 && len(hits) > begin {
 		slices.SortFunc(hits[begin:], compareHits)
 	}
 	return hits
+}
+
+// rare is the byte of a value that memory is likely to have least of: the processor's widest instructions look for it.
+type rare struct {
+	ok bool // there is one, all of whose bits matter
+	b  byte
+	at int // index of the byte in the value, as memory has it
+}
+
+// rarest chooses it. Most of memory is zeros, small numbers, texts and addresses of the kernel, which all begin alike.
+func (s *searcher) rarest(want uint64) rare {
+	value, keep := s.bytes(want), s.bytes(s.keep)
+	var best rare
+	least := 1 << 10
+	for i, b := range value {
+		if keep[i] != 0xff || b == 0 || b == 0xff {
+			continue
+		}
+		significance := i
+		if s.order.Uint16([]byte{1, 0}) != 1 {
+			significance = len(value) - 1 - i
+		}
+		common := 0
+		switch {
+		case b < 8:
+			common += 8
+		case b >= ' ' && b < 0x7f:
+			common += 4
+		}
+		if b&(b-1) == 0 { // flags and alignments
+			common += 4
+		}
+		if len(value) == 8 && (significance == 0 || significance > 3) {
+			common += 6
+		}
+		if common < least {
+			least, best = common, rare{true, b, i}
+		}
+	}
+	return best
+}
+
+// bytes are a value's as memory has them.
+func (s *searcher) bytes(v uint64) []byte {
+	b := make([]byte, s.q.Unit)
+	switch s.q.Unit {
+	case 2:
+		s.order.PutUint16(b, uint16(v))
+	case 4:
+		s.order.PutUint32(b, uint32(v))
+	default:
+		s.order.PutUint64(b, v)
+	}
+	return b
+}
+
+// sparse finds values by their rarest byte. Where that turns out to be frequent, it gives up in favour of dense.
+func (s *searcher) sparse(hits []Hit, addr uint64, p []byte, which int) []Hit {
+	const apart = 128 // bytes: where the byte is found more often than that, and not only here, dense is as fast
+	r, unit := s.rare[which], int(s.q.Unit)
+	found := 0
+	for at := 0; at < len(p); {
+		i := bytes.IndexByte(p[at:], r.b)
+		if i < 0 {
+			return hits
+		}
+		start := (at + i) &^ (unit - 1)
+		if found++; found*apart > start+4096 {
+			return s.dense(hits, addr+uint64(start), p[start:], which)
+		}
+		if at+i == start+r.at && start+unit <= len(p) {
+			hits = s.plain(hits, addr+uint64(start), p[start:start+unit], which)
+			at = start + unit
+			continue
+		}
+		at += i + 1
+	}
+	return hits
+}
+
+// dense looks at every value.
+func (s *searcher) dense(hits []Hit, addr uint64, p []byte, which int) []Hit {
+	switch s.q.Unit {
+	case 2:
+		return s.parts(hits, addr, p, which, 0x0001000100010001)
+	case 4:
+		return s.parts(hits, addr, p, which, 0x0000000100000001)
+	}
+	return s.words(hits, addr, p, which)
 }
 
 // words finds values of eight bytes: eight at a time.

@@ -2,6 +2,7 @@ package search
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -47,24 +48,42 @@ func TestLanes(t *testing.T) {
 	}
 }
 
-// BenchmarkValues is the pace at which one core looks through memory, beside that at which it copies the same.
+// BenchmarkValues is the pace at which one core looks through a page: an empty one, one of addresses and small numbers, and one of noise;
+// beside that at which it copies one.
 func BenchmarkValues(b *testing.B) {
-	p := make([]byte, 64<<20)
-	to := make([]byte, len(p))
+	r := rand.New(rand.NewPCG(1, 2))
+	pages := map[string][]byte{"zeros": make([]byte, 4096), "structs": make([]byte, 4096), "noise": make([]byte, 4096)}
+	for i := 0; i < 4096; i += 8 {
+		binary.LittleEndian.PutUint64(pages["noise"][i:], r.Uint64())
+		switch r.IntN(4) {
+		case 0:
+			binary.LittleEndian.PutUint64(pages["structs"][i:], 0xffff888000000000+r.Uint64N(1<<32)&^63)
+		case 1:
+			binary.LittleEndian.PutUint64(pages["structs"][i:], r.Uint64N(100))
+		}
+	}
 	b.Run("copy", func(b *testing.B) {
-		b.SetBytes(int64(len(p)))
+		to := make([]byte, 4096)
+		b.SetBytes(4096)
 		for b.Loop() {
-			copy(to, p)
+			copy(to, pages["noise"])
 		}
 	})
 	for _, unit := range []uint64{8, 4, 2} {
-		b.Run(string('0'+rune(unit))+" bytes", func(b *testing.B) {
-			s := &searcher{order: binary.LittleEndian, q: Query{Unit: unit, Values: []uint64{0x1234}}}
-			s.prepare()
-			b.SetBytes(int64(len(p)))
-			for b.Loop() {
-				s.values(nil, 0, p)
+		for _, n := range []int{1, 3, 8} {
+			for name, page := range pages {
+				b.Run(fmt.Sprintf("%d bytes, %d values, %s", unit, n, name), func(b *testing.B) {
+					s := &searcher{order: binary.LittleEndian, page: 4096, q: Query{Unit: unit}}
+					for i := range n {
+						s.q.Values = append(s.q.Values, 0xffff8880deadbe08+uint64(i)*0x1230)
+					}
+					s.prepare()
+					b.SetBytes(4096)
+					for b.Loop() {
+						s.values(nil, 0, page)
+					}
+				})
 			}
-		})
+		}
 	}
 }
