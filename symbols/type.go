@@ -265,7 +265,8 @@ func declare(t *Type, inner string, depth int, budget *int) string {
 	case Pointer:
 		e := t.Elem()
 		inner = "*" + inner
-		if e.Kind == Array || e.Kind == Func {
+		switch e.unqualified().Kind {
+		case Array, Func:
 			inner = "(" + inner + ")"
 		}
 		return declare(e, inner, depth+1, budget)
@@ -297,6 +298,19 @@ func declare(t *Type, inner string, depth int, budget *int) string {
 		return base
 	}
 	return base + " " + inner
+}
+
+// unqualified is t without const, volatile and restrict around it.
+func (t *Type) unqualified() *Type {
+	for range 32 { // damaged data can qualify itself
+		switch t.Kind {
+		case Const, Volatile, Restrict:
+			t = t.Elem()
+		default:
+			return t
+		}
+	}
+	return t
 }
 
 // qualifyElements is array a with its elements qualified, which is how C spells a qualified array. Compilers qualify both.

@@ -39,6 +39,7 @@ func TestDeclare(t *testing.T) {
 		{wrap(Const, "", PointerTo(charType, 8)), "p", "char * const p"},
 		{PointerTo(wrap(Const, "", PointerTo(charType, 8)), 8), "", "char * const *"},
 		{constChars, "s", "const char s[4]"},
+		{PointerTo(constChars, 8), "p", "const char (*p)[4]"},
 		{wrap(Const, "", ArrayOf(PointerTo(charType, 8), 2)), "s", "char * const s[2]"},
 		{wrap(Volatile, "", wrap(Typedef, "u64", intType)), "jiffies", "volatile u64 jiffies"},
 		{structType("", 8), "x", "struct {...} x"},

@@ -61,6 +61,13 @@ func (b *builder) idleTasks() {
 			b.t.idle = append(b.t.idle, nil)
 		}
 		b.t.idle[cpu] = x
+		// The others were made by init, which brings the CPUs up, but are nobody's children: their parent is the first idle task, as its own is.
+		for _, first := range b.t.idle {
+			if first != nil {
+				x.Parent = first.Addr
+				break
+			}
+		}
 	}
 }
 

@@ -82,5 +82,5 @@ func (t *Task) LongState() string {
 	return "(unknown)"
 }
 
-// Policies are the scheduling policies by number (include/uapi/linux/sched.h); 4 was never used in mainline.
-var Policies = map[uint32]string{0: "NORMAL", 1: "FIFO", 2: "RR", 3: "BATCH", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}
+// Policies are the scheduling policies by number (include/uapi/linux/sched.h); 4 was never used in mainline, but has its name.
+var Policies = map[uint32]string{0: "NORMAL", 1: "FIFO", 2: "RR", 3: "BATCH", 4: "ISO", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}

@@ -168,11 +168,12 @@ func (t *Table) Threads(x *Task) []*Task {
 	return out
 }
 
-// Children are the processes whose parent is a thread of x's process.
+// Children are the tasks whose parent is x itself: processes that it made, and their threads, which have the parent of their process. What
+// another thread of x's process made is that one's.
 func (t *Table) Children(x *Task) []*Task {
 	var out []*Task
 	for _, y := range t.Tasks {
-		if p := t.byAddr[y.Parent]; p != nil && y != x && y.PID == y.TGID && p.TGID == x.TGID && y.TGID != x.TGID {
+		if y.Parent == x.Addr && y != x {
 			out = append(out, y)
 		}
 	}

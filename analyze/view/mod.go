@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"strings"
+	"slices"
 
 	"kdx/analyze/vmem"
 )
@@ -36,35 +36,35 @@ type ModuleRange struct {
 	Size uint64    `json:"size_bytes"`
 }
 
-// Text writes crash's columns. The last one has the debug file of a module, or what the dump holds of it.
+// Text writes crash's columns. [CONFIG_KALLSYMS] says that the dump itself has the module's symbols.
 func (t *ModuleTable) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
 	if len(t.Rows) == 0 {
 		bw.WriteString("no modules installed\n")
 		return bw.Flush()
 	}
-	width := 24
-	last := "SYMBOLS"
-	for i := range t.Rows {
-		width = max(width, len(t.Rows[i].Name))
-		if t.Rows[i].DebugFile != "" {
-			last = "OBJECT FILE"
-		}
-	}
-	fmt.Fprintf(bw, "%s  %-*s  %s  %8s  %s\n", center("MODULE", 16), width, "NAME", center("TEXT_BASE", 16), "SIZE", last)
+	width, digits, base := len("NAME"), len("SIZE"), "TEXT_BASE"
 	for i := range t.Rows {
 		m := &t.Rows[i]
-		has := "(none)"
-		if len(m.Has) > 0 {
-			has = strings.Join(m.Has, ", ")
+		width, digits = max(width, len(Printable(m.Name))), max(digits, len(fmt.Sprint(m.Size)))
+		if len(m.Memory) > 0 && m.Memory[0].Kind == "core" { // one region for all, before 6.4
+			base = "BASE"
+		}
+	}
+	fmt.Fprintf(bw, "%s  %-*s  %s  %*s  %s\n", center("MODULE", 16), width, "NAME", center(base, 16), digits, "SIZE", "OBJECT FILE")
+	for i := range t.Rows {
+		m := &t.Rows[i]
+		file := "(not loaded)"
+		if slices.Contains(m.Has, "kallsyms") {
+			file += "  [CONFIG_KALLSYMS]"
 		}
 		if m.DebugFile != "" {
-			has = Printable(m.DebugFile)
+			file = Printable(m.DebugFile)
 		}
 		if m.State != "live" {
-			has += "  [" + m.State + "]"
+			file += "  [" + m.State + "]"
 		}
-		fmt.Fprintf(bw, "%016x  %-*s  %016x  %8d  %s\n", uint64(m.Module), width, Printable(m.Name), uint64(m.Base), m.Size, has)
+		fmt.Fprintf(bw, "%016x  %-*s  %016x  %*d  %s\n", uint64(m.Module), width, Printable(m.Name), uint64(m.Base), digits, m.Size, file)
 	}
 	return bw.Flush()
 }

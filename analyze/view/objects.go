@@ -78,7 +78,31 @@ func (o *Objects) one(w io.Writer, obj *Object, st Style) error {
 	return err
 }
 
-// member writes "  path = value,".
+// lastOf reports whether the member at path is the last of the braces that it stands in: those of the struct, or of a nameless one within.
+func lastOf(t *symbols.Type, path string) bool { return lastWithin(t, path, 0) }
+
+func lastWithin(t *symbols.Type, path string, depth int) bool {
+	name := path
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		m, ok := t.Path(path[:i])
+		if !ok {
+			return false
+		}
+		t, name = m.Type, path[i+1:]
+	}
+	list := t.Strip().Members()
+	for i, m := range list {
+		switch {
+		case m.Name == name:
+			return i == len(list)-1
+		case depth < 16 && m.Name == "" && m.Type.Composite() && lastWithin(m.Type, name, depth+1): // damaged types can hold themselves
+			return true
+		}
+	}
+	return false
+}
+
+// member writes "  path = value,", without the comma behind the last of its struct.
 func (o *Objects) member(w io.Writer, x kernel.Value, path string, st Style, indent string) error {
 	if o.Follow && x.Err() == nil && x.Type().Strip().Kind == symbols.Pointer {
 		return follow(w, x, path, st, indent)
@@ -89,7 +113,11 @@ func (o *Objects) member(w io.Writer, x kernel.Value, path string, st Style, ind
 	if err := writeNamedValue(w, x, st, indent, false, o.Type.String()+", member "+path); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, ",\n")
+	end := ",\n"
+	if lastOf(o.Type, path) {
+		end = "\n"
+	}
+	_, err := io.WriteString(w, end)
 	return err
 }
 

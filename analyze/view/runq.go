@@ -333,6 +333,29 @@ func (q *FairQueue) groupText(w io.Writer, indent, label string, values bool) {
 	}
 }
 
+// QueuedTasks is runq -d. Its JSON is an array of CPUTasks.
+type QueuedTasks []CPUTasks
+
+// CPUTasks are the tasks of a CPU.
+type CPUTasks struct {
+	CPU   int         `json:"cpu"`
+	Tasks []QueueTask `json:"tasks"`
+}
+
+// Text writes crash's form.
+func (q QueuedTasks) Text(w io.Writer, _ Options) error {
+	return blocks(w, q, func(bw *bufio.Writer, c CPUTasks) {
+		fmt.Fprintf(bw, "CPU %d\n", c.CPU)
+		for i := range c.Tasks {
+			prio := "-"
+			if p := c.Tasks[i].Prio; p != nil {
+				prio = fmt.Sprint(*p)
+			}
+			fmt.Fprintf(bw, "     [%3s] %s\n", prio, c.Tasks[i].line())
+		}
+	})
+}
+
 // RunClocks is runq -t, -T and -m.
 type RunClocks struct {
 	Clocks []RunClock `json:"clocks"`

@@ -158,6 +158,9 @@ type SignalSet struct {
 // Text writes the names in lines of at most 80 columns.
 func (s *SignalSet) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
+	if len(s.Names) == 0 {
+		bw.WriteString("(none)")
+	}
 	width := 0
 	for _, n := range s.Names {
 		switch {

@@ -49,6 +49,8 @@ type Context struct {
 	State  string    `json:"state"`
 	Active bool      `json:"active"`
 	Panic  bool      `json:"panic"`
+
+	ThreadInfo *vmem.Addr `json:"thread_info"` // null if it can't be told where it lies
 }
 
 func label(w *bufio.Writer, name, value string) { fmt.Fprintf(w, "%12s: %s\n", name, value) }
@@ -155,7 +157,11 @@ func (c *Context) Text(w io.Writer, _ Options) error {
 func (c *Context) text(bw *bufio.Writer) {
 	label(bw, "PID", fmt.Sprint(c.PID))
 	label(bw, "COMMAND", `"`+Printable(c.Comm)+`"`)
-	label(bw, "TASK", fmt.Sprintf("%016x", uint64(c.Task)))
+	at := fmt.Sprintf("%016x", uint64(c.Task))
+	if c.ThreadInfo != nil {
+		at += fmt.Sprintf("  [THREAD_INFO: %016x]", uint64(*c.ThreadInfo))
+	}
+	label(bw, "TASK", at)
 	label(bw, "CPU", fmt.Sprint(c.CPU))
 	state := c.State
 	switch {

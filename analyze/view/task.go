@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
+	"slices"
 )
 
 // TaskResults are answers for several tasks, each under its task (task, foreach).
@@ -43,6 +44,74 @@ func (t TaskResults) Text(w io.Writer, o Options) error {
 		}
 	}
 	return nil
+}
+
+// TaskObject is task: a task_struct and its thread_info, or the members of them that were asked for. Its JSON is that of Task, with "thread_info",
+// the form of Info, if only members were asked for and thread_info has some of them.
+type TaskObject struct {
+	Task *Objects // nil if only members of thread_info were asked for
+	Info *Objects // nil if only members of task_struct were asked for
+	// Members are those that were asked for, in their order; empty for all.
+	Members []string
+}
+
+// Text writes one behind the other, or member by member.
+func (t *TaskObject) Text(w io.Writer, o Options) error {
+	for _, m := range t.Members {
+		for _, in := range []*Objects{t.Task, t.Info} {
+			if in == nil || !slices.Contains(in.Members, m) {
+				continue
+			}
+			one := *in
+			one.Members = []string{m}
+			if err := one.Text(w, o); err != nil {
+				return err
+			}
+		}
+	}
+	if len(t.Members) > 0 {
+		return nil
+	}
+	if t.Task != nil {
+		if err := t.Task.Text(w, o); err != nil {
+			return err
+		}
+	}
+	if t.Info == nil {
+		return nil
+	}
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	return t.Info.Text(w, o)
+}
+
+// StreamJSON writes an object.
+func (t *TaskObject) StreamJSON(w io.Writer) error {
+	if t.Task != nil && (t.Info == nil || len(t.Info.Members) == 0) {
+		return t.Task.StreamJSON(w)
+	}
+	b := bytes.NewBufferString(`{"type":"struct task_struct","objects":[]}`)
+	if t.Task != nil {
+		b.Reset() // members alone: a few numbers
+		if err := t.Task.StreamJSON(b); err != nil {
+			return err
+		}
+	}
+	if t.Info == nil {
+		_, err := b.WriteTo(w)
+		return err
+	}
+	b.Truncate(b.Len() - 1)
+	b.WriteString(`,"thread_info":`)
+	if _, err := b.WriteTo(w); err != nil {
+		return err
+	}
+	if err := t.Info.StreamJSON(w); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "}")
+	return err
 }
 
 // TaskSeries are the answers of several commands for one task after the other (foreach). Its JSON is an array of TaskAnswers.

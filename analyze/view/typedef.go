@@ -14,6 +14,7 @@ type Definition struct {
 	Type    *symbols.Type
 	Offsets bool       // a column of member offsets
 	Base    *vmem.Addr // addresses of the members of the object there instead of offsets
+	CPU     *int       // whose copy lies at Base; nil if it is no CPU's
 	// Members are paths to show alone; empty for all.
 	Members []string
 	// Hex: offsets and the size in hexadecimal.
@@ -24,6 +25,9 @@ type Definition struct {
 func (d *Definition) Text(w io.Writer, _ Options) error {
 	p := &typePrinter{hex: d.Hex, offsets: d.Offsets || len(d.Members) > 0, base: d.Base}
 	p.measure(d.Type.Size)
+	if d.CPU != nil && d.Base != nil {
+		fmt.Fprintf(&p.b, "[%d]: %x\n", *d.CPU, uint64(*d.Base))
+	}
 	if len(d.Members) > 0 {
 		return p.paths(w, d.Type, d.Members)
 	}
@@ -33,6 +37,19 @@ func (d *Definition) Text(w io.Writer, _ Options) error {
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
+}
+
+// Definitions are a type's at several objects. Their JSON is an array.
+type Definitions []*Definition
+
+// Text writes one after the other.
+func (l Definitions) Text(w io.Writer, o Options) error {
+	for _, d := range l {
+		if err := d.Text(w, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type typePrinter struct {
@@ -270,6 +287,9 @@ func (d *Definition) MarshalJSON() ([]byte, error) {
 	fmt.Fprintf(&b, `{"kind":%s,"name":%s,"size":%d`, jsonString(t.Kind.String()), jsonString(t.Name), t.Size)
 	if d.Base != nil {
 		fmt.Fprintf(&b, `,"address":"%#x"`, uint64(*d.Base))
+	}
+	if d.CPU != nil {
+		fmt.Fprintf(&b, `,"cpu":%d`, *d.CPU)
 	}
 	if t.Kind == symbols.Typedef {
 		fmt.Fprintf(&b, `,"target":%s`, jsonString(t.Elem().String()))

@@ -27,6 +27,7 @@ type VM struct {
 	TotalVM *uint64    `json:"total_vm"` // bytes
 	// Mappings yields them by rising address; VMAPage rows follow a mapping if pages were asked for. In JSON "mappings", each with its "pages".
 	Mappings iter.Seq2[*VMAEntry, error] `json:"-"`
+	One      bool                        `json:"-"` // one mapping was asked for: text leaves out what all have in common
 }
 
 // VMAEntry is a mapping and, if they were asked for, its pages.
@@ -78,12 +79,17 @@ func (l *VMs) Text(w io.Writer, _ Options) error {
 }
 
 func (t *VM) text(bw *bufio.Writer) error {
-	bw.WriteString(t.line() + vmHeader)
+	bw.WriteString(t.line())
+	if !t.One || t.MM == nil {
+		bw.WriteString(vmHeader)
+	}
 	if t.MM == nil {
 		fmt.Fprintf(bw, "%s  %s  %s  %s\n", crashCentre("0", 16), crashCentre("0", 16), crashCentre("0k", 6), crashCentre("0k", 8))
 		return nil
 	}
-	fmt.Fprintf(bw, "%s  %s  %s  %s\n", hexText(*t.MM), crashCentre(dashOr(t.PGD, hexText), 16), crashCentre(dashOr(t.RSS, kib), 6), crashCentre(dashOr(t.TotalVM, kib), 8))
+	if !t.One {
+		fmt.Fprintf(bw, "%s  %s  %s  %s\n", hexText(*t.MM), crashCentre(dashOr(t.PGD, hexText), 16), crashCentre(dashOr(t.RSS, kib), 6), crashCentre(dashOr(t.TotalVM, kib), 8))
+	}
 	header := false
 	for m, err := range t.Mappings {
 		if err != nil {
@@ -105,6 +111,9 @@ func (t *VM) text(bw *bufio.Writer) error {
 			}
 			p.text(bw)
 		}
+	}
+	if t.One && !header {
+		bw.WriteString("(not found)\n")
 	}
 	return nil
 }

@@ -312,7 +312,7 @@ func identity(c *Call, f *identify.Finder, r *identify.Result) view.Identity {
 		x.Object = s
 	}
 	if r.Task != nil {
-		x.Task = contextOf(f.Tasks, r.Task)
+		x.Task = contextOf(c.View, f.Tasks, r.Task)
 	}
 	if r.Vmap != nil {
 		a := vmallocArea(r.Vmap)

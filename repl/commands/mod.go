@@ -24,8 +24,8 @@ func modCommand() *Command {
 			{Name: "D", Help: "detach the debug files of all modules"},
 			{Name: "force", Help: "with -s: take the file although it is of another build"},
 		},
-		Help: "Symbols, types and unwind tables of modules are read from the dump's memory by themselves: nothing need be loaded. The last column says what " +
-			"the dump holds of each: kallsyms (symbols), orc (unwind table).\n\n" +
+		Help: "Symbols, types and unwind tables of modules are read from the dump's memory by themselves: nothing need be loaded. [CONFIG_KALLSYMS] in the last column says " +
+			"that the dump has a module's symbols; JSON also, whether it has its unwind table (orc).\n\n" +
 			"Source lines and variables of modules are in their debug files. A module's file (.ko, .ko.debug, also .xz, .gz and .zst) is looked for by itself when its lines or variables " +
 			"are asked for, in the places that `kdx debuginfo` lists; -s and -S do it at once, and -s takes a file from anywhere. The file must be of the build that was loaded: build-ids are compared, " +
 			"and where one of the two has none, srcversion or the kernel's release. The path of an attached file stands in the last column.",

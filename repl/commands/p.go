@@ -83,7 +83,11 @@ func runP(c *Call) (view.Result, error) {
 	if err := printable(src, x); err != nil {
 		return nil, err
 	}
-	return &view.Printed{Expression: src, Style: st, List: []view.PrintedValue{c.remember(src, -1, isLocal, x)}}, nil
+	shown := c.remember(src, -1, isLocal, x)
+	if st.Format != 0 { // as gdb says it
+		shown.Name = ""
+	}
+	return &view.Printed{Expression: src, Style: st, List: []view.PrintedValue{shown}}, nil
 }
 
 // expression joins the words and takes /FORMAT off.

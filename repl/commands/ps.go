@@ -29,7 +29,7 @@ func psCommand() *Command {
 			{Name: "Y", Help: "scheduling policy and priority in place of state and memory"},
 			{Name: "S", Help: "count the tasks of each state"},
 			{Name: "p", Help: "each task's ancestors, the eldest first"},
-			{Name: "c", Help: "each task's children"},
+			{Name: "c", Help: "each task's children: the tasks, threads too, that have it as their parent"},
 			{Name: "g", Help: "the threads of each process"},
 			{Name: "t", Help: "run time, start time, user and system time"},
 			{Name: "l", Help: "sorted by when each task last got a CPU, newest first, with the scheduler's time stamp"},
@@ -41,13 +41,20 @@ func psCommand() *Command {
 		Help: "A > marks the tasks that were running at the crash; names of kernel threads stand in brackets. VSZ and RSS are in KB, %MEM is of the " +
 			"memory that the kernel manages. States: RU running or runnable, IN interruptible and UN uninterruptible sleep, ID idle kernel thread, " +
 			"ST stopped, TR traced, ZO zombie, DE dead, PA parked, WA waking, NE new.\n\n" +
-			"A task is named by its pid, the address of its task_struct, its command name, or a regular expression.",
+			"PPID is the parent's process, as in /proc/PID/status, also where one of its threads made the task.\n\n" +
+			"A task is named by its pid, the address of its task_struct, its command name (behind \\ if that is a number), or a regular expression.",
 		Examples: []Example{{"ps | grep UN", "tasks in uninterruptible sleep"}, {"ps -m | head", "what ran last"}, {"ps -g 293", "the threads of a process"}},
 		Run:      runPS,
 	}
 }
 
 func runPS(c *Call) (view.Result, error) {
+	if err := onlyOne(c, "p", "c", "g", "t", "l", "m", "a", "r", "S"); err != nil {
+		return nil, err
+	}
+	if c.Flags.Has("C") && !c.Flags.Has("l") && !c.Flags.Has("m") {
+		return nil, &UsageError{c.Cmd.Name, "-C goes with -l or -m"}
+	}
 	t, err := c.State.Tasks(c.View)
 	if err != nil {
 		return nil, err
@@ -80,6 +87,11 @@ func psTasks(c *Call, t *task.Table) ([]*task.Task, error) {
 		if xs, err = selectTasks(c, c.Args); err != nil {
 			return nil, err
 		}
+		order := make(map[*task.Task]int, len(t.Tasks)) // several arguments mix their tasks in the order of the whole list
+		for i, x := range t.Tasks {
+			order[x] = i
+		}
+		slices.SortStableFunc(xs, func(a, b *task.Task) int { return order[a] - order[b] })
 	}
 	policies, err := parsePolicies(c.Flags.Value("y"))
 	if err != nil {
@@ -104,17 +116,14 @@ func parsePolicies(list string) ([]uint32, error) {
 	var out []uint32
 next:
 	for word := range strings.SplitSeq(list, ",") {
-		if n, err := strconv.ParseUint(word, 0, 32); err == nil {
-			out = append(out, uint32(n))
-			continue
-		}
+		number, err := strconv.ParseUint(word, 0, 32)
 		for n, name := range task.Policies {
-			if strings.EqualFold(name, word) {
+			if strings.EqualFold(name, word) || err == nil && n == uint32(number) {
 				out = append(out, n)
 				continue next
 			}
 		}
-		return nil, &UsageError{"ps", fmt.Sprintf("%s is no scheduling policy", word)}
+		return nil, &UsageError{"ps", fmt.Sprintf("-y: %s is no scheduling policy", word)}
 	}
 	return out, nil
 }
@@ -193,9 +202,7 @@ func relations(c *Call, t *task.Table, xs []*task.Task) view.TaskRelations {
 			r.None = "(no children)"
 			r.Tasks = append(r.Tasks, header(x))
 			for _, y := range t.Children(x) {
-				if !y.Idle {
-					r.Tasks = append(r.Tasks, header(y))
-				}
+				r.Tasks = append(r.Tasks, header(y))
 			}
 		default:
 			if done[x.TGID] {

@@ -65,6 +65,11 @@ func runRD(c *Call) (view.Result, error) {
 		}
 		d.Network = true
 	}
+	for _, f := range []string{"s", "S"} {
+		if c.Flags.Has(f) && d.Unit != c.View.WordSize() {
+			return nil, &UsageError{c.Cmd.Name, fmt.Sprintf("-%s is for values of %d bits: those of %d are no addresses", f, c.View.WordSize()*8, d.Unit*8)}
+		}
+	}
 	if err := c.rdSource(d); err != nil {
 		return nil, err
 	}
@@ -129,6 +134,9 @@ func (c *Call) rdRange(d *view.Dump) error {
 		n, err := c.number(c.Args[1])
 		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return &UsageError{c.Cmd.Name, "a count of 0 shows nothing"}
 		}
 		d.Count = n
 	}

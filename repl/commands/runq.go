@@ -1,6 +1,9 @@
 package commands
 
 import (
+	"fmt"
+
+	"kdx/analyze/kernel"
 	"kdx/analyze/sched"
 	"kdx/analyze/task"
 	"kdx/analyze/view"
@@ -10,13 +13,14 @@ import (
 func runqCommand() *Command {
 	return &Command{
 		Name: "runq", Group: "tasks", Summary: "the run queues: what ran and what was ready to", Needs: NeedsTypes,
-		Usage: []string{"[-g] [-v] [-c CPUS]", "-t | -T | -m [-c CPUS]"},
+		Usage: []string{"[-g] [-v] [-c CPUS]", "-t | -T | -m | -d [-c CPUS]"},
 		Flags: []Flag{
 			{Name: "g", Help: "by task groups, with their names and whether their CPU bandwidth is used up"},
 			{Name: "v", Help: "with what the class goes by: vruntime, virtual deadline, lag and slice; deadline and runtime; dispatch queue"},
 			{Name: "t", Help: "each run queue's clock, and when its task got the CPU"},
 			{Name: "T", Help: "how far each clock is behind the newest"},
 			{Name: "m", Help: "how long each CPU's task has run"},
+			{Name: "d", Help: "the tasks that say of themselves that they are queued (task_struct.on_rq), whatever the queues hold"},
 			{Name: "c", Arg: "CPUS", Help: "only these CPUs, e.g. 1,3-5 or a"},
 		},
 		Help: "For each CPU its current task, and the tasks queued in the real-time and the fair class, each with its priority; those of groups too. Where there are any, " +
@@ -32,18 +36,21 @@ func runRunq(c *Call) (view.Result, error) {
 	if len(c.Args) > 0 {
 		return nil, &UsageError{c.Cmd.Name, "it takes no arguments; -c chooses CPUs"}
 	}
-	if err := onlyOne(c, "g", "t", "T", "m"); err != nil {
+	if err := onlyOne(c, "g", "t", "T", "m", "d"); err != nil {
 		return nil, err
 	}
 	cpus, err := chosenCPUs(c, "c")
 	if err != nil {
 		return nil, err
 	}
-	r, err := sched.New(c.View)
+	t, err := c.State.Tasks(c.View)
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.State.Tasks(c.View)
+	if c.Flags.Has("d") {
+		return onQueues(c.View, t, cpus)
+	}
+	r, err := sched.New(c.View)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +75,35 @@ func runRunq(c *Call) (view.Result, error) {
 		if err := c.View.Context().Err(); err != nil {
 			return nil, err
 		}
+	}
+	return out, nil
+}
+
+// queuedStruct is what a task_struct says of its queue.
+type queuedStruct struct {
+	OnRQ int32 `k:"on_rq"`
+}
+
+// onQueues is -d.
+func onQueues(v *kernel.View, t *task.Table, cpus []int) (view.Result, error) {
+	bind, err := kernel.Bind[queuedStruct](v.Kernel, "task_struct")
+	if err != nil {
+		return nil, err
+	}
+	queued := make(map[int][]view.QueueTask)
+	for _, x := range t.Tasks {
+		q, err := bind.Read(v, x.Addr)
+		if err != nil {
+			v.Gap(fmt.Sprintf("PID %d: on_rq", x.PID), err)
+			continue
+		}
+		if q.OnRQ != 0 {
+			queued[x.CPU] = append(queued[x.CPU], *queueTask(t, x.Addr))
+		}
+	}
+	out := view.QueuedTasks{}
+	for _, cpu := range cpus {
+		out = append(out, view.CPUTasks{CPU: cpu, Tasks: append([]view.QueueTask{}, queued[cpu]...)})
 	}
 	return out, nil
 }

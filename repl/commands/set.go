@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kdx/analyze/kernel"
 	"kdx/analyze/task"
 	"kdx/analyze/view"
 	"kdx/internal/nearest"
@@ -222,12 +223,12 @@ func setContext(c *Call) (view.Result, error) {
 		return nil, err
 	}
 	if len(xs) > 1 {
-		return contexts(t, xs), nil
+		return contexts(c.View, t, xs), nil
 	}
 	if len(c.Args) > 0 || c.Flags.Has("c") || c.Flags.Has("p") {
 		c.State.Current = xs[0].Addr
 	}
-	return contextOf(t, xs[0]), nil
+	return contextOf(c.View, t, xs[0]), nil
 }
 
 func contextTasks(c *Call, t *task.Table) ([]*task.Task, error) {
@@ -269,10 +270,10 @@ func (l ContextList) Text(w io.Writer, o view.Options) error {
 	return nil
 }
 
-func contexts(t *task.Table, xs []*task.Task) ContextList {
+func contexts(v *kernel.View, t *task.Table, xs []*task.Task) ContextList {
 	var out ContextList
 	for _, x := range xs {
-		out = append(out, contextOf(t, x))
+		out = append(out, contextOf(v, t, x))
 	}
 	return out
 }

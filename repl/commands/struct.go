@@ -139,12 +139,38 @@ func runStruct(c *Call, kind symbols.Kind) (view.Result, error) {
 		objs[i].Addr -= vmem.Addr(shift)
 	}
 	if c.Flags.Has("o") {
-		if len(objs) > 1 || count != 1 {
-			return nil, &UsageError{c.Cmd.Name, "-o shows the addresses of one object's members"}
-		}
-		return &view.Definition{Type: t, Members: members, Offsets: true, Base: &objs[0].Addr, Hex: c.hex()}, nil
+		return c.showPlaces(t, members, objs, count)
 	}
 	return c.showObjects(t, members, objs, count)
+}
+
+// showPlaces is -o of objects: where their members lie.
+func (c *Call) showPlaces(t *symbols.Type, members []string, at []object, count int) (view.Result, error) {
+	var out view.Definitions
+	for _, o := range at {
+		addr, n := firstObject(t, o.Addr, count)
+		for i := range n {
+			d := &view.Definition{Type: t, Members: members, Offsets: true, Hex: c.hex()}
+			a := addr + vmem.Addr(uint64(i)*t.Size)
+			d.Base = &a
+			if o.CPU >= 0 && i == 0 {
+				d.CPU = &o.CPU
+			}
+			out = append(out, d)
+		}
+	}
+	if len(out) == 1 {
+		return out[0], nil
+	}
+	return out, nil
+}
+
+// firstObject is where the first of count objects lies, and how many there are: a negative count means those up to the one at addr.
+func firstObject(t *symbols.Type, addr vmem.Addr, count int) (vmem.Addr, int) {
+	if count < 0 {
+		return addr - vmem.Addr(uint64(-count-1)*t.Size), -count
+	}
+	return addr, count
 }
 
 // hex says whether integers are shown in hexadecimal: by -x, -d or the session's radix.
@@ -253,11 +279,7 @@ func (c *Call) showObjects(t *symbols.Type, members []string, at []object, count
 		if read == nil && !c.View.Arch().IsKernel(uint64(o.Addr)) {
 			return nil, fmt.Errorf("%#x is no address of the kernel (for user space there is -u)", uint64(o.Addr))
 		}
-		n, addr := count, o.Addr
-		if n < 0 {
-			n = -n
-			addr -= vmem.Addr(uint64(n-1) * t.Size)
-		}
+		addr, n := firstObject(t, o.Addr, count)
 		for i := range n {
 			a := addr + vmem.Addr(uint64(i)*t.Size)
 			x := c.View.Object(t, a)

@@ -11,6 +11,7 @@ import (
 	"kdx/analyze/sysinfo"
 	"kdx/analyze/task"
 	"kdx/analyze/view"
+	"kdx/analyze/vmem"
 )
 
 func sysCommand() *Command {
@@ -125,7 +126,7 @@ func System(v *kernel.View, s *State) *view.System {
 	n := len(t.Tasks)
 	out.Tasks = &n
 	if x, err := s.CurrentTask(v); err == nil {
-		out.Context = contextOf(t, x)
+		out.Context = contextOf(v, t, x)
 	}
 	return out
 }
@@ -155,8 +156,24 @@ func kernelSource(v *kernel.View) string {
 	return given + strings.Join(own, ", ") + " of the dump"
 }
 
-func contextOf(t *task.Table, x *task.Task) *view.Context {
-	return &view.Context{PID: x.PID, Comm: x.Comm, Task: x.Addr, CPU: x.CPU, State: x.LongState(), Active: x.OnCPU, Panic: t.Panic() == x}
+func contextOf(v *kernel.View, t *task.Table, x *task.Task) *view.Context {
+	out := &view.Context{PID: x.PID, Comm: x.Comm, Task: x.Addr, CPU: x.CPU, State: x.LongState(), Active: x.OnCPU, Panic: t.Panic() == x}
+	if at, ok := threadInfoAt(v, x); ok {
+		out.ThreadInfo = &at
+	}
+	return out
+}
+
+// threadInfoAt is where a task's thread_info lies: in its task_struct since 4.9 (CONFIG_THREAD_INFO_IN_TASK), before that at the end of its stack.
+func threadInfoAt(v *kernel.View, x *task.Task) (vmem.Addr, bool) {
+	t, err := v.Struct("task_struct")
+	if err != nil {
+		return 0, false
+	}
+	if m, ok := t.Path("thread_info"); ok {
+		return x.Addr + vmem.Addr(m.Offset()), true
+	}
+	return x.Stack, x.Stack != 0
 }
 
 // speed is the processor's in MHz, nil if it can't be read.

@@ -24,7 +24,7 @@ func vmCommand() *Command {
 			{Name: "v", Help: "each vm_area_struct, member by member"},
 			{Name: "m", Help: "the mm_struct, member by member"},
 			{Name: "M", Arg: "MM", Help: "this mm_struct, not the task's: one that the task has already given up, or another's"},
-			{Name: "R", Arg: "REF", Help: "only mappings of files whose path holds REF, or which REF, a hexadecimal number, is an address of; with -p only pages at that virtual or physical address"},
+			{Name: "R", Arg: "REF", Help: "only mappings of files whose path holds REF, or which REF, a hexadecimal number, means: the address of a vm_area_struct, or of a page, virtual or physical, which then shows"},
 			{Name: "f", Arg: "FLAGS", Help: "name the bits of this value of vm_flags", Needs: NeedsNothing},
 			{Name: "x", Help: "numbers of -v and -m in hexadecimal"},
 			{Name: "d", Help: "numbers of -v and -m in decimal"},
@@ -42,6 +42,9 @@ func runVM(c *Call) (view.Result, error) {
 	if c.Flags.Has("f") {
 		return c.vmFlags()
 	}
+	if err := onlyOne(c, "p", "P", "v", "m"); err != nil {
+		return nil, err
+	}
 	xs, err := selectTasks(c, c.Args)
 	if err != nil {
 		return nil, err
@@ -53,11 +56,12 @@ func runVM(c *Call) (view.Result, error) {
 	if c.Flags.Has("v") || c.Flags.Has("m") {
 		return c.vmStructs(xs, given)
 	}
-	q := &vmQuery{c: c, names: swap.NewNames(c.View), files: make(map[vmem.Addr]*string), pages: c.Flags.Has("p") || c.Flags.Has("P"), ref: c.Flags.Value("R")}
+	q := &vmQuery{c: c, names: swap.NewNames(c.View), files: make(map[vmem.Addr]*string), all: c.Flags.Has("p") || c.Flags.Has("P"), ref: c.Flags.Value("R")}
 	if q.only, err = c.vmAddress("P"); err != nil {
 		return nil, err
 	}
 	q.refAddr, q.isAddr = parseHex(q.ref)
+	q.pages = q.all || q.isAddr
 	cached, err := c.cachedRSS()
 	if err != nil {
 		return nil, err
@@ -154,8 +158,9 @@ type vmQuery struct {
 	c       *Call
 	names   *swap.Names
 	files   map[vmem.Addr]*string // paths by struct file
-	pages   bool
-	only    vmem.Addr // -P
+	pages   bool                  // mappings have their pages
+	all     bool                  // and all of them are to be shown
+	only    vmem.Addr             // -P
 	ref     string
 	refAddr uint64
 	isAddr  bool
@@ -164,7 +169,7 @@ type vmQuery struct {
 // task is the answer for one; nil if -R leaves nothing of it.
 func (q *vmQuery) task(x *task.Task, given vmem.Addr, cached map[vmem.Addr]int64) *view.VM {
 	v := q.c.View
-	vm := &view.VM{TaskHeader: header(x)}
+	vm := &view.VM{TaskHeader: header(x), One: q.only != 0}
 	of := *x
 	if given != 0 {
 		of.MM = given
@@ -218,18 +223,17 @@ func (q *vmQuery) task(x *task.Task, given vmem.Addr, cached map[vmem.Addr]int64
 
 // referenced reports whether -R means a mapping; of its pages only those are left that it means, if it means any.
 func (q *vmQuery) referenced(m *view.VMAEntry) bool {
-	if m.File != nil && strings.Contains(*m.File, q.ref) {
+	if m.File != nil && strings.Contains(*m.File, q.ref) || q.isAddr && q.refAddr == uint64(m.Addr) {
+		if !q.all {
+			m.Pages = nil
+		}
 		return true
 	}
-	if !q.isAddr {
+	if !q.isAddr || q.c.View.Arch().IsKernel(q.refAddr) {
 		return false
 	}
-	inside := q.refAddr >= uint64(m.Start) && q.refAddr < uint64(m.End)
-	if m.Pages == nil {
-		return inside || q.refAddr == uint64(m.Addr) || q.refAddr == uint64(m.End)
-	}
-	if !inside && q.refAddr == uint64(m.Addr) {
-		return true
+	if m.Pages == nil { // the page tables can't be read
+		return q.refAddr >= uint64(m.Start) && q.refAddr < uint64(m.End)
 	}
 	size := q.c.View.PageSize()
 	page := q.refAddr &^ (size - 1)
