@@ -16,7 +16,7 @@ type Device struct {
 	Index    uint64    // in swap_info, as page-table entries hold it
 	Addr     vmem.Addr // struct swap_info_struct
 	File     vmem.Addr // struct file; 0 if none is open
-	Block    bool      // a block device, not a file
+	Block    *bool     // a block device, not a file; nil if its inode can't be read
 	Pages    uint64    // that can be used
 	InUse    uint64    // as the kernel counts
 	Counted  *uint64   // slots that hold a page, counted one by one; nil if that can't be read
@@ -104,8 +104,10 @@ func read(v *kernel.View, at vmem.Addr) (d Device, on bool, err error) {
 		// Since 6.13 an atomic_long_t, in which the second highest bit of an atomic_t says that the device is on no list of those with room.
 		d.InUse &^= 1 << 30
 	}
-	if d.Block, err = isBlock(v, s.File); err != nil {
+	if block, err := isBlock(v, s.File); err != nil {
 		v.Gap(fmt.Sprintf("swap device at %#x: its file", uint64(at)), err)
+	} else {
+		d.Block = &block
 	}
 	n, err := count(v, &s)
 	if err != nil {

@@ -76,8 +76,8 @@ func TestDevices(t *testing.T) {
 			if gaps, _ := v.Gaps(); len(gaps) > 0 {
 				t.Errorf("gaps: %v", gaps)
 			}
-			counted := uint64(7)
-			want := []swap.Device{{Index: 1, Addr: si, File: got[0].File, Pages: 599, InUse: 7, Counted: &counted, Priority: -2, Flags: 3}}
+			counted, block := uint64(7), false
+			want := []swap.Device{{Index: 1, Addr: si, File: got[0].File, Block: &block, Pages: 599, InUse: 7, Counted: &counted, Priority: -2, Flags: 3}}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("(-want +got)\n%s", d)
 			}
@@ -109,7 +109,7 @@ func TestDamaged(t *testing.T) {
 		}
 	}
 	for _, d := range got {
-		if !d.Block || d.Counted != nil {
+		if d.Block == nil || !*d.Block || d.Counted != nil {
 			t.Errorf("device %+v; want a block device without a count", d)
 		}
 	}

@@ -27,6 +27,8 @@ type Clock struct {
 	Offset  int64  // to the monotonic clock
 	Now     *int64 // the time of the crash, as of the last tick; nil if unknown
 	Timers  []HRTimer
+	Unread  bool // nothing but its place is known
+	Lost    bool // of Timers some could not be read
 }
 
 // HRTimer is a struct hrtimer that is queued.
@@ -91,6 +93,7 @@ func HighRes(v *kernel.View, cpus []int) ([]CPUBase, error) {
 			s, err := clock.Read(v, at)
 			if err != nil {
 				v.Gap(what, err)
+				c.Unread, c.Lost = true, true
 				b.Clocks = append(b.Clocks, c)
 				continue
 			}
@@ -101,7 +104,7 @@ func HighRes(v *kernel.View, cpus []int) ([]CPUBase, error) {
 				t := int64(now) + s.Offset
 				c.Now = &t
 			}
-			c.Timers = queue(v, what, timer, s.Active, node)
+			c.Timers, c.Lost = queue(v, what, timer, s.Active, node)
 			b.Clocks = append(b.Clocks, c)
 		}
 		out = append(out, b)
@@ -118,24 +121,25 @@ func clockName(v *kernel.View, clock kernel.Value, id int32) string {
 	return clockNames[id]
 }
 
-// queue reads a red-black tree of timers, which lie in it by expiry. Since 7.1 its nodes are linked too.
-func queue(v *kernel.View, what string, bind kernel.Binding[hrtimerStruct], root vmem.Addr, node uint64) []HRTimer {
-	var out []HRTimer
+// queue reads a red-black tree of timers, which lie in it by expiry. Since 7.1 its nodes are linked too. lost: there may be more.
+func queue(v *kernel.View, what string, bind kernel.Binding[hrtimerStruct], root vmem.Addr, node uint64) (out []HRTimer, lost bool) {
 	for at, err := range walk.RBTree(v, root, node) {
 		if err == nil && len(out) >= maxHRTimers {
 			v.Gap(what, fmt.Errorf("more than %d: damaged", maxHRTimers))
-			break
+			return out, true
 		}
 		if err != nil {
 			v.Gap(what, err)
+			lost = true
 			continue
 		}
 		t, err := bind.Read(v, at)
 		if err != nil {
 			v.Gap(what, err)
+			lost = true
 			continue
 		}
 		out = append(out, HRTimer{Addr: at, Soft: t.Soft, Expires: t.Expires, Function: t.Function})
 	}
-	return out
+	return out, lost
 }

@@ -18,8 +18,9 @@ type Base struct {
 	Index  int
 	Name   string // "BASE_LOCAL"
 	Addr   vmem.Addr
-	Clock  uint64  // jiffies up to which it has run
+	Clock  *uint64 // jiffies up to which it has run; nil if that can't be read
 	Timers []Timer // by expiry
+	Lost   bool    // of Timers some could not be read
 }
 
 // Timer is a struct timer_list that is queued.
@@ -118,16 +119,20 @@ type wheels struct {
 
 func (w *wheels) read(b *Base) {
 	what := fmt.Sprintf("timers of CPU %d, %s", b.CPU, b.Name)
+	lost := func(what string, err error) {
+		w.v.Gap(what, err)
+		b.Lost = true
+	}
 	s, err := w.base.Read(w.v, b.Addr)
 	if err != nil {
-		w.v.Gap(what, err)
+		lost(what, err)
 		return
 	}
-	b.Clock = s.Clk
+	b.Clock = &s.Clk
 	ws := w.v.WordSize()
 	heads := make([]byte, w.vectors*ws)
 	if err := w.v.Read(heads, s.Vectors); err != nil {
-		w.v.Gap(what, err)
+		lost(what, err)
 		return
 	}
 	for i := range w.vectors {
@@ -139,12 +144,12 @@ func (w *wheels) read(b *Base) {
 				err = fmt.Errorf("more than %d: damaged", maxTimers)
 			}
 			if err != nil {
-				w.v.Gap(fmt.Sprintf("%s, vectors[%d]", what, i), err)
+				lost(fmt.Sprintf("%s, vectors[%d]", what, i), err)
 				break
 			}
 			t, err := w.timer.Read(w.v, at)
 			if err != nil {
-				w.v.Gap(what, err)
+				lost(what, err)
 				break
 			}
 			b.Timers = append(b.Timers, Timer{Addr: at, Expires: t.Expires, Function: t.Function, Flags: t.Flags})

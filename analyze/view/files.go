@@ -34,7 +34,7 @@ type TaskFile struct {
 	Dentry  *vmem.Addr `json:"dentry"`
 	Inode   *vmem.Addr `json:"inode"`
 	Number  *uint64    `json:"inode_number"`
-	Type    string     `json:"type"` // REG, DIR, CHR, BLK, FIFO, SOCK, LNK, or UNKN
+	Type    *string    `json:"type"` // REG, DIR, CHR, BLK, FIFO, SOCK, LNK, or UNKN
 	Mode    *uint32    `json:"mode"` // as stat gives it
 	Path    *string    `json:"path"` // as /proc/PID/fd shows it
 	Mapping *vmem.Addr `json:"mapping"`
@@ -80,7 +80,7 @@ func (x *FileTable) text(bw *bufio.Writer, cache bool) {
 		} else {
 			fmt.Fprintf(bw, "%3d %016x %16s %16s", f.FD, uint64(f.File), addrOrDash(f.Dentry), addrOrDash(f.Inode))
 		}
-		fmt.Fprintf(bw, " %-4s ", f.Type)
+		fmt.Fprintf(bw, " %-4s ", nameOrDash(f.Type))
 		if f.Protocol != "" {
 			bw.WriteString(Printable(f.Protocol) + " ")
 		}
@@ -110,7 +110,7 @@ type FileName struct {
 	Dentry   vmem.Addr  `json:"dentry"`
 	Inode    *vmem.Addr `json:"inode"`
 	Super    vmem.Addr  `json:"super_block"`
-	Type     string     `json:"type"`
+	Type     *string    `json:"type"`
 	Path     *string    `json:"path"`
 	Protocol string     `json:"protocol,omitempty"`
 }
@@ -120,7 +120,7 @@ func (l FileNames) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
 	bw.WriteString("     DENTRY           INODE           SUPERBLK     TYPE PATH\n")
 	for _, f := range l {
-		fmt.Fprintf(bw, "%016x %16s %016x %-4s ", uint64(f.Dentry), addrOrDash(f.Inode), uint64(f.Super), f.Type)
+		fmt.Fprintf(bw, "%016x %16s %016x %-4s ", uint64(f.Dentry), addrOrDash(f.Inode), uint64(f.Super), nameOrDash(f.Type))
 		if f.Protocol != "" {
 			bw.WriteString(Printable(f.Protocol) + " ")
 		}

@@ -31,17 +31,17 @@ type IPCPerm struct {
 // IPCSegment is a segment of shared memory.
 type IPCSegment struct {
 	IPCPerm
-	Bytes     *uint64   `json:"bytes"`
-	Attached  *uint64   `json:"attached"`
-	Status    *string   `json:"status"` // "", "dest", "locked" or both
-	Creator   *int32    `json:"creator_pid"`
-	Last      *int32    `json:"last_pid"`
-	Attach    *int64    `json:"attach_time"`
-	Detach    *int64    `json:"detach_time"`
-	Inode     vmem.Addr `json:"inode"`
-	Allocated *uint64   `json:"pages_allocated"`
-	Resident  *uint64   `json:"pages_resident"`
-	Swapped   *uint64   `json:"pages_swapped"`
+	Bytes     *uint64    `json:"bytes"`
+	Attached  *uint64    `json:"attached"`
+	Status    *string    `json:"status"` // "", "dest", "locked" or both
+	Creator   *int32     `json:"creator_pid"`
+	Last      *int32     `json:"last_pid"`
+	Attach    *int64     `json:"attach_time"`
+	Detach    *int64     `json:"detach_time"`
+	Inode     *vmem.Addr `json:"inode"`
+	Allocated *uint64    `json:"pages_allocated"`
+	Resident  *uint64    `json:"pages_resident"`
+	Swapped   *uint64    `json:"pages_swapped"`
 }
 
 // IPCSemaphores is an array of semaphores.
@@ -128,7 +128,7 @@ func (i *IPC) segments(bw *bufio.Writer) {
 		}
 		bw.WriteString(s.row())
 		if i.Details {
-			fmt.Fprintf(bw, "PAGES ALLOCATED/RESIDENT/SWAPPED: %s/%s/%s\nINODE: %x\n\n", orDash(s.Allocated), orDash(s.Resident), orDash(s.Swapped), uint64(s.Inode))
+			fmt.Fprintf(bw, "PAGES ALLOCATED/RESIDENT/SWAPPED: %s/%s/%s\nINODE: %s\n\n", orDash(s.Allocated), orDash(s.Resident), orDash(s.Swapped), addrOrDash(s.Inode))
 		}
 	}
 	if !i.Details {

@@ -15,7 +15,7 @@ type SwapDevices []SwapDevice
 type SwapDevice struct {
 	Addr     vmem.Addr `json:"swap_info"`
 	Index    uint64    `json:"index"` // as page-table entries name it
-	Type     string    `json:"type"`  // "PARTITION" or "FILE"
+	Type     *string   `json:"type"`  // "PARTITION" or "FILE"
 	Size     uint64    `json:"size"`  // bytes
 	Used     uint64    `json:"used"`  // bytes, as the kernel counts
 	Counted  *uint64   `json:"used_counted"`
@@ -42,7 +42,7 @@ func (l SwapDevices) Text(w io.Writer, _ Options) error {
 		if d.File != nil {
 			name = Printable(*d.File)
 		}
-		fmt.Fprintf(bw, "%016x  %s%9s  %9s  %4d%%  %3d  %s", uint64(d.Addr), crashCentre(d.Type, 9), kib(d.Size), kib(d.Used), pct, d.Priority, name)
+		fmt.Fprintf(bw, "%016x  %s%9s  %9s  %4d%%  %3d  %s", uint64(d.Addr), crashCentre(nameOrDash(d.Type), 9), kib(d.Size), kib(d.Used), pct, d.Priority, name)
 		if !d.Active {
 			fmt.Fprint(bw, "  (being swapped off)")
 		}

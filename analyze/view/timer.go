@@ -21,8 +21,9 @@ type TimerBase struct {
 	Index  int       `json:"index"`
 	Name   string    `json:"name"`
 	Addr   vmem.Addr `json:"address"`
-	Clock  uint64    `json:"clock"` // jiffies up to which it has run
+	Clock  *uint64   `json:"clock"` // jiffies up to which it has run
 	Timers []Timer   `json:"timers"`
+	Lost   bool      `json:"-"` // of Timers some could not be read
 }
 
 // Timer is a struct timer_list that is queued.
@@ -59,12 +60,20 @@ func (b *TimerBase) text(w io.Writer) {
 	tte++
 	fmt.Fprintf(w, "  %-*s     TTE%*sTIMER_LIST     FUNCTION\n", expires, "EXPIRES", tte+2, "")
 	if len(b.Timers) == 0 {
-		fmt.Fprintf(w, "  (none)\n")
+		fmt.Fprintf(w, "  (%s)\n", noneOr(b.Lost, "none"))
 	}
 	for i := range b.Timers {
 		x := &b.Timers[i]
 		fmt.Fprintf(w, "  %*d  %*d  %016x  %016x  <%s>\n", expires, x.Expires, tte, x.TTE, uint64(x.Addr), uint64(x.Function.Addr), x.Function.label())
 	}
+}
+
+// noneOr is the word for no timers; "-" if there may be some that could not be read.
+func noneOr(lost bool, word string) string {
+	if lost {
+		return "-"
+	}
+	return word
 }
 
 // HRTimers is timer -r.
@@ -81,11 +90,12 @@ type HRTimerCPU struct {
 type HRTimerClock struct {
 	Index   int       `json:"index"`
 	Addr    vmem.Addr `json:"hrtimer_clock_base"`
-	Name    string    `json:"name"` // of the function that tells its time
-	ClockID int32     `json:"clockid"`
-	Soft    bool      `json:"soft"`    // its timers run in softirq context
+	Name    *string   `json:"name"` // of the function that tells its time
+	ClockID *int32    `json:"clockid"`
+	Soft    *bool     `json:"soft"`    // its timers run in softirq context
 	Current *int64    `json:"current"` // as of the last tick; null if unknown
 	Timers  []HRTimer `json:"timers"`
+	Lost    bool      `json:"-"` // of Timers some could not be read
 }
 
 // HRTimer is a struct hrtimer that is queued.
@@ -118,12 +128,12 @@ func (t HRTimers) Text(w io.Writer, _ Options) error {
 
 func (c *HRTimerClock) text(w io.Writer) {
 	soft := ""
-	if c.Soft {
+	if c.Soft != nil && *c.Soft {
 		soft = "  (soft)"
 	}
-	fmt.Fprintf(w, "  CLOCK: %d  HRTIMER_CLOCK_BASE: %016x  [%s]%s\n", c.Index, uint64(c.Addr), Printable(c.Name), soft)
+	fmt.Fprintf(w, "  CLOCK: %d  HRTIMER_CLOCK_BASE: %016x  [%s]%s\n", c.Index, uint64(c.Addr), nameOrDash(c.Name), soft)
 	if len(c.Timers) == 0 {
-		fmt.Fprintf(w, "  (empty)\n")
+		fmt.Fprintf(w, "  (%s)\n", noneOr(c.Lost, "empty"))
 		return
 	}
 	current := "-"

@@ -133,6 +133,37 @@ func sameIdentity(a, b any) bool {
 	return false
 }
 
+// whole is the answer of a whole dump, and which pages were read for it.
+type whole struct {
+	st    repl.Status
+	doc   map[string]any
+	pages []uint64
+}
+
+// hold holds the answer of a dump that lacks pages against that of the whole one.
+func (w *whole) hold(t *testing.T, what string, st repl.Status, doc map[string]any, err error) {
+	t.Helper()
+	if doc == nil {
+		if err == nil || st == repl.OK {
+			t.Errorf("%s: status %v, %v", what, st, err)
+		}
+		return
+	}
+	got, _ := json.Marshal(doc["result"])
+	want, _ := json.Marshal(w.doc["result"])
+	if st == repl.OK && w.st == repl.OK && !bytes.Equal(got, want) {
+		i := 0
+		for i < min(len(got), len(want)) && got[i] == want[i] {
+			i++
+		}
+		t.Errorf("%s: answered without a gap\n   %.300s\nbut the whole dump's answer is\n   %.300s", what, got[max(0, i-100):], want[max(0, i-100):])
+		return
+	}
+	if why, ok := agrees(doc["result"], w.doc["result"]); !ok {
+		t.Errorf("%s: (%d gaps, error %v) %s", what, len(doc["missing"].([]any)), doc["error"], why)
+	}
+}
+
 // TestExcluded: pages that are left out of a dump may cost an answer, and kdx says so; they never change one. A 0 for a
 // number that could not be read would be such a change. KDX_HOSTILE_SEEDS, KDX_HOSTILE_DUMPS as in TestHostile.
 func TestExcluded(t *testing.T) {
@@ -144,11 +175,6 @@ func TestExcluded(t *testing.T) {
 	lines := excludedLines
 	if s := os.Getenv("KDX_HOSTILE_LINE"); s != "" {
 		lines = []string{s}
-	}
-	type whole struct {
-		doc   map[string]any
-		st    repl.Status
-		pages []uint64
 	}
 	known := map[string]*whole{}
 	sources := openSources(t)
@@ -163,7 +189,7 @@ func TestExcluded(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %s: %v", c.name, line, err)
 			}
-			w = &whole{doc: doc, st: st}
+			w = &whole{st: st, doc: doc}
 			for pfn := range d.read {
 				w.pages = append(w.pages, pfn)
 			}
@@ -177,26 +203,7 @@ func TestExcluded(t *testing.T) {
 		for range 1 + r.IntN(1+r.IntN(6)) {
 			d.missing[w.pages[r.IntN(len(w.pages))]] = dumpfmt.Excluded
 		}
-		what := fmt.Sprintf("%s seed %d: %s", c.name, seed, line)
 		st, doc, err := answerJSON(d, line)
-		if doc == nil {
-			if err == nil || st == repl.OK {
-				t.Errorf("%s: status %v, %v", what, st, err)
-			}
-			continue
-		}
-		got, _ := json.Marshal(doc["result"])
-		want, _ := json.Marshal(w.doc["result"])
-		if st == repl.OK && w.st == repl.OK && !bytes.Equal(got, want) {
-			i := 0
-			for i < min(len(got), len(want)) && got[i] == want[i] {
-				i++
-			}
-			t.Errorf("%s: answered without a gap\n   %.300s\nbut the whole dump's answer is\n   %.300s", what, got[max(0, i-100):], want[max(0, i-100):])
-			continue
-		}
-		if why, ok := agrees(doc["result"], w.doc["result"]); !ok {
-			t.Errorf("%s: (%d gaps, error %v) %s", what, len(doc["missing"].([]any)), doc["error"], why)
-		}
+		w.hold(t, fmt.Sprintf("%s seed %d: %s", c.name, seed, line), st, doc, err)
 	}
 }

@@ -100,10 +100,9 @@ func fileTable(c *Call, r *vfs.Reader, x *task.Task, counts bool) *view.FileTabl
 			continue
 		}
 		what := fmt.Sprintf("file %d", d.FD)
-		f := view.TaskFile{FD: d.FD, File: d.File.Addr, Type: d.File.Meta.Kind()}
+		f := view.TaskFile{FD: d.FD, File: d.File.Addr}
 		if err != nil {
 			gap(what, err)
-			f.Type = "-"
 			t.Files = append(t.Files, f)
 			continue
 		}
@@ -117,7 +116,8 @@ func fileTable(c *Call, r *vfs.Reader, x *task.Task, counts bool) *view.FileTabl
 // describeFile fills in what is known of a file; the error says what is not.
 func describeFile(r *vfs.Reader, o *vfs.OpenFile, f *view.TaskFile, counts bool) error {
 	dentry, i := o.Dentry, o.Meta
-	f.Dentry = &dentry
+	kind := i.Kind()
+	f.Dentry, f.Type = &dentry, &kind
 	var err, errPages, errSock error
 	f.Path, err = fileName(r, o.Mnt, dentry)
 	if o.Inode == 0 {
@@ -131,7 +131,7 @@ func describeFile(r *vfs.Reader, o *vfs.OpenFile, f *view.TaskFile, counts bool)
 			f.Pages = &n
 		}
 	}
-	if f.Type == "SOCK" {
+	if kind == "SOCK" {
 		f.Protocol, f.Sock, errSock = socketOf(r, &o.Meta, inode)
 	}
 	return errors.Join(err, errPages, errSock)
@@ -207,21 +207,33 @@ func fileNames(c *Call, r *vfs.Reader) (view.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		n := view.FileName{Dentry: at, Super: d.Super, Type: "NEG"}
-		if d.Inode != 0 {
+		n := view.FileName{Dentry: at, Super: d.Super}
+		if d.Inode == 0 {
+			negative := "NEG"
+			n.Type = &negative
+		} else {
 			n.Inode = &d.Inode
-			i, err := r.Inode(d.Inode)
-			c.View.Gap("inode", err)
-			if n.Type = i.Kind(); n.Type == "SOCK" {
-				n.Protocol, _, err = socketOf(r, &i, d.Inode)
-				c.View.Gap("socket", err)
-			}
+			c.View.Gap("inode", fileKind(c, r, &n))
 		}
 		n.Path, err = fileName(r, mounts[d.Super], at)
 		c.View.Gap("path", err)
 		out = append(out, n)
 	}
 	return out, nil
+}
+
+// fileKind fills in what the inode of a name says.
+func fileKind(c *Call, r *vfs.Reader, n *view.FileName) error {
+	i, err := r.Inode(*n.Inode)
+	if err != nil {
+		return err
+	}
+	kind := i.Kind()
+	n.Type = &kind
+	if kind == "SOCK" {
+		n.Protocol, _, err = socketOf(r, &i, *n.Inode)
+	}
+	return err
 }
 
 // firstMounts are the vfsmounts through which a super block is seen whole in the namespace of the first process.

@@ -135,7 +135,10 @@ func permRow(c *Call, p *ipc.Perm, what string, err error) view.IPCPerm {
 }
 
 func segmentRow(c *Call, s *ipc.Segment, err error) view.IPCSegment {
-	row := view.IPCSegment{IPCPerm: permRow(c, &s.Perm, "shared memory", err), Inode: s.Inode}
+	row := view.IPCSegment{IPCPerm: permRow(c, &s.Perm, "shared memory", err)}
+	if s.Inode != 0 {
+		row.Inode = &s.Inode
+	}
 	if s.Allocated == 0 && err != nil {
 		return row
 	}

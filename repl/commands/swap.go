@@ -30,9 +30,13 @@ func runSwap(c *Call) (view.Result, error) {
 	out := view.SwapDevices{}
 	for _, d := range devices {
 		size := c.View.PageSize()
-		s := view.SwapDevice{Addr: d.Addr, Index: d.Index, Type: "FILE", Size: d.Pages * size, Used: d.InUse * size, Priority: d.Priority, Active: d.Active()}
-		if d.Block {
-			s.Type = "PARTITION"
+		s := view.SwapDevice{Addr: d.Addr, Index: d.Index, Size: d.Pages * size, Used: d.InUse * size, Priority: d.Priority, Active: d.Active()}
+		if d.Block != nil {
+			kind := "FILE"
+			if *d.Block {
+				kind = "PARTITION"
+			}
+			s.Type = &kind
 		}
 		if d.Counted != nil {
 			n := *d.Counted * size

@@ -50,7 +50,10 @@ func runTimer(c *Call) (view.Result, error) {
 		c.View.Gap("HZ", err)
 	}
 	for _, b := range bases {
-		row := view.TimerBase{CPU: b.CPU, Index: b.Index, Name: b.Name, Addr: b.Addr, Clock: b.Clock, Timers: []view.Timer{}}
+		row := view.TimerBase{CPU: b.CPU, Index: b.Index, Name: b.Name, Addr: b.Addr, Clock: b.Clock, Lost: b.Lost}
+		if !b.Lost {
+			row.Timers = []view.Timer{}
+		}
 		for _, t := range b.Timers {
 			row.Timers = append(row.Timers, view.Timer{Addr: t.Addr, Expires: t.Expires, TTE: int64(t.Expires - jiffies), Function: code(c.View, t.Function)})
 		}
@@ -68,7 +71,16 @@ func hrTimers(c *Call, cpus []int) (view.Result, error) {
 	for _, b := range bases {
 		cpu := view.HRTimerCPU{CPU: b.CPU, Addr: b.Addr}
 		for _, k := range b.Clocks {
-			row := view.HRTimerClock{Index: k.Index, Addr: k.Addr, Name: k.Name, ClockID: k.ClockID, Soft: k.Soft, Current: k.Now, Timers: []view.HRTimer{}}
+			row := view.HRTimerClock{Index: k.Index, Addr: k.Addr, Current: k.Now, Lost: k.Lost}
+			if !k.Unread {
+				row.ClockID, row.Soft = &k.ClockID, &k.Soft
+			}
+			if k.Name != "" {
+				row.Name = &k.Name
+			}
+			if !k.Lost {
+				row.Timers = []view.HRTimer{}
+			}
 			for _, t := range k.Timers {
 				x := view.HRTimer{Addr: t.Addr, Soft: t.Soft, Expires: t.Expires, Function: code(c.View, t.Function)}
 				if k.Now != nil {

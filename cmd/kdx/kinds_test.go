@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"testing"
+
+	"kdx/analyze/slab"
+	"kdx/dumpfmt"
+	"kdx/dumpfmt/formats"
+)
+
+// lose excludes the pages of a range of addresses, where there are any.
+func (w wreck) lose(from, to uint64) {
+	for a := from &^ (w.k.PageSize() - 1); a < to; a += w.k.PageSize() {
+		if f, err := w.k.Arch().Kernel().Translate(a); err == nil {
+			w.d.missing[uint64(f.Phys)/w.k.PageSize()] = dumpfmt.Excluded
+		}
+	}
+}
+
+// loseSlabs excludes all objects of a slab cache.
+func (w wreck) loseSlabs(name string) {
+	w.t.Helper()
+	v := w.k.View(context.Background())
+	s, err := slab.New(v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c, err := s.Lookup(name, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for at, err := range s.All(c) {
+		if err != nil {
+			continue // the distilled dump lacks some itself
+		}
+		if one, err := s.Detail(c, at); err == nil {
+			w.lose(uint64(one.Memory), uint64(one.Memory)+c.SlabSize)
+		}
+	}
+}
+
+// loseCPU excludes the per-CPU area of a CPU, as far as the kernel itself reaches in it.
+func (w wreck) loseCPU(cpu int) {
+	w.t.Helper()
+	off, err := w.k.PerCPUOffset(cpu)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.lose(off+w.symbol("__per_cpu_start"), off+w.symbol("__per_cpu_end"))
+}
+
+// TestKinds: where all pages of one kind are missing, answers say so, and give what is left without making up the rest.
+func TestKinds(t *testing.T) {
+	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12-more/vmcore"}, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	src := img.Source()
+	k, err := openHostile(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slabs := func(name string) func(w wreck) { return func(w wreck) { w.loseSlabs(name) } }
+	type kind struct {
+		name  string
+		harm  func(w wreck)
+		lines []string
+	}
+	for _, tc := range oneIn(8, []kind{
+		{"open files", slabs("filp"), []string{"files 1", "files -c", "ipcs -M", "swap"}},
+		{"inodes in memory", slabs("shmem_inode_cache"), []string{"files 1", "files -d (init_task.fs->root.dentry)", "swap"}},
+		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r"}},
+	}) {
+		t.Run(tc.name, func(t *testing.T) {
+			d := &damaged{Source: src, missing: map[uint64]dumpfmt.PageState{}}
+			tc.harm(wreck{t, k, d})
+			if len(d.missing) == 0 {
+				t.Fatal("no page of this kind was found")
+			}
+			lacking, err := openHostile(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range tc.lines {
+				st, doc, err := answerOf(k, line)
+				if err != nil {
+					t.Fatalf("%s: %v", line, err)
+				}
+				w := whole{st: st, doc: doc}
+				st, doc, err = answerOf(lacking, line)
+				w.hold(t, line, st, doc, err)
+			}
+		})
+	}
+}
