@@ -132,7 +132,7 @@ type devDisk struct {
 	} `json:"statistics"`
 }
 
-// checkDisks: the sizes of partitions, and what diskstats counts. Only the disk that the truth is written to, and what lies on it, goes on
+// checkDisks: the sizes of partitions, and what diskstats counts. Only the disk that the truth is written to, what lies on it, and swap go on
 // working after it was taken: its counts can only have grown.
 func checkDisks(s *subject, disks []devDisk, d *differences) int {
 	byName := make(map[string]devDisk)
@@ -170,7 +170,7 @@ func checkDisks(s *subject, disks []devDisk, d *differences) int {
 		got := []uint64{x.Stats.IOs[0], x.Stats.Merges[0], x.Stats.Sectors[0], x.Stats.IOs[1], x.Stats.Merges[1], x.Stats.Sectors[1]}
 		for i, at := range []int{3, 4, 5, 7, 8, 9} {
 			want, _ := strconv.ParseUint(f[at], 10, 64)
-			moving := strings.HasPrefix(f[2], "nvme") || strings.HasPrefix(f[2], "loop") || s.way.name == "oom" || s.way.name == "hung"
+			moving := strings.HasPrefix(f[2], "nvme") || strings.HasPrefix(f[2], "loop") || strings.HasPrefix(f[2], "zram") || s.way.name == "oom" || s.way.name == "hung"
 			if got[i] != want && !(moving && got[i] > want) {
 				d.add("%s, column %d of diskstats: %d; want %d", f[2], at+1, got[i], want)
 			}

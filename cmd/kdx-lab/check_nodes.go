@@ -40,6 +40,15 @@ func (t truth) present() []int {
 	return numbers(t.CPUs)
 }
 
+// offline are those of them that were not in use. A truth from before it was asked for has none.
+func (t truth) offline() []int {
+	online, err := parseNumbers(t.Proc[sysCPU+"online"])
+	if err != nil || len(online) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(t.present(), func(cpu int) bool { return slices.Contains(online, cpu) })
+}
+
 func numbers(n int) []int {
 	list := make([]int, n)
 	for i := range list {
@@ -114,11 +123,7 @@ func checkNodes(ctx context.Context, s *subject) (string, error) {
 	if !slices.Equal(got, want) {
 		d.add("nodes %v; want %v", got, want)
 	}
-	online, err := parseNumbers(proc[sysCPU+"online"])
-	if err != nil {
-		return "", err
-	}
-	offline := slices.DeleteFunc(s.truth.present(), func(cpu int) bool { return slices.Contains(online, cpu) })
+	offline := s.truth.offline()
 	if !slices.Equal(sys.Offline, offline) {
 		d.add("processors %v are offline; want %v", sys.Offline, offline)
 	}

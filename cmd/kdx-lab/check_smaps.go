@@ -11,7 +11,7 @@ import (
 type saidUsage struct {
 	Start, End            uint64
 	Size, Rss, Swap, Huge uint64
-	shared                bool // writes to it are the file's
+	shared                bool // what smaps says of swap is the file's: writes to it are, or there are none
 	path                  string
 }
 
@@ -28,7 +28,7 @@ func parseSmaps(text string) ([]saidUsage, error) {
 			}
 			u := saidUsage{}
 			if len(maps) > 0 {
-				u = saidUsage{Start: maps[0].Start, End: maps[0].End, shared: maps[0].Perms[3] == 's', path: maps[0].Path}
+				u = saidUsage{Start: maps[0].Start, End: maps[0].End, shared: maps[0].Perms[3] == 's' || maps[0].Path != "" && maps[0].Perms[1] != 'w', path: maps[0].Path}
 			}
 			out = append(out, u)
 			continue

@@ -143,9 +143,11 @@ RSP: 0018:ffffffff8e603e88 EFLAGS: 00000216
 
 func TestParseSmaps(t *testing.T) {
 	got, err := parseSmaps("00400000-00404000 r-xp 00001000 fe:00 7 /bin/odd name\nSize:                 16 kB\nRss:                   8 kB\nSwap:                  4 kB\n" +
+		"00404000-00405000 rw-p 00005000 fe:00 7 /bin/odd name\nSize:                  4 kB\n" +
 		"7f0000000000-7f0000400000 rw-s 00000000 00:10 9 /anon_hugepage (deleted)\nSize:               4096 kB\nRss:                   0 kB\nShared_Hugetlb:     2048 kB\nPrivate_Hugetlb:    1024 kB\n")
 	want := []saidUsage{
-		{Start: 0x400000, End: 0x404000, Size: 16, Rss: 8, Swap: 4, path: "/bin/odd name"},
+		{Start: 0x400000, End: 0x404000, Size: 16, Rss: 8, Swap: 4, shared: true, path: "/bin/odd name"},
+		{Start: 0x404000, End: 0x405000, Size: 4, path: "/bin/odd name"},
 		{Start: 0x7f0000000000, End: 0x7f0000400000, Size: 4096, Huge: 3072, shared: true, path: "/anon_hugepage (deleted)"},
 	}
 	if err != nil || !cmp.Equal(got, want, cmp.AllowUnexported(saidUsage{})) {
