@@ -72,6 +72,9 @@ func (e *Entries) missing(err error) error {
 
 func (e *Entries) entry(w *bufio.Writer, x *Entry, st Style) error {
 	if x.Line != "" {
+		if x.Position != "" && x.Index != nil {
+			x.Line += fmt.Sprintf("\n  index: %d  position: %s", *x.Index, x.Position)
+		}
 		_, err := w.WriteString(x.Line + "\n")
 		return err
 	}

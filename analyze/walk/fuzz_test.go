@@ -55,6 +55,7 @@ func FuzzWalks(f *testing.F) {
 		ends(t, "HList", walk.HList(v, start, 8))
 		ends(t, "RBTree", walk.RBTree(v, start, 16))
 		ends(t, "RBPlaces", walk.RBPlaces(v, start, 0))
+		ends(t, "RBPlacesInOrder", walk.RBPlacesInOrder(v, start, 0))
 		ends(t, "XArray", walk.XArray(v, start))
 		ends(t, "XANodePlaces", walk.XANodePlaces(v, uint64(start)|2))
 		ends(t, "IDR", walk.IDR(v, start))

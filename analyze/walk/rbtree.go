@@ -47,21 +47,38 @@ type RBPlace struct {
 
 // RBPlaces yields the containers of the tree below the rb_node at top, parents before children, with their places.
 func RBPlaces(v *kernel.View, top vmem.Addr, offset uint64) iter.Seq2[RBPlace, error] {
+	return rbPlaces(v, top, offset, false)
+}
+
+// RBPlacesInOrder yields them from left to right.
+func RBPlacesInOrder(v *kernel.View, top vmem.Addr, offset uint64) iter.Seq2[RBPlace, error] {
+	return rbPlaces(v, top, offset, true)
+}
+
+func rbPlaces(v *kernel.View, top vmem.Addr, offset uint64, inOrder bool) iter.Seq2[RBPlace, error] {
 	return func(yield func(RBPlace, error) bool) {
 		w := rbWalk{reader: newReader(v)}
 		type open struct {
 			node, parent vmem.Addr
 			path         string
+			yields       bool // its children are on the stack already; it only waits for its turn
 		}
 		parent, err := w.at(top)
 		if err != nil {
 			yield(RBPlace{}, fmt.Errorf("tree node %#x: %w", uint64(top), err))
 			return
 		}
-		stack := []open{{top, vmem.Addr(parent &^ 3), ""}}
+		stack := []open{{node: top, parent: vmem.Addr(parent &^ 3)}}
 		for len(stack) > 0 {
 			o := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
+			place := RBPlace{o.node - vmem.Addr(offset), o.path}
+			if o.yields {
+				if !yield(place, nil) {
+					return
+				}
+				continue
+			}
 			left, right, err := w.enter(o.node, o.parent, len(o.path))
 			if err != nil {
 				if !yield(RBPlace{}, fmt.Errorf("tree node %#x: %w", uint64(o.node), err)) || w.stop(err) {
@@ -69,14 +86,18 @@ func RBPlaces(v *kernel.View, top vmem.Addr, offset uint64) iter.Seq2[RBPlace, e
 				}
 				continue
 			}
-			if !yield(RBPlace{o.node - vmem.Addr(offset), o.path}, nil) {
+			if !inOrder && !yield(place, nil) {
 				return
 			}
 			if right != 0 {
-				stack = append(stack, open{right, o.node, o.path + "r"})
+				stack = append(stack, open{node: right, parent: o.node, path: o.path + "r"})
+			}
+			if inOrder {
+				o.yields = true
+				stack = append(stack, o)
 			}
 			if left != 0 {
-				stack = append(stack, open{left, o.node, o.path + "l"})
+				stack = append(stack, open{node: left, parent: o.node, path: o.path + "l"})
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,6 +197,26 @@ func TestRBTree(t *testing.T) {
 	m := kerneltest.New(t, decls)
 	root, nodes := rbNodes(m)
 	check(t, "RBTree", walk.RBTree(m.View(), root, 8), nodes, "")
+	top, err := m.View().Word(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inOrder []vmem.Addr
+	ways := map[vmem.Addr]string{}
+	for p, err := range walk.RBPlacesInOrder(m.View(), vmem.Addr(top), 8) {
+		if err != nil {
+			t.Errorf("RBPlacesInOrder: %v", err)
+		}
+		inOrder, ways[p.Addr] = append(inOrder, p.Addr), p.Path
+	}
+	if !slices.Equal(inOrder, nodes) {
+		t.Errorf("RBPlacesInOrder = %#x; want %#x", inOrder, nodes)
+	}
+	for p := range walk.RBPlaces(m.View(), vmem.Addr(top), 8) {
+		if way, ok := ways[p.Addr]; !ok || way != p.Path {
+			t.Errorf("RBPlacesInOrder has %#x at %q; RBPlaces at %q", p.Addr, way, p.Path)
+		}
+	}
 	check(t, "RBNode", walk.RBNode(m.View(), nodes[1]+8, 8), nodes[:3], "")
 
 	m = kerneltest.New(t, decls)

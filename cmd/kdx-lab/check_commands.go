@@ -96,6 +96,8 @@ var crashTexts = []crashText{
 	{command: "tree -t rb free_vmap_area_root -o vmap_area.rb_node -p"},
 	{command: "tree -t rbtree -o vmap_area.rb_node -s vmap_area.va_start,va_end free_vmap_area_root"},
 	{command: "tree -l -t rb -r rb_root.rb_node free_vmap_area_root"},
+	{command: "tree -l -p -t rb -o vmap_area.rb_node free_vmap_area_root"},
+	{command: "tree -t rb -N {rbnode} -o vmap_area.rb_node -p"},
 	{command: "tree -t xarray {idr}"},
 	{command: "tree -t xarray -p {idr}"},
 	{command: "tree -t maple {maple}", same: decimalAddress},
@@ -214,6 +216,7 @@ func (s *subject) crashPlaces(ctx context.Context) (*strings.Replacer, error) {
 		{"{tasks}", "&((struct task_struct *)0x" + task + ")->tasks"},
 		{"{maple}", "&((struct task_struct *)0x" + task + ")->mm->mm_mt"},
 		{"{idr}", "&init_pid_ns.idr.idr_rt"},
+		{"{rbnode}", "free_vmap_area_root.rb_node"},
 	} {
 		text, err := s.say(ctx, s.dump, "p "+p.of)
 		if err != nil {

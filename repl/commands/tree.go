@@ -132,11 +132,12 @@ func (c *Call) rbEntries(start vmem.Addr) (iter.Seq2[view.Entry, error], error) 
 			}
 		}, nil
 	}
+	places := walk.RBPlaces
 	if c.Flags.Has("l") {
-		return nil, &UsageError{c.Cmd.Name, "-p shows the way down from the root, -l goes from left to right: want one of them"}
+		places = walk.RBPlacesInOrder
 	}
 	return func(yield func(view.Entry, error) bool) {
-		for p, err := range walk.RBPlaces(c.View, top, offset) {
+		for p, err := range places(c.View, top, offset) {
 			e := view.Entry{Addr: p.Addr, Object: p.Addr}
 			if position {
 				e.Position = "root"
@@ -183,11 +184,12 @@ func (c *Call) mapleEntries(start vmem.Addr) iter.Seq2[view.Entry, error] {
 	return func(yield func(view.Entry, error) bool) {
 		n := uint64(0)
 		for i, err := range walk.MapleItems(c.View, uint64(start), c.Flags.Has("N")) {
-			if err == nil && !verbose && (i.IsNode || i.Entry == 0 || i.Entry&3 == 2) {
+			empty := i.IsNode || i.Entry == 0 || i.Entry&3 == 2
+			if err == nil && !verbose && empty {
 				continue
 			}
 			e := view.Entry{Addr: vmem.Addr(i.Entry), Object: vmem.Addr(i.Entry), First: &i.First, Last: &i.Last}
-			if position && !i.IsNode {
+			if position && !empty && err == nil {
 				n++
 				count := n
 				e.Position, e.Index = slotPath(i.Path), &count
