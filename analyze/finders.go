@@ -42,7 +42,7 @@ func newChains(c *kernel.Config, opt Options) error {
 		}
 		kd.image = given.types
 	case opt.Debug.Search:
-		given.syms = symbols.LazySymbols("vmlinux", kd.symbols)
+		given.syms = symbols.LazySymbols("debug file", kd.symbols) // that nobody gave
 	}
 	if given.syms != nil && !opt.NoKallsyms {
 		given.syms = insteadOf(table, given.syms)

@@ -143,7 +143,7 @@ func read[T any](v *kernel.View, what string, f func() (T, error)) *T {
 // kernelSource says who answers for symbols and types.
 func kernelSource(v *kernel.View) string {
 	syms, types, _ := v.Debug().Finders()
-	given, own := "", append(slices.DeleteFunc(syms, func(s string) bool { return s == "modules" || s == "bpf" }), slices.DeleteFunc(types, func(s string) bool { return s != "btf" })...)
+	given, own := "", append(slices.DeleteFunc(syms, func(s string) bool { return s == "modules" || s == "bpf" || s == "debug file" }), slices.DeleteFunc(types, func(s string) bool { return s != "btf" })...)
 	if len(own) > 0 && own[0] == "vmlinux" {
 		given, own = "the given vmlinux, ", own[1:]
 	}
