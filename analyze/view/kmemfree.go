@@ -10,7 +10,8 @@ import (
 	"kdx/analyze/vmem"
 )
 
-// FreePages is kmem -f and -F: {"zones": […], "free_pages", "counted", "pending", "verified"}.
+// FreePages is kmem -f and -F: {"zones": […], "free_pages", "counted", "pending", "verified"}; the sum that was counted, and whether it is
+// right, are null where a list or counter could not be read.
 type FreePages struct {
 	PageSize uint64 // bytes
 	Blocks   bool   // with each block's address (-F)
@@ -220,12 +221,16 @@ func (p *FreePages) StreamJSON(w io.Writer) error {
 	if err := out.end(); err != nil {
 		return err
 	}
-	tail, err := json.Marshal(struct {
-		Free     uint64 `json:"free_pages"`
-		Counted  uint64 `json:"counted"`
-		Pending  int64  `json:"pending"`
-		Verified bool   `json:"verified"`
-	}{sum.free, sum.counted, int64(sum.pending), sum.verified()})
+	end := struct {
+		Free     uint64  `json:"free_pages"`
+		Counted  *uint64 `json:"counted"`
+		Pending  int64   `json:"pending"`
+		Verified *bool   `json:"verified"`
+	}{Free: sum.free, Pending: int64(sum.pending)}
+	if verified := sum.verified(); !sum.unsure {
+		end.Counted, end.Verified = &sum.counted, &verified
+	}
+	tail, err := json.Marshal(end)
 	if err != nil {
 		return err
 	}

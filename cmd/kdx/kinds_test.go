@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"kdx/analyze/slab"
+	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/formats"
 )
@@ -40,6 +41,15 @@ func (w wreck) loseSlabs(name string) {
 	}
 }
 
+func (w wreck) size(tag string) uint64 {
+	w.t.Helper()
+	s, err := w.k.Struct(tag)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return uint64(s.Size)
+}
+
 // loseCPU excludes the per-CPU area of a CPU, as far as the kernel itself reaches in it.
 func (w wreck) loseCPU(cpu int) {
 	w.t.Helper()
@@ -71,6 +81,14 @@ func TestKinds(t *testing.T) {
 	for _, tc := range oneIn(8, []kind{
 		{"open files", slabs("filp"), []string{"files 1", "files -c", "ipcs -M", "swap"}},
 		{"inodes in memory", slabs("shmem_inode_cache"), []string{"files 1", "files -d (init_task.fs->root.dentry)", "swap"}},
+		{"tables of devices", slabs("kmalloc-192"), []string{"dev"}},
+		{"descriptions of pages", func(w wreck) {
+			at, err := w.k.View(context.Background()).Word(vmem.Addr(w.symbol("vmemmap_base")))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.lose(at, at+w.d.Info().MaxPFN*w.size("page"))
+		}, []string{"kmem -f", "kmem -F"}},
 		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r"}},
 	}) {
 		t.Run(tc.name, func(t *testing.T) {

@@ -156,8 +156,11 @@ func devNumbers(c *Call) view.Result {
 	return out
 }
 
-// operations is the symbol of a table of functions, or its address.
+// operations is the symbol of a table of functions, or its address; nil if who points to it could not be read.
 func operations(c *Call, at vmem.Addr) *string {
+	if at == 0 {
+		return nil
+	}
 	name := fmt.Sprintf("%x", uint64(at))
 	if s, err := c.View.SymbolAt(at); err == nil && s.Addr == uint64(at) {
 		name = s.Name
