@@ -139,9 +139,9 @@ func NewLastRunGroup(cpu *int, tasks []LastRun, ago bool) LastRunGroup {
 // LastRun is a task with its last run.
 type LastRun struct {
 	TaskHeader
-	State   string `json:"state"`
-	LastRun uint64 `json:"last_run_ns"` // on the scheduler's clock
-	Ago     uint64 `json:"ago_ns"`      // before the CPU's clock at the crash
+	State   string  `json:"state"`
+	LastRun uint64  `json:"last_run_ns"` // on the scheduler's clock
+	Ago     *uint64 `json:"ago_ns"`      // before the CPU's clock at the crash
 }
 
 // Text writes crash's lines.
@@ -161,7 +161,10 @@ func (l LastRuns) Text(w io.Writer, _ Options) error {
 		for _, t := range g.Tasks {
 			stamp := fmt.Sprintf("%*d", width, t.LastRun)
 			if g.ago {
-				stamp = dayTime(t.Ago)
+				stamp = "-"
+				if t.Ago != nil {
+					stamp = dayTime(*t.Ago)
+				}
 			}
 			fmt.Fprintf(bw, "[%s] [%s]  %s", stamp, t.State, t.line())
 		}

@@ -89,7 +89,7 @@ func TestKinds(t *testing.T) {
 			}
 			w.lose(at, at+w.d.Info().MaxPFN*w.size("page"))
 		}, []string{"kmem -f", "kmem -F"}},
-		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r"}},
+		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r", "ps -l", "ps -m -C a"}},
 	}) {
 		t.Run(tc.name, func(t *testing.T) {
 			d := &damaged{Source: src, missing: map[uint64]dumpfmt.PageState{}}

@@ -255,11 +255,12 @@ func lastRuns(c *Call, t *task.Table, xs []*task.Task) (view.Result, error) {
 			if !keep(x) {
 				continue
 			}
-			ago := uint64(0)
-			if now := clocks[x.CPU]; now > x.LastRun {
-				ago = now - x.LastRun
+			row := view.LastRun{TaskHeader: header(x), State: x.StateName(), LastRun: x.LastRun}
+			if now, known := clocks[x.CPU]; known {
+				ago := max(now, x.LastRun) - x.LastRun
+				row.Ago = &ago
 			}
-			out = append(out, view.LastRun{TaskHeader: header(x), State: x.StateName(), LastRun: x.LastRun, Ago: ago})
+			out = append(out, row)
 		}
 		sortStable(out, func(a, b view.LastRun) bool { return a.LastRun > b.LastRun })
 		return out
