@@ -225,7 +225,19 @@ func (s *Session) fail(name string, err error) Status {
 		msg = name + ": " + msg
 	}
 	s.complain(msg)
+	if usage != nil && s.byName[usage.Command] != nil {
+		s.usage(usage.Command)
+	}
 	return statusOf(err)
+}
+
+// usage shows the forms of a command.
+func (s *Session) usage(name string) {
+	label := "usage:"
+	for _, form := range commands.NewHelpPage(s.byName[name]).Usage {
+		fmt.Fprintf(s.cfg.Err, "%s %s\n", label, form)
+		label = "      "
+	}
 }
 
 // complain writes a line to stderr.

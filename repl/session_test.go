@@ -115,7 +115,7 @@ func TestLine(t *testing.T) {
 		{"many | head -1 | wc -l", "1\n", "", OK},
 		{"echo a | no-such-program-of-kdx 2>/dev/null", "", "kdx: echo: its output: the shell could not start", Failed},
 		{"echo a | grep b", "", "", OK},
-		{"echo -q", "", "kdx: echo: unknown flag -q (help echo shows its flags)\n", Usage},
+		{"echo -q", "", "kdx: echo: unknown flag -q (help echo shows its flags)\nusage: echo\n", Usage},
 		{"fail", "", "kdx: fail: it did not work\n", Failed},
 		{"half", "half\n", "kdx: half: the other half\n", Failed},
 		{"panic", "", "kdx: panic: a mistake in kdx, please report it: index out of range (command panic )\n", Failed},

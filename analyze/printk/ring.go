@@ -163,10 +163,7 @@ func (l *ringLayout) text(v *kernel.View, id, begin, next, length uint64) ([]byt
 }
 
 func (r *Record) setCaller(id uint32) {
-	if id == 0 {
-		return
-	}
-	r.HasCaller = true
+	r.HasCaller = true // 0 is the task that boots
 	r.Caller, r.CallerCPU = id&^callerCPUBit, id&callerCPUBit != 0
 }
 

@@ -58,6 +58,8 @@ type StackWord struct {
 	Addr  vmem.Addr `json:"address"`
 	Value vmem.Addr `json:"value"`
 	Name  string    `json:"name,omitempty"`
+	// Module is that of the function (-t, -T).
+	Module string `json:"module,omitempty"`
 }
 
 // Registers is a struct pt_regs; values are hex strings. Those that were not saved are null.

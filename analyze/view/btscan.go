@@ -16,9 +16,17 @@ type StackScans []*StackScan
 type StackScan struct {
 	TaskHeader
 	Raw        bool             `json:"-"`
-	Searched   bool             `json:"-"` // for exception frames
+	Searched   bool             `json:"-"`               // for exception frames
+	Start      *StackWord       `json:"start,omitempty"` // where the task stands, and the name of the code there (-t)
 	Words      []StackWord      `json:"words,omitempty"`
 	Exceptions []ExceptionFrame `json:"exception_frames,omitempty"`
+	User       *Registers       `json:"user_registers,omitempty"` // with which the task entered the kernel (-t, -T)
+	userRegs   *unwind.PtRegs
+}
+
+// SetUser adds the registers with which the task entered the kernel.
+func (s *StackScan) SetUser(f *ExceptionFrame) {
+	s.User, s.userRegs = f.Registers, f.regs
 }
 
 // ExceptionFrame is what looks like saved registers.
@@ -47,7 +55,7 @@ func (f *ExceptionFrame) text(w *bufio.Writer) {
 	if f.regs.User() {
 		mode = "USER-MODE"
 	}
-	fmt.Fprintf(w, "\n %s EXCEPTION FRAME AT: %016x\n", mode, uint64(f.At))
+	fmt.Fprintf(w, "\n  %s EXCEPTION FRAME AT: %016x\n", mode, uint64(f.At))
 	if f.Function != "" {
 		fmt.Fprintf(w, "    [exception RIP: %s+%d]\n", demangle.Name(f.Function), f.Offset)
 	}
@@ -64,7 +72,11 @@ func (s StackScans) Text(w io.Writer, _ Options) error {
 				if j%2 == 0 {
 					fmt.Fprintf(bw, "%016x:", uint64(x.Addr))
 				}
-				fmt.Fprintf(bw, "  %016x", uint64(x.Value))
+				if x.Name != "" {
+					fmt.Fprintf(bw, "  %-16s", x.Name)
+				} else {
+					fmt.Fprintf(bw, "  %016x", uint64(x.Value))
+				}
 				if j%2 == 1 || j == len(scan.Words)-1 {
 					bw.WriteByte('\n')
 				}
@@ -77,11 +89,18 @@ func (s StackScans) Text(w io.Writer, _ Options) error {
 				bw.WriteString("\n (no exception frames)\n")
 			}
 		default:
-			for j, x := range scan.Words {
-				if j == 0 {
-					fmt.Fprintf(bw, "              START: %s at %x\n", x.Name, uint64(x.Value))
+			if scan.Start != nil {
+				fmt.Fprintf(bw, "              START: %s at %x\n", Printable(demangle.Name(scan.Start.Name)), uint64(scan.Start.Value))
+			}
+			for _, x := range scan.Words {
+				mark := ""
+				if x.Module != "" {
+					mark = " [" + Printable(x.Module) + "]"
 				}
-				fmt.Fprintf(bw, "  [%016x] %s at %x\n", uint64(x.Addr), x.Name, uint64(x.Value))
+				fmt.Fprintf(bw, "  [%016x] %s at %x%s\n", uint64(x.Addr), Printable(demangle.Name(x.Name)), uint64(x.Value), mark)
+			}
+			if scan.userRegs != nil {
+				writeRegs(bw, scan.userRegs)
 			}
 		}
 	})
@@ -97,22 +116,28 @@ type CPUStackScan struct {
 	Exceptions []ExceptionFrame `json:"exception_frames"`
 }
 
+// stackTitles are what crash calls the stacks of exceptions.
+var stackTitles = map[string]string{"#DF": "DOUBLEFAULT EXCEPTION", "NMI": "NMI EXCEPTION", "#DB": "DEBUG EXCEPTION", "#MC": "MCE EXCEPTION", "#VC": "VC EXCEPTION"}
+
 // Text writes the scans.
 func (s CPUStackScans) Text(w io.Writer, _ Options) error {
 	return blocks(w, s, func(bw *bufio.Writer, x CPUStackScan) {
-		fmt.Fprintf(bw, "CPU %d %s STACK:", x.CPU, x.Stack)
+		title := stackTitles[x.Stack]
+		if title == "" {
+			title = x.Stack
+		}
+		fmt.Fprintf(bw, "CPU %d %s STACK:\n", x.CPU, title)
 		if len(x.Exceptions) == 0 {
-			bw.WriteString(" (none found)\n")
+			bw.WriteString("(none found)\n")
 			return
 		}
-		bw.WriteByte('\n')
 		for j := range x.Exceptions {
 			x.Exceptions[j].text(bw)
 		}
 	})
 }
 
-// StackCheck is bt -v.
+// StackCheck is bt --overflow.
 type StackCheck struct {
 	Checked   int             `json:"checked"`
 	Overflows []StackOverflow `json:"overflows"`

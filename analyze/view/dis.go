@@ -20,6 +20,8 @@ type Instruction struct {
 	// Target is the address that the instruction names: a branch's target, or a place relative to the instruction pointer.
 	Target *vmem.Addr `json:"target,omitempty"`
 	Bad    bool       `json:"bad,omitempty"` // the bytes are no instruction
+	// FtraceNOP: ftrace replaces the instruction by a call to trace the function.
+	FtraceNOP bool `json:"ftrace_nop,omitempty"`
 	// Source is the line that the instruction comes from, in the innermost function (-l); Inlined says that it is inlined.
 	Source  *Place `json:"source,omitempty"`
 	Inlined bool   `json:"inlined,omitempty"`
@@ -52,7 +54,11 @@ func (l Disassembly) Text(w io.Writer, _ Options) error {
 			fmt.Fprintf(bw, "0x%x:\t%s\n", uint64(in.Addr), Printable(in.Text))
 			continue
 		}
-		fmt.Fprintf(bw, "0x%x <%s>:\t%s\n", uint64(in.Addr), Printable(in.Symbol), Printable(in.Text))
+		mark := ""
+		if in.FtraceNOP {
+			mark = " [FTRACE NOP]"
+		}
+		fmt.Fprintf(bw, "0x%x <%s>:\t%s%s\n", uint64(in.Addr), Printable(in.Symbol), Printable(in.Text), mark)
 	}
 	return bw.Flush()
 }

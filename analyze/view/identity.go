@@ -61,6 +61,8 @@ type SlabObject struct {
 	State string `json:"state"`
 	// Where a free object waits, if not on its slab's list: "cpu 0 cache", "cpu 0 sheaf", "node sheaf".
 	Where string `json:"where,omitempty"`
+	// Objects are all of the slab (-S).
+	Objects []ObjectLine `json:"objects,omitempty"`
 }
 
 // VmallocArea is a range of vmalloc space.
@@ -150,6 +152,10 @@ func (s *SlabObject) text(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n", uint64(s.Slab), uint64(s.Memory), node, s.Total, s.InUse, s.Total-min(s.InUse, s.Total))
 	fmt.Fprintf(w, "  FREE / [ALLOCATED]\n")
+	if len(s.Objects) > 0 {
+		writeObjects(w, s.Objects)
+		return
+	}
 	where := ""
 	if s.Where != "" {
 		where = "  (" + s.Where + ")"

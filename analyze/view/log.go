@@ -39,6 +39,18 @@ type LogRecord struct {
 	Device    string     `json:"device,omitempty"`
 }
 
+// AuditLog is log -a. Its JSON is an array of the messages.
+type AuditLog []string
+
+// Text writes a message a line.
+func (a AuditLog) Text(w io.Writer, o Options) error {
+	if len(a) == 0 {
+		_, err := io.WriteString(w, "kernel audit log is empty\n")
+		return err
+	}
+	return Lines(a).Text(w, o)
+}
+
 func caller(r *printk.Record) string {
 	switch {
 	case !r.HasCaller:
@@ -69,13 +81,14 @@ func (l *Log) Text(w io.Writer, _ Options) error {
 func (l *Log) appendRecord(b []byte, r *printk.Record) []byte {
 	start := len(b)
 	switch {
+	case l.NoTime:
 	case l.WallClock:
-		b = l.Boot.Add(time.Duration(r.TimeNsec)).AppendFormat(append(b, '['), "Mon Jan _2 15:04:05 2006] ")
-	case !l.NoTime:
+		b = l.Boot.Add(time.Duration(r.TimeNsec)).AppendFormat(append(b, '['), "Mon Jan _2 15:04:05 MST 2006] ")
+	default:
 		b = fmt.Appendf(b, "[%5d.%06d] ", r.TimeNsec/1e9, r.TimeNsec%1e9/1000)
 	}
 	if l.Caller && r.HasCaller {
-		b = fmt.Appendf(b[:max(start, len(b)-1)], "[%6s] ", caller(r))
+		b = fmt.Appendf(b, "[%6s] ", caller(r))
 	}
 	if l.Level {
 		b = fmt.Appendf(b, "<%d>", r.Level)

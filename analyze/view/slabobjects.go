@@ -183,8 +183,12 @@ func (d *SlabDetail) text(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  SLAB              MEMORY            NODE  TOTAL  ALLOCATED  FREE\n")
 	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n  FREE / [ALLOCATED]\n", uint64(d.Addr), uint64(d.Memory), node, d.Total, d.InUse, d.Total-min(d.InUse, d.Total))
+	writeObjects(w, d.Objects)
+}
+
+func writeObjects(w io.Writer, objects []ObjectLine) {
 	var row []byte
-	for _, o := range d.Objects {
+	for _, o := range objects {
 		row = append(row[:0], ' ', ' ')
 		switch {
 		case !o.Free:

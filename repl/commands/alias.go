@@ -1,9 +1,9 @@
 package commands
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -25,36 +25,70 @@ func aliasCommand() *Command {
 	return &Command{
 		Name: "alias", Group: "session", Prompt: true, Summary: "other names for commands", Usage: []string{"", "NAME", "NAME TEXT…", `NAME ""`},
 		Raw: true,
-		Help: "Without arguments, all aliases; with a name, that one. With a text, the name stands for it at the beginning of a line; the rest of the line " +
+		Help: "Without arguments, all aliases and other names of commands; with a name, that one. With a text, the name stands for it at the beginning of a line; the rest of the line " +
 			"follows. The text may have flags and, in quotes, a pipeline. An empty text removes the alias. Aliases last as long as the session: put them into ~/.kdxrc.",
 		Examples: []Example{{"alias kt ps -k", "kt lists the kernel threads"}, {`alias top "ps -l | head"`, "an alias with a pipeline"}},
 		Run:      runAlias,
 	}
 }
 
-// AliasList are aliases and what they stand for. Its JSON is an object of them.
-type AliasList map[string]string
+// Alias is a name that stands for a text at the beginning of a line.
+type Alias struct{ Origin, Name, Text string }
 
-// Text writes an alias a line, sorted.
+// AliasList are aliases, those that are built in first. Its JSON is an object of their texts by name.
+type AliasList []Alias
+
+// MarshalJSON writes the object.
+func (a AliasList) MarshalJSON() ([]byte, error) {
+	texts := make(map[string]string)
+	for _, x := range a {
+		texts[x.Name] = x.Text
+	}
+	return json.Marshal(texts)
+}
+
+// Text writes an alias a line.
 func (a AliasList) Text(w io.Writer, _ view.Options) error {
 	var rows [][]string
-	for _, name := range slices.Sorted(maps.Keys(a)) {
-		rows = append(rows, []string{name, a[name]})
+	for _, x := range a {
+		rows = append(rows, []string{x.Origin, x.Name, x.Text})
 	}
-	return writeColumns(w, []string{"ALIAS", "COMMAND"}, rows)
+	return writeColumns(w, []string{"ORIGIN", "ALIAS", "COMMAND"}, rows)
+}
+
+// allAliases are the aliases of the session, and commands' own other names.
+func (s *State) allAliases() AliasList {
+	var builtin, runtime AliasList
+	for _, c := range s.All() {
+		for _, name := range c.Aliases {
+			builtin = append(builtin, Alias{"builtin", name, c.Name})
+		}
+	}
+	known := BuiltinAliases()
+	for name, text := range s.Aliases {
+		if known[name] == text {
+			builtin = append(builtin, Alias{"builtin", name, text})
+		} else {
+			runtime = append(runtime, Alias{"runtime", name, text})
+		}
+	}
+	for _, l := range []AliasList{builtin, runtime} {
+		slices.SortFunc(l, func(a, b Alias) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return append(builtin, runtime...)
 }
 
 func runAlias(c *Call) (view.Result, error) {
 	aliases := c.State.Aliases
-	switch len(c.Args) {
+	switch all := c.State.allAliases(); len(c.Args) {
 	case 0:
-		return AliasList(maps.Clone(aliases)), nil
+		return all, nil
 	case 1:
-		text, ok := aliases[c.Args[0]]
-		if !ok {
+		i := slices.IndexFunc(all, func(a Alias) bool { return a.Name == c.Args[0] })
+		if i < 0 {
 			return nil, fmt.Errorf("there is no alias %s", c.Args[0])
 		}
-		return AliasList{c.Args[0]: text}, nil
+		return all[i : i+1], nil
 	}
 	name, text := c.Args[0], strings.TrimSpace(strings.Join(c.Args[1:], " "))
 	if strings.ContainsAny(name, " \t|<>\"'#!\\") || name == "json" {

@@ -34,7 +34,7 @@ func btCommand() *Command {
 			{Name: "F", Help: "the words of each frame, as symbols and [slab caches] where they are addresses of such; twice: [address:cache]"},
 			{Name: "t", Help: "no unwinding: every word of the stack that is a text address, from the stack pointer up"},
 			{Name: "T", Help: "as -t, from the stack's lowest address"},
-			{Name: "r", Help: "the raw words of the whole stack"},
+			{Name: "r", Help: "the words of the whole stack, as symbols where they are addresses of such"},
 			{Name: "e", Help: "search the stack for exception frames"},
 			{Name: "E", Help: "search the IRQ and exception stacks of all CPUs (or of -c) for exception frames"},
 			{Name: "v", Help: "the parameters and local variables of each frame, and of the functions that were inlined into it", Needs: NeedsDWARF},
@@ -68,6 +68,9 @@ func runBT(c *Call) (view.Result, error) {
 		return searchCPUStacks(c, tr)
 	}
 	xs, err := btTasks(c)
+	if err != nil && c.Flags.Has("S") {
+		return nil, fmt.Errorf("%w (-S shows equal stacks once; crash's -S SP is --sp SP)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +208,7 @@ func nameOf(v *kernel.View, pc uint64) (function, module string, offset uint64) 
 	return s.Name, s.Module, pc - s.Addr
 }
 
-// addWords reads what lies between a frame's return address and the next one's.
+// addWords reads what lies behind the return address into a frame, up to and with the one out of it.
 func addWords(c *Call, s *view.Stack, t *unwind.Trace) {
 	name := func(uint64) string { return "" }
 	if c.Flags.Has("F") {
@@ -214,6 +217,9 @@ func addWords(c *Call, s *view.Stack, t *unwind.Trace) {
 	for i := range t.Frames {
 		f := &t.Frames[i]
 		lo := uint64(s.Frames[i].At)
+		if f.At != 0 && !f.Exact {
+			lo += 8
+		}
 		hi := f.CFA
 		if f.Saved != nil {
 			hi = f.SavedAt

@@ -18,14 +18,12 @@ func sortStable[T any](s []T, less func(a, b T) bool) {
 // scanStacks answers bt -t, -T, -r and -e: the stack as it lies in memory, not unwound.
 func scanStacks(c *Call, tr *backtrace.Tracer, xs []*task.Task) (view.Result, error) {
 	var out view.StackScans
+	name := c.annotator(0)
 	for _, x := range xs {
 		lo, hi := uint64(x.Stack), uint64(x.Stack)+tr.StackSize()
+		var start *view.StackWord
 		if c.Flags.Has("t") {
-			if s, err := tr.Start(c.View, x); err == nil {
-				if sp, ok := s.Regs.Get(unwind.RSP); ok && sp >= lo && sp < hi {
-					lo = sp &^ 7
-				}
-			}
+			lo, start = scanStart(c, tr, x, lo, hi)
 		}
 		words, err := readWords(c, lo, hi)
 		if err != nil {
@@ -35,6 +33,9 @@ func scanStacks(c *Call, tr *backtrace.Tracer, xs []*task.Task) (view.Result, er
 		switch {
 		case c.Flags.Has("r"):
 			scan.Raw, scan.Words = true, words
+			for i := range words {
+				words[i].Name = name(uint64(words[i].Value))
+			}
 		case c.Flags.Has("e"):
 			scan.Exceptions, scan.Searched = exceptionFrames(c, tr, words), true
 		default:
@@ -42,15 +43,49 @@ func scanStacks(c *Call, tr *backtrace.Tracer, xs []*task.Task) (view.Result, er
 				if !tr.IsText(uint64(w.Value)) {
 					continue
 				}
-				if name, _, off := nameOf(c.View, uint64(w.Value)); name != "" && off != 0 {
-					w.Name = name
+				if w.Name, w.Module, _ = nameOf(c.View, uint64(w.Value)); w.Name != "" {
 					scan.Words = append(scan.Words, w)
 				}
+			}
+			scan.Start = start
+			if f := userFrame(c, tr, words); f != nil {
+				scan.SetUser(f)
 			}
 		}
 		out = append(out, scan)
 	}
 	return out, nil
+}
+
+// scanStart is where bt -t begins: at the word that holds the PC from which the task goes on, or at the stack pointer of its CPU.
+func scanStart(c *Call, tr *backtrace.Tracer, x *task.Task, lo, hi uint64) (uint64, *view.StackWord) {
+	s, err := tr.Start(c.View, x)
+	if err != nil {
+		return lo, nil
+	}
+	at := s.At
+	if sp, ok := s.Regs.Get(unwind.RSP); ok && at == 0 {
+		at = sp &^ 7
+	}
+	if at >= lo && at < hi {
+		lo = at
+	}
+	pc, ok := s.Regs.Get(unwind.RIP)
+	if !ok {
+		return lo, nil
+	}
+	name, module, _ := nameOf(c.View, pc)
+	return lo, &view.StackWord{Addr: vmem.Addr(at), Value: vmem.Addr(pc), Name: name, Module: module}
+}
+
+// userFrame is what a task that came from user mode left at the end of its stack, nil without.
+func userFrame(c *Call, tr *backtrace.Tracer, words []view.StackWord) *view.ExceptionFrame {
+	const most = unwind.PtRegsSize/8 + 2 // with FRED two words follow (6.9)
+	found := exceptionFrames(c, tr, words[max(0, len(words)-most):])
+	if len(found) == 0 || found[len(found)-1].Kind != "user" {
+		return nil
+	}
+	return &found[len(found)-1]
 }
 
 func readWords(c *Call, lo, hi uint64) ([]view.StackWord, error) {
@@ -107,7 +142,7 @@ func searchCPUStacks(c *Call, tr *backtrace.Tracer) (view.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out view.CPUStackScans
+	var irq, exceptions view.CPUStackScans // in crash's order
 	for _, cpu := range cpus {
 		for _, s := range tr.CPUStacks(c.View, cpu) {
 			if s.Name == "entry" {
@@ -117,16 +152,20 @@ func searchCPUStacks(c *Call, tr *backtrace.Tracer) (view.Result, error) {
 			if err != nil {
 				c.View.Gap(fmt.Sprintf("CPU %d: %s stack", cpu, s.Name), err)
 			}
-			out = append(out, view.CPUStackScan{CPU: cpu, Stack: s.Name, Exceptions: exceptionFrames(c, tr, words)})
+			to := &exceptions
+			if s.Name == "IRQ" {
+				to = &irq
+			}
+			*to = append(*to, view.CPUStackScan{CPU: cpu, Stack: s.Name, Exceptions: exceptionFrames(c, tr, words)})
 		}
 	}
-	return out, nil
+	return append(irq, exceptions...), nil
 }
 
 // stackEndMagic is STACK_END_MAGIC, which the kernel keeps in the lowest word of each task's stack.
 const stackEndMagic = 0x57AC6E9D
 
-// checkStacks is bt -v.
+// checkStacks is bt --overflow.
 func checkStacks(c *Call, tr *backtrace.Tracer) (view.Result, error) {
 	t, err := c.State.Tasks(c.View)
 	if err != nil {

@@ -16,6 +16,8 @@ func TestCrashWords(t *testing.T) {
 		{"help", "-L", "", "crash's own"},
 		{"help", "-q", "", "unknown flag -q"},
 		{"help", "-n", "", "no dump is open"},
+		{"bt", "-o", "", "there is no -o: crash's older way"},
+		{"kmem", "-c", "", "there is no -c: the page cache hash"},
 		{"set", "hash off", "", "safe from loops"},
 		{"set", "gdb on", "", "knows its words"},
 		{"extend", "", "sockq", ""},

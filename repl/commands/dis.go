@@ -24,7 +24,7 @@ func disCommand() *Command {
 			{Name: "x", Help: "offsets in hexadecimal"},
 			{Name: "d", Help: "offsets in decimal"},
 		},
-		Help: "A symbol without a count shows the whole function, an address one instruction, FILE:LINE all code of the line, wherever it was inlined. The code is what memory holds: kernels patch themselves, so " +
+		Help: "A function without a count shows whole, an address or another symbol one instruction, FILE:LINE all code of the line, wherever it was inlined. The code is what memory holds: kernels patch themselves, so " +
 			"what ftrace, alternatives and jump labels made of it shows, and a vmlinux would not. Bytes that are no instruction show as (bad), and the next is tried.\n\n" +
 			"FILE:LINE and the flags -l and -s need a vmlinux with debug information. FILE may be the end of a path. Where a line has no code, the next of its file that has is taken. " +
 			"For the text of -s see `help source`.",
@@ -89,12 +89,12 @@ type disassembly struct {
 }
 
 func (d *disassembly) run(addr uint64, whole bool, count uint64) (view.Disassembly, error) {
-	reverse, forward := d.c.Flags.Has("r"), d.c.Flags.Has("f")
+	reverse, forward := d.c.Flags.Has("r") && !d.c.Flags.Has("u"), d.c.Flags.Has("f")
 	if !whole && !reverse && !forward {
 		return d.lines(addr, ^uint64(0), max(count, 1))
 	}
 	if d.c.Flags.Has("u") {
-		return nil, &UsageError{d.c.Cmd.Name, "-r and -f need a function, and user space has no symbols"}
+		return nil, &UsageError{d.c.Cmd.Name, "-f needs a function, and user space has no symbols"}
 	}
 	s, err := d.c.View.SymbolAt(vmem.Addr(addr))
 	if err != nil {
@@ -175,7 +175,9 @@ func (d *disassembly) lines(start, end, count uint64) (view.Disassembly, error) 
 			d.c.View.Gap(fmt.Sprintf("code at %#x", at), missing)
 			return out, nil
 		}
-		out = append(out, d.instruction(&in))
+		one := d.instruction(&in)
+		one.FtraceNOP = isFtraceNOP(&one, out)
+		out = append(out, one)
 		n := uint64(len(in.Bytes))
 		if in.UD2 {
 			n = min(n+d.skip, uint64(len(window)))
@@ -183,6 +185,18 @@ func (d *disassembly) lines(start, end, count uint64) (view.Disassembly, error) 
 		at, window = at+n, window[n:]
 	}
 	return out, nil
+}
+
+// isFtraceNOP reports whether the instruction is what ftrace replaces by a call when it traces the function: a nop of five bytes where the
+// function begins, or behind the endbr64 there.
+func isFtraceNOP(in *view.Instruction, before view.Disassembly) bool {
+	if in.Bytes != "0f1f440000" || in.Symbol == "" {
+		return false
+	}
+	if n := len(before); n > 0 && before[n-1].Text == "endbr64" {
+		in = &before[n-1]
+	}
+	return !strings.Contains(in.Symbol, "+")
 }
 
 func (d *disassembly) instruction(in *disasm.Inst) view.Instruction {

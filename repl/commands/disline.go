@@ -13,6 +13,9 @@ func (c *Call) disAddress(word string) (addr vmem.Addr, whole bool, line []symbo
 	file, n, ok := fileLine(word)
 	if !ok {
 		addr, whole, err = c.addressOrSymbol(word)
+		if s, symErr := c.View.Symbol(word); whole && symErr == nil {
+			whole = s.IsText()
+		}
 		return addr, whole, nil, err
 	}
 	if c.Flags.Has("u") {

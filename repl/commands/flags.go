@@ -119,16 +119,16 @@ func (f *Flags) take(c *Command, words []string) (used int, err error) {
 func (f *Flags) combined(cmd *Command, w string, rest []string) (used int, err error) {
 	letters := w[1:]
 	if strings.HasPrefix(w, "--") {
-		return 0, &UsageError{cmd.Name, "unknown flag " + w}
+		return 0, unknownFlag(cmd, w)
 	}
 	for j, c := range letters {
 		name := letters[j : j+1]
 		if c >= utf8.RuneSelf {
-			return 0, &UsageError{cmd.Name, "unknown flag " + w}
+			return 0, unknownFlag(cmd, w)
 		}
 		fl := cmd.flag(name)
 		if fl == nil {
-			return 0, &UsageError{cmd.Name, "unknown flag -" + name}
+			return 0, unknownFlag(cmd, "-"+name)
 		}
 		if fl.Arg == "" {
 			f.set = append(f.set, flagValue{name, ""})
@@ -145,6 +145,16 @@ func (f *Flags) combined(cmd *Command, w string, rest []string) (used int, err e
 		return 1, nil
 	}
 	return 0, nil
+}
+
+// unknownFlag is the error of a flag that the command does not have; of one that crash's has, it says what became of it.
+func unknownFlag(c *Command, flag string) error {
+	for _, n := range crashNotes {
+		if n.what == c.Name+" "+flag && n.reason != "" {
+			return &UsageError{c.Name, fmt.Sprintf("there is no %s: %s", flag, n.reason)}
+		}
+	}
+	return &UsageError{c.Name, "unknown flag " + flag}
 }
 
 func (c *Command) flag(name string) *Flag {

@@ -19,7 +19,7 @@ func kmemCommand() *Command {
 		Flags: []Flag{
 			{Name: "i", Maybe: "shared", Help: "the totals of /proc/meminfo; with =shared also the pages to which there is more than one reference"},
 			{Name: "s", Help: "slab caches: all, or those named; the object at ADDRESS; list: names and addresses alone"},
-			{Name: "S", Maybe: "CPUS", Help: "each slab of all caches, or of those named, with its objects, allocated ones in brackets; only what these CPUs have beside the nodes' slabs"},
+			{Name: "S", Maybe: "CPUS", Help: "each slab of all caches, or of those named, with its objects, allocated ones in brackets; only what these CPUs have beside the nodes' slabs. With ADDRESS, all objects of its slab"},
 			{Name: "r", Help: "slab caches, those of memory control groups added to the cache that they were made from"},
 			{Name: "I", Arg: "CACHE,…", Help: "with -s, -S and -r: don't look into these caches"},
 			{Name: "f", Help: "lists of free pages by order and migrate type, counted, and those that CPUs keep; or the list with ADDRESS's page"},
@@ -350,7 +350,7 @@ func (c *Call) identityFree(f *identify.Finder, pfn uint64) *view.FreePlace {
 	return place
 }
 
-// slabObjectsAt are the objects at addresses, as kmem -s and -S show them.
+// slabObjectsAt are the objects at addresses, as kmem -s shows them; with -S all objects of their slabs.
 func (c *Call) slabObjectsAt(words []string) (view.Result, error) {
 	f, err := identify.New(c.View)
 	if err != nil {
@@ -367,8 +367,18 @@ func (c *Call) slabObjectsAt(words []string) (view.Result, error) {
 			c.View.Gap("", fmt.Errorf("%s is in no slab", w))
 			continue
 		}
+		object := *r.Object
 		r.Symbol, r.Task, r.Page, r.Vmap = nil, nil, nil, nil
-		out = append(out, identity(c, f, &r))
+		x := identity(c, f, &r)
+		if c.Flags.Has("S") {
+			d, err := f.Slabs().Detail(object.Cache, object.Slab)
+			if err != nil {
+				c.View.Gap(fmt.Sprintf("slab %#x", uint64(object.Slab)), err)
+			} else {
+				x.Object.Objects = objectLines(d.Objects)
+			}
+		}
+		out = append(out, x)
 	}
 	return out, nil
 }

@@ -217,10 +217,7 @@ func (c *Call) eachSlab(s *slab.Slabs, x *slab.Cache, cpus []slab.CPUSlabs, node
 			return c.View.Context().Err() == nil
 		}
 		v := view.SlabDetail{List: list, Index: index, Addr: d.Addr, Memory: d.Memory, Node: c.slabNode(s, a), Total: d.Total, InUse: d.Allocated(),
-			Objects: make([]view.ObjectLine, 0, len(d.Objects))}
-		for _, o := range d.Objects {
-			v.Objects = append(v.Objects, view.ObjectLine{Addr: o.Addr, Free: o.Free, Where: whereFree(o.Owner)})
-		}
+			Objects: objectLines(d.Objects)}
 		return yield(v)
 	}
 	list := func(name string, index int, slabs []vmem.Addr) bool {
@@ -265,4 +262,12 @@ func whereFree(w *slab.Owner) string {
 		return "node sheaf"
 	}
 	return fmt.Sprintf("cpu %d sheaf", w.CPU)
+}
+
+func objectLines(objects []slab.ObjectState) []view.ObjectLine {
+	out := make([]view.ObjectLine, 0, len(objects))
+	for _, o := range objects {
+		out = append(out, view.ObjectLine{Addr: o.Addr, Free: o.Free, Where: whereFree(o.Owner)})
+	}
+	return out
 }

@@ -38,7 +38,10 @@ func runLog(c *Call) (view.Result, error) {
 		for i := range lines {
 			lines[i] = view.Printable(lines[i])
 		}
-		return view.Lines(append([]string{}, lines...)), nil
+		if gaps, _ := c.View.Gaps(); len(lines) == 0 && len(gaps) > 0 {
+			return view.Lines{}, nil // whether it is empty is not known
+		}
+		return view.AuditLog(append([]string{}, lines...)), nil
 	}
 	l := &view.Log{Records: printk.Records(c.View), NoTime: c.Flags.Has("t"), Level: c.Flags.Has("m"), Caller: c.Flags.Has("c"),
 		Dict: c.Flags.Has("d"), WallClock: c.Flags.Has("T")}

@@ -174,9 +174,9 @@ func TestAlias(t *testing.T) {
 		words     []string
 		want, err string
 	}{
-		{[]string{"px"}, "ALIAS  COMMAND\npx     p -x\n", ""},
+		{[]string{"px"}, "ORIGIN   ALIAS  COMMAND\nbuiltin  px     p -x\n", ""},
 		{[]string{"kt", "ps", "-k"}, "", ""},
-		{[]string{"kt"}, "ALIAS  COMMAND\nkt     ps -k\n", ""},
+		{[]string{"kt"}, "ORIGIN   ALIAS  COMMAND\nruntime  kt     ps -k\n", ""},
 		{[]string{"kt", ""}, "", ""},
 		{[]string{"kt"}, "", "no alias kt"},
 		{[]string{"kt", ""}, "", "no alias kt"},
@@ -191,7 +191,7 @@ func TestAlias(t *testing.T) {
 		}
 	}
 	all, err := ask(s, "alias")
-	if err != nil || !strings.Contains(all, "\nlast   ps -l\n") {
+	if err != nil || !strings.Contains(all, "\nbuiltin  last     ps -l\n") || !strings.Contains(all, "\nbuiltin  dmesg    log\n") {
 		t.Errorf("alias = %q, %v", all, err)
 	}
 }
