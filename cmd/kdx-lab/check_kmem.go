@@ -338,12 +338,18 @@ func (p peers) crashSays(ctx context.Context, vmlinux, vmcore string, commands [
 		fmt.Fprintf(&script, "!echo '%s%s'\n%s\n", mark, c, c)
 	}
 	script.WriteString("exit\n")
-	file := filepath.Join(filepath.Dir(vmcore), "crash-kmem.in")
-	if err := os.WriteFile(file, []byte(script.String()), 0o644); err != nil {
+	in, err := os.CreateTemp(filepath.Dir(vmcore), "crash-*.in") // others may ask of the same dump
+	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(file)
-	out, err := p.run(ctx, []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}, "crash", "-s", vmlinux, vmcore, "-i", file)
+	defer os.Remove(in.Name())
+	if _, err := in.WriteString(script.String()); err != nil {
+		return nil, err
+	}
+	if err := in.Close(); err != nil {
+		return nil, err
+	}
+	out, err := p.run(ctx, []string{filepath.Dir(vmcore), filepath.Dir(vmlinux)}, "crash", "-s", vmlinux, vmcore, "-i", in.Name())
 	if err != nil {
 		return nil, err
 	}
