@@ -218,8 +218,8 @@ func (s sockets) read(t *testing.T) string {
 		return fmt.Sprint(*n)
 	}
 	out := fmt.Sprintf("%s %s %s %s %s/%s", x.FamilyType(), x.Local, x.Remote, x.StateName(), q(x.RecvQ), q(x.SendQ))
-	if x.Path != "" {
-		out += " " + x.Path
+	if x.Path != nil && *x.Path != "" {
+		out += " " + *x.Path
 	}
 	if err != nil {
 		out += " error"

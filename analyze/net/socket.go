@@ -23,9 +23,9 @@ type Socket struct {
 	Remote   netip.AddrPort
 	RecvQ    *uint64 // bytes that wait to be read, of a listener connections that wait to be accepted: as ss and /proc/net show
 	SendQ    *uint64 // bytes that the peer has not acknowledged; of a listener, how many connections may wait
-	Path     string  // of AF_UNIX: where it is bound, an abstract name with @
+	Path     *string // of AF_UNIX: where it is bound, an abstract name with @; "" if it is not
 	Peer     vmem.Addr
-	Port     uint32 // of AF_NETLINK
+	Port     *uint32 // of AF_NETLINK
 }
 
 // Families of sockets that have more to tell.
@@ -90,9 +90,13 @@ func ReadSocket(v *kernel.View, addr vmem.Addr) (*Socket, error) {
 		return s, s.unix(v, &k)
 	case AFNetlink:
 		port, err := v.ObjectOf("netlink_sock", s.Sock).Field("portid").Uint()
-		s.Port = uint32(port)
 		s.buffers(&k)
-		return s, err
+		if err != nil {
+			return s, err
+		}
+		id := uint32(port)
+		s.Port = &id
+		return s, nil
 	}
 	s.buffers(&k)
 	return s, nil
@@ -124,20 +128,23 @@ func (s *Socket) inet(v *kernel.View, k *sock) error {
 	return errors.Join(named, err)
 }
 
-// endpoints sets both ends. Of IPv6 the addresses lie at saddr6 and daddr6.
+// endpoints sets both ends. Of IPv6 the addresses lie at saddr6 and daddr6; an end whose address can't be read is not set.
 func (s *Socket) endpoints(v *kernel.View, saddr, daddr uint32, saddr6, daddr6 vmem.Addr, num, dport uint16) error {
 	local, remote := IPv4(v, saddr), IPv4(v, daddr)
 	var failed error
 	if s.Family == AFInet6 {
-		var a, b [16]byte
-		err := errors.Join(v.Read(a[:], saddr6), v.Read(b[:], daddr6))
 		if saddr6 == 0 || daddr6 == 0 {
-			err = errors.New("struct sock_common of this kernel has no IPv6 addresses")
+			return errors.New("struct sock_common of this kernel has no IPv6 addresses")
 		}
-		if err != nil {
-			failed = fmt.Errorf("IPv6 addresses: %w", err)
+		read := func(at vmem.Addr) (ip netip.Addr) {
+			var b [16]byte
+			if err := v.Read(b[:], at); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("IPv6 address: %w", err))
+				return ip
+			}
+			return netip.AddrFrom16(b)
 		}
-		local, remote = netip.AddrFrom16(a), netip.AddrFrom16(b)
+		local, remote = read(saddr6), read(daddr6)
 	}
 	s.Local, s.Remote = netip.AddrPortFrom(local, num), netip.AddrPortFrom(remote, port(v, dport))
 	return failed
@@ -194,8 +201,13 @@ func (s *Socket) unix(v *kernel.View, k *sock) error {
 	}
 	s.Peer = peer
 	at, err := u.Field("addr").Pointer()
-	if err != nil || at == 0 {
+	if err != nil {
 		return err
+	}
+	unbound := ""
+	if at == 0 {
+		s.Path = &unbound
+		return nil
 	}
 	const family = 2 // sizeof(sa_family_t), before the path
 	a := v.ObjectOf("unix_address", at)
@@ -214,13 +226,12 @@ func (s *Socket) unix(v *kernel.View, k *sock) error {
 	if err := v.Read(b, name+family); err != nil {
 		return err
 	}
-	if len(b) == 0 {
-		return nil
+	path := ""
+	if len(b) > 0 && b[0] == 0 { // abstract: all bytes count
+		path = "@" + string(b[1:])
+	} else {
+		path, _, _ = strings.Cut(string(b), "\x00")
 	}
-	if b[0] == 0 { // abstract: all bytes count
-		s.Path = "@" + string(b[1:])
-		return nil
-	}
-	s.Path, _, _ = strings.Cut(string(b), "\x00")
+	s.Path = &path
 	return nil
 }

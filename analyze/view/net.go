@@ -93,10 +93,10 @@ type NetSocket struct {
 	Remote   *NetEndpoint `json:"remote"`
 	RecvQ    *uint64      `json:"recv_queue"`
 	SendQ    *uint64      `json:"send_queue"`
-	Path     *string      `json:"path,omitempty"`       // AF_UNIX; an abstract name begins with @
-	Peer     vmem.Addr    `json:"peer,omitempty"`       // AF_UNIX: the other end's struct sock
-	PortID   *uint32      `json:"netlink_id,omitempty"` // AF_NETLINK
-	Structs  []*Objects   `json:"-"`                    // net -S: struct socket and what is behind it
+	Path     *string      `json:"path"`           // AF_UNIX; an abstract name begins with @, one that is not bound is ""
+	Peer     vmem.Addr    `json:"peer,omitempty"` // AF_UNIX: the other end's struct sock
+	PortID   *uint32      `json:"netlink_id"`     // AF_NETLINK
+	Structs  []*Objects   `json:"-"`              // net -S: struct socket and what is behind it
 }
 
 // NetEndpoint is an address and a port.
@@ -105,8 +105,13 @@ type NetEndpoint struct {
 	Port    uint16 `json:"port"`
 }
 
-// Endpoint makes a NetEndpoint.
-func Endpoint(a netip.AddrPort) *NetEndpoint { return &NetEndpoint{a.Addr().String(), a.Port()} }
+// Endpoint makes a NetEndpoint; nil if the address is not known.
+func Endpoint(a netip.AddrPort) *NetEndpoint {
+	if !a.IsValid() {
+		return nil
+	}
+	return &NetEndpoint{a.Addr().String(), a.Port()}
+}
 
 // crashForm is ADDRESS-PORT; crash writes each of the eight groups of an IPv6 address.
 func (e *NetEndpoint) crashForm() string {
@@ -150,14 +155,8 @@ func (l NetSockets) Text(w io.Writer, o Options) error {
 func (l NetSockets) table(bw *bufio.Writer) {
 	rows := [][]string{{"FAMILY:TYPE", "SOURCE-PORT", "DESTINATION-PORT", "STATE", "RECV-Q", "SEND-Q"}}
 	for _, s := range l {
-		from := s.Local.crashForm()
-		if s.Path != nil {
-			from = Printable(*s.Path)
-		}
-		if s.PortID != nil {
-			from = fmt.Sprint(*s.PortID)
-		}
-		rows = append(rows, []string{text(s.Kind), from, s.Remote.crashForm(), text(s.State), orDash(s.RecvQ), orDash(s.SendQ)})
+		from, to := s.ends()
+		rows = append(rows, []string{text(s.Kind), from, to, text(s.State), orDash(s.RecvQ), orDash(s.SendQ)})
 	}
 	writeSockets(bw, rows, func(i int) (head, tail string) {
 		if i == 0 {
@@ -166,6 +165,33 @@ func (l NetSockets) table(bw *bufio.Writer) {
 		s := l[i-1]
 		return fmt.Sprintf("%2d %016x %016x", s.FD, uint64(s.Socket), uint64(s.Sock)), ""
 	})
+}
+
+// ends are the two ends as the columns show them, which are empty for what the socket's kind does not have.
+func (s *NetSocket) ends() (from, to string) {
+	if s.Kind == nil {
+		return "-", "-"
+	}
+	family, _, _ := strings.Cut(*s.Kind, ":")
+	family, _, _ = strings.Cut(family, "/") // NETLINK/ROUTE
+	switch {
+	case family == "INET" || family == "INET6":
+		return endOrDash(s.Local), endOrDash(s.Remote)
+	case family == "UNIX" && s.Path != nil:
+		return Printable(*s.Path), ""
+	case family == "NETLINK" && s.PortID != nil:
+		return fmt.Sprint(*s.PortID), ""
+	case family == "UNIX" || family == "NETLINK":
+		return "-", ""
+	}
+	return "", ""
+}
+
+func endOrDash(e *NetEndpoint) string {
+	if e == nil {
+		return "-"
+	}
+	return e.crashForm()
 }
 
 // writeSockets writes a table of sockets, whose first row is the heading: columns as wide as they need be, queues and what is behind them to

@@ -366,7 +366,7 @@ type RunClocks struct {
 type RunClock struct {
 	CPU     int        `json:"cpu"`
 	Clock   uint64     `json:"clock_ns"`
-	Lag     uint64     `json:"lag_ns"` // behind the newest clock
+	Lag     *uint64    `json:"lag_ns"` // behind the newest clock; null if a clock of those asked for can't be read
 	Current *QueueTask `json:"current"`
 	LastRun *uint64    `json:"last_run_ns"` // when Current got the CPU; null if unknown, which the kernel does not keep of idle tasks
 	Running *uint64    `json:"running_ns"`
@@ -395,7 +395,11 @@ func (r *RunClocks) Text(w io.Writer, _ Options) error {
 			}
 			fmt.Fprintf(bw, "%s%s\n%*s%s  %s\n", label, clock, len(label), "", stamp, task)
 		case "T":
-			fmt.Fprintf(bw, "  CPU %d: %.2f secs\n", c.CPU, float64(c.Lag)/1e9)
+			if c.Lag == nil {
+				fmt.Fprintf(bw, "  CPU %d: -\n", c.CPU)
+				continue
+			}
+			fmt.Fprintf(bw, "  CPU %d: %.2f secs\n", c.CPU, float64(*c.Lag)/1e9)
 		default:
 			running := fmt.Sprintf("%14s", "-")
 			if c.Running != nil {

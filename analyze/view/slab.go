@@ -63,14 +63,14 @@ type SlabNames []SlabName
 // SlabName is one of them.
 type SlabName struct {
 	Addr vmem.Addr `json:"address"`
-	Name string    `json:"name"`
+	Name *string   `json:"name"` // nil if it can't be read
 }
 
 // Text writes a line a cache, as crash does.
 func (l SlabNames) Text(w io.Writer, _ Options) error {
 	bw := bufio.NewWriter(w)
 	for _, n := range l {
-		fmt.Fprintf(bw, "%x %s\n", uint64(n.Addr), Printable(n.Name))
+		fmt.Fprintf(bw, "%x %s\n", uint64(n.Addr), nameOrDash(n.Name))
 	}
 	return bw.Flush()
 }

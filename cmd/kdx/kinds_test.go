@@ -81,6 +81,7 @@ func TestKinds(t *testing.T) {
 	for _, tc := range oneIn(8, []kind{
 		{"open files", slabs("filp"), []string{"files 1", "files -c", "ipcs -M", "swap"}},
 		{"inodes in memory", slabs("shmem_inode_cache"), []string{"files 1", "files -d (init_task.fs->root.dentry)", "swap"}},
+		{"small objects", slabs("kmalloc-32"), []string{"kmem -s list", "foreach net -s"}},
 		{"tables of devices", slabs("kmalloc-192"), []string{"dev"}},
 		{"descriptions of pages", func(w wreck) {
 			at, err := w.k.View(context.Background()).Word(vmem.Addr(w.symbol("vmemmap_base")))
@@ -89,7 +90,7 @@ func TestKinds(t *testing.T) {
 			}
 			w.lose(at, at+w.d.Info().MaxPFN*w.size("page"))
 		}, []string{"kmem -f", "kmem -F"}},
-		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r", "ps -l", "ps -m -C a"}},
+		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r", "ps -l", "ps -m -C a", "runq -t", "runq -T", "runq -m"}},
 	}) {
 		t.Run(tc.name, func(t *testing.T) {
 			d := &damaged{Source: src, missing: map[uint64]dumpfmt.PageState{}}

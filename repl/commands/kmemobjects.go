@@ -67,7 +67,7 @@ func (c *Call) chooseSlabs() (*slabChoice, error) {
 func slabNames(caches []*slab.Cache) view.SlabNames {
 	out := make(view.SlabNames, 0, len(caches))
 	for _, x := range caches {
-		out = append(out, view.SlabName{Addr: x.Addr, Name: x.Name})
+		out = append(out, view.SlabName{Addr: x.Addr, Name: cacheName(x)})
 	}
 	return out
 }

@@ -255,9 +255,9 @@ func socketRow(c *Call, who string, fd int, addr vmem.Addr) view.NetSocket {
 	case net.AFInet, net.AFInet6:
 		row.Local, row.Remote = view.Endpoint(s.Local), view.Endpoint(s.Remote)
 	case net.AFUnix:
-		row.Path = &s.Path
+		row.Path = s.Path
 	case net.AFNetlink:
-		row.PortID = &s.Port
+		row.PortID = s.Port
 	}
 	return row
 }

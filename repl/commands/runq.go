@@ -65,7 +65,7 @@ func runRunq(c *Call) (view.Result, error) {
 	}
 	for _, form := range []string{"t", "T", "m"} {
 		if c.Flags.Has(form) {
-			return runClocks(t, queues, form), nil
+			return runClocks(t, queues, form, len(queues) == len(cpus)), nil
 		}
 	}
 	out := &view.RunQueues{Queues: []view.RunQueue{}, Groups: c.Flags.Has("g"), Values: c.Flags.Has("v")}
@@ -108,14 +108,18 @@ func onQueues(v *kernel.View, t *task.Table, cpus []int) (view.Result, error) {
 	return out, nil
 }
 
-func runClocks(t *task.Table, queues []*sched.Queue, form string) *view.RunClocks {
+// runClocks is -t, -T and -m. Without all of the clocks it is not known which is the newest.
+func runClocks(t *task.Table, queues []*sched.Queue, form string, all bool) *view.RunClocks {
 	newest := uint64(0)
 	for _, q := range queues {
 		newest = max(newest, q.Clock)
 	}
 	out := &view.RunClocks{Clocks: []view.RunClock{}, Form: form}
 	for _, q := range queues {
-		row := view.RunClock{CPU: q.CPU, Clock: q.Clock, Lag: newest - q.Clock, Current: queueTask(t, q.Current)}
+		row := view.RunClock{CPU: q.CPU, Clock: q.Clock, Current: queueTask(t, q.Current)}
+		if lag := newest - q.Clock; all {
+			row.Lag = &lag
+		}
 		if x := t.ByAddr(q.Current); x != nil && q.Current != q.Idle {
 			row.LastRun = &x.LastRun
 			run := uint64(0)
@@ -127,7 +131,7 @@ func runClocks(t *task.Table, queues []*sched.Queue, form string) *view.RunClock
 		out.Clocks = append(out.Clocks, row)
 	}
 	if form == "T" {
-		sortStable(out.Clocks, func(a, b view.RunClock) bool { return a.Lag < b.Lag })
+		sortStable(out.Clocks, func(a, b view.RunClock) bool { return a.Clock > b.Clock })
 	}
 	return out
 }
