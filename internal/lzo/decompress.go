@@ -152,7 +152,7 @@ func (d *decoder) literals(n int) error {
 		return ErrOutput
 	}
 	if n <= wide && d.in+wide <= len(d.src) && d.out+wide <= len(d.dst) {
-		copy(d.dst[d.out:d.out+wide], d.src[d.in:d.in+wide])
+		copyWide(d.dst[d.out:], d.src[d.in:])
 	} else {
 		copy(d.dst[d.out:], d.src[d.in:d.in+n])
 	}

@@ -166,7 +166,10 @@ func (c *Compressor) add(lit, at, end int, offset uint32) {
 func (c *Compressor) literals(from, to int) {
 	n := to - from
 	if n <= wide && from+wide <= len(c.in) {
-		copy(c.lits[c.nLits:c.nLits+wide], c.in[from:from+wide])
+		// Words, as emulators are slow at registers of 16 bytes that are not aligned.
+		to, of := c.lits[c.nLits:][:wide], c.in[from:][:wide]
+		binary.LittleEndian.PutUint64(to, binary.LittleEndian.Uint64(of))
+		binary.LittleEndian.PutUint64(to[8:], binary.LittleEndian.Uint64(of[8:]))
 	} else {
 		copy(c.lits[c.nLits:], c.in[from:to])
 	}
