@@ -301,7 +301,7 @@ func (l *lab) checkCommandsCrash(ctx context.Context, s *subject, r reference) (
 		return "", err
 	}
 	var commands []string
-	texts := slices.Concat(crashTexts, crashManualRest)
+	texts := slices.Concat(crashTexts, crashManual, crashManualRest)
 	for _, c := range texts {
 		commands = append(commands, places.Replace(c.command))
 	}

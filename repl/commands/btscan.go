@@ -57,7 +57,8 @@ func scanStacks(c *Call, tr *backtrace.Tracer, xs []*task.Task) (view.Result, er
 	return out, nil
 }
 
-// scanStart is where bt -t begins: at the word that holds the PC from which the task goes on, or at the stack pointer of its CPU.
+// scanStart is where bt -t begins: at the stack pointer that the task's last switch saved, below the registers that it pushed, or at that of its
+// CPU; and the word that holds the PC.
 func scanStart(c *Call, tr *backtrace.Tracer, x *task.Task, lo, hi uint64) (uint64, *view.StackWord) {
 	s, err := tr.Start(c.View, x)
 	if err != nil {
@@ -67,8 +68,12 @@ func scanStart(c *Call, tr *backtrace.Tracer, x *task.Task, lo, hi uint64) (uint
 	if sp, ok := s.Regs.Get(unwind.RSP); ok && at == 0 {
 		at = sp &^ 7
 	}
-	if at >= lo && at < hi {
-		lo = at
+	from := at
+	if !x.OnCPU && x.SP != 0 {
+		from = x.SP &^ 7
+	}
+	if from >= lo && from < hi {
+		lo = from
 	}
 	pc, ok := s.Regs.Get(unwind.RIP)
 	if !ok {
