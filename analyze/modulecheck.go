@@ -83,8 +83,8 @@ func placeModule(v *kernel.View, m *module.Module, obj *objfile.File, named func
 	}
 	place := make(map[string]uint64)
 	for _, s := range secs {
-		if m.Contains(s.Addr) { // those for initialisation were freed, and their memory may be another's now
-			place[s.Name] = uint64(s.Addr)
+		if s.Name != nil && m.Contains(s.Addr) { // those for initialisation were freed, and their memory may be another's now
+			place[*s.Name] = uint64(s.Addr)
 		}
 	}
 	if len(place) == 0 {

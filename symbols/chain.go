@@ -200,10 +200,15 @@ func (c *Chain) All() iter.Seq[Symbol] {
 
 // Missing is what All leaves out because it can't be read, one error for each finder that could not be opened or whose
 // table has holes.
-func (c *Chain) Missing() []error {
+func (c *Chain) Missing() []error { return missing(c.syms) }
+
+// MissingTypes is what TypeNames and SearchTypes leave out because it can't be read, as Missing.
+func (c *Chain) MissingTypes() []error { return missing(c.types) }
+
+func missing[F any](finders []F) []error {
 	var out []error
-	for _, f := range c.syms {
-		if m, ok := f.(incomplete); ok {
+	for _, f := range finders {
+		if m, ok := any(f).(incomplete); ok {
 			if err := m.Missing(); err != nil && !errors.Is(err, ErrNotFound) {
 				out = append(out, err)
 			}

@@ -135,6 +135,18 @@ func (l *lazyTypes) FunctionType(name string) (*Type, error) {
 	return f.FunctionType(name)
 }
 
+// Missing is why the finder can't be opened, or what it lacks.
+func (l *lazyTypes) Missing() error {
+	f, err := l.open()
+	if err != nil {
+		return err
+	}
+	if m, ok := f.(incomplete); ok {
+		return m.Missing()
+	}
+	return nil
+}
+
 func (l *lazyTypes) TypeNames() iter.Seq2[Kind, string] {
 	f, err := l.open()
 	if err != nil {

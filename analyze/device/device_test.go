@@ -139,7 +139,7 @@ func TestResources(t *testing.T) {
 			errs = append(errs, err)
 			continue
 		}
-		got = append(got, strings.Repeat(">", r.Depth)+r.Name)
+		got = append(got, strings.Repeat(">", r.Depth)+*r.Name)
 	}
 	if strings.Join(got, " ") != "PCI IO >a >>in a >b" || len(errs) != 1 || !errors.Is(errs[0], walk.ErrLoop) {
 		t.Errorf("resources %q, %v; want the tree, and that it loops", got, errs)

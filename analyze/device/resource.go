@@ -13,8 +13,8 @@ import (
 type Resource struct {
 	Addr       vmem.Addr
 	Start, End uint64
-	Name       string
-	Depth      int // 0 for the whole space
+	Name       *string // nil if it can't be read; "" if there is none
+	Depth      int     // 0 for the whole space
 }
 
 type resource struct {
@@ -70,10 +70,14 @@ func Resources(v *kernel.View, root string) iter.Seq2[Resource, error] {
 				continue
 			}
 			r := Resource{Addr: o.at, Start: s.Start, End: s.End, Depth: o.depth}
+			name := ""
 			if s.Name != 0 {
-				if r.Name, err = v.CString(s.Name, maxName); err != nil {
-					err = fmt.Errorf("%s: name of the resource at %#x: %w", root, uint64(o.at), err)
-				}
+				name, err = v.CString(s.Name, maxName)
+			}
+			if err == nil {
+				r.Name = &name
+			} else {
+				err = fmt.Errorf("%s: name of the resource at %#x: %w", root, uint64(o.at), err)
 			}
 			if !yield(r, err) {
 				return

@@ -21,9 +21,10 @@ type Finder struct {
 	Tasks     *task.Table
 	StackSize uint64
 
-	v     *kernel.View
-	slabs *slab.Slabs
-	pages *mm.Pages
+	v      *kernel.View
+	slabs  *slab.Slabs
+	pages  *mm.Pages
+	missed bool // for some address it can't be told which object it is in, which was said
 }
 
 // New makes a Finder. The error is that the kernel's pages can't be found.
@@ -68,12 +69,16 @@ type PerCPU struct {
 	Offset uint64
 }
 
-// SlabObject is the object that covers addr, whatever its state.
+// SlabObject is the object that covers addr, whatever its state. Where that can't be told, the first time is a gap.
 func (f *Finder) SlabObject(addr vmem.Addr) (slab.Object, bool) {
 	if f.slabs == nil {
 		return slab.Object{}, false
 	}
 	o, ok, err := f.slabs.At(addr)
+	if err != nil && !f.missed {
+		f.missed = true
+		f.v.Gap("slab objects that addresses are in", err)
+	}
 	if err != nil || !ok || !o.Inside {
 		return slab.Object{}, false
 	}

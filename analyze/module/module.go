@@ -26,6 +26,7 @@ type Module struct {
 
 	Symtab, Strtab, Typetab vmem.Addr
 	NumSyms                 uint64
+	SymbolsUnread           error // why it is not known where its symbols are; nil if it is, or there are none
 	BTF                     vmem.Addr
 	BTFSize                 uint64
 	ORC, ORCIP              vmem.Addr
@@ -112,14 +113,10 @@ func read(v *kernel.View, bind kernel.Binding[moduleStruct], addr vmem.Addr) (*M
 	if s.Kallsyms == 0 {
 		return m, nil
 	}
-	kb, err := kernel.Bind[kallsyms](v.Kernel, "mod_kallsyms")
+	ks, err := kernel.ReadStruct[kallsyms](v, "mod_kallsyms", s.Kallsyms)
 	if err != nil {
 		v.Gap("module "+m.Name, err)
-		return m, nil
-	}
-	ks, err := kb.Read(v, s.Kallsyms)
-	if err != nil {
-		v.Gap("module "+m.Name, err)
+		m.SymbolsUnread = err
 		return m, nil
 	}
 	m.Symtab, m.Strtab, m.Typetab, m.NumSyms = ks.Symtab, ks.Strtab, ks.Typetab, uint64(ks.Num)
@@ -195,11 +192,11 @@ func (m *Module) Contains(addr vmem.Addr) bool {
 
 // Section is an ELF section of a loaded module.
 type Section struct {
-	Name string
+	Name *string // nil if it can't be read
 	Addr vmem.Addr
 }
 
-// Sections of a module, from the attributes that /sys/module/NAME/sections shows.
+// Sections of a module, from the attributes that /sys/module/NAME/sections shows. The error says what is missing in the answer.
 func Sections(v *kernel.View, m *Module) ([]Section, error) {
 	sa := v.ObjectOf("module", m.Addr).Field("sect_attrs")
 	p, err := sa.Pointer()
@@ -208,42 +205,52 @@ func Sections(v *kernel.View, m *Module) ([]Section, error) {
 	}
 	attrs := sa.Field("attrs")
 	var out []Section
-	count, err := sectionCount(sa)
-	if err != nil {
-		return nil, err
-	}
+	count, unknown := sectionCount(sa)
+	var unnamed error
 	for i := range count {
 		a := attrs.Index(int64(i))
 		nameField, addrField := "battr.attr.name", "address"
 		if !a.Has(nameField) { // 6.14: plain bin_attributes, the address in private
 			nameField, addrField = "attr.name", "private"
 		}
-		name, err := a.Field(nameField).CString(256)
-		if err != nil {
-			break // behind the last, if their count could not be read
+		name, nameErr := a.Field(nameField).CString(256)
+		if nameErr != nil && unknown != nil {
+			break // behind the last
 		}
 		addr, err := a.Field(addrField).Pointer()
 		if err != nil {
 			return out, err
 		}
-		out = append(out, Section{name, addr})
+		s := Section{&name, addr}
+		if nameErr != nil {
+			s.Name = nil
+			unnamed = cmp.Or(unnamed, fmt.Errorf("name of the section at %#x: %w", uint64(addr), nameErr))
+		}
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b Section) int { return cmp.Compare(a.Addr, b.Addr) })
-	return out, nil
+	if unknown != nil {
+		return out, fmt.Errorf("how many there are: %w", unknown)
+	}
+	return out, unnamed
 }
 
 // sectionCount: until 6.13 a member says it; then the attributes are those that an array of pointers with a NULL at its end points to.
+// With an error the count is the most that there can be: the attributes themselves may still be there.
 func sectionCount(sa kernel.Value) (uint64, error) {
 	const limit = 4096 // sections of a module; those built with -ffunction-sections have a few hundred
 	if sa.Has("nsections") {
 		n, err := sa.Field("nsections").Uint()
+		if err != nil {
+			n = limit
+		}
 		return min(n, limit), err
 	}
 	list := sa.Field("grp.bin_attrs")
 	for n := range uint64(limit) {
 		p, err := list.Index(int64(n)).Uint()
 		if err != nil {
-			break // a page that the dump lacks: the attributes themselves may still be there
+			return limit, err
 		}
 		if p == 0 {
 			return n, nil

@@ -28,7 +28,7 @@ func TestSections(t *testing.T) {
 		}
 	}
 	secs, err := Sections(m.View(), &Module{Addr: mod})
-	if err != nil || len(secs) != 2 || secs[1] != (Section{".text", 0xffffffffc0000001}) {
+	if err != nil || len(secs) != 2 || *secs[1].Name != ".text" || secs[1].Addr != 0xffffffffc0000001 {
 		t.Errorf("Sections = %v, %v; want two", secs, err)
 	}
 }

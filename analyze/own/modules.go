@@ -1,6 +1,7 @@
 package own
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Modules struct {
 	f    *Finders
 	k    *kernel.Kernel
 	gaps error // of the list; set by it
+	lost error // types that can't be read; set by Types
 	// List is the modules, read by the first call. Types are their BTF, each that can be read.
 	List  func() ([]*Loaded, error)
 	Types func() ([]symbols.TypeFinder, error)
@@ -59,7 +61,12 @@ func (m *Modules) readList() ([]*Loaded, error) {
 	var out []*Loaded
 	for _, mod := range mods {
 		l := &Loaded{Module: mod}
-		l.syms = sync.OnceValues(func() (symbols.SymbolFinder, error) { return moduleSymbols(m.k, mod) })
+		l.syms = sync.OnceValues(func() (symbols.SymbolFinder, error) {
+			if mod.SymbolsUnread != nil {
+				return nil, mod.SymbolsUnread
+			}
+			return moduleSymbols(m.k, mod)
+		})
 		l.rows = sync.OnceValues(func() (symbols.RowFinder, error) { return m.moduleRows(mod) })
 		out = append(out, l)
 	}
@@ -113,9 +120,12 @@ func (m *Modules) SymbolsNamed(name string) ([]symbols.Symbol, error) {
 	return nil, symbols.ErrNotFound
 }
 
-// SymbolAt asks the module that addr lies in.
+// SymbolAt asks the module that addr lies in. If some can't be read, an address where modules may lie could be theirs.
 func (m *Modules) SymbolAt(addr uint64) (symbols.Symbol, error) {
 	l, err := m.At(addr)
+	if errors.Is(err, symbols.ErrNotFound) && m.gaps != nil && m.mayLie(addr) {
+		err = m.gaps
+	}
 	if err != nil {
 		return symbols.Symbol{}, err
 	}
@@ -124,6 +134,21 @@ func (m *Modules) SymbolAt(addr uint64) (symbols.Symbol, error) {
 		return symbols.Symbol{}, fmt.Errorf("module %s: %w", l.Name, err)
 	}
 	return f.SymbolAt(addr)
+}
+
+// mayLie reports whether modules have memory around addr: the kernel keeps the lowest and highest address of all (4.2).
+func (m *Modules) mayLie(addr uint64) bool {
+	if !m.k.Arch().IsKernel(addr) {
+		return false
+	}
+	at, err := m.k.Symbol("mod_tree")
+	if err != nil {
+		return true
+	}
+	tree := m.k.View(context.Background()).ObjectOf("mod_tree_root", vmem.Addr(at.Addr))
+	from, err1 := tree.Field("addr_min").Uint()
+	to, err2 := tree.Field("addr_max").Uint()
+	return err1 != nil || err2 != nil || addr >= from && addr < to
 }
 
 // All yields the symbols of all modules.
@@ -211,16 +236,15 @@ func (m *Modules) readTypes() ([]symbols.TypeFinder, error) {
 	v := m.k.View(context.Background())
 	var out []symbols.TypeFinder
 	for addr, err := range walk.List(v, vmem.Addr(head.Addr), link) {
-		if err != nil {
-			m.k.Log().Warn("modules' BTF", "err", err)
-			continue
+		if err == nil {
+			var f symbols.TypeFinder
+			if f, err = moduleBTF(v, base, v.ObjectOf("btf_module", addr)); err == nil {
+				out = append(out, f)
+				continue
+			}
 		}
-		f, err := moduleBTF(v, base, v.ObjectOf("btf_module", addr))
-		if err != nil {
-			m.k.Log().Warn("module's BTF", "err", err)
-			continue
-		}
-		out = append(out, f)
+		m.k.Log().Warn("modules' BTF", "err", err)
+		m.lost = errors.Join(m.lost, fmt.Errorf("modules' types: %w", err))
 	}
 	return out, nil
 }
@@ -247,6 +271,12 @@ type ModuleTypes struct{ M *Modules }
 
 // Name is "modules' BTF".
 func (t ModuleTypes) Name() string { return "modules' BTF" }
+
+// Missing is why the types of modules, or of some, can't be read.
+func (t ModuleTypes) Missing() error {
+	_, err := t.M.Types()
+	return cmp.Or(err, t.M.lost)
+}
 
 func firstOf[A any](t ModuleTypes, f func(symbols.TypeFinder) (A, error)) (A, error) {
 	var zero A

@@ -22,20 +22,23 @@ type Slab struct {
 
 // ObjectState is an object and whether it is free.
 type ObjectState struct {
-	Addr  vmem.Addr
-	Free  bool
-	Owner *Owner // where a free one waits, if not on the slab's own list
+	Addr    vmem.Addr
+	Free    bool
+	Unknown bool   // it is not known to be free, but lists of free objects could not be read
+	Owner   *Owner // where a free one waits, if not on the slab's own list
 }
 
-// Allocated counts the objects that someone holds.
-func (s *Slab) Allocated() uint64 {
-	n := uint64(0)
+// Allocated counts the objects that someone holds; ok is false if that can't be told of some.
+func (s *Slab) Allocated() (n uint64, ok bool) {
 	for _, o := range s.Objects {
+		if o.Unknown {
+			return 0, false
+		}
 		if !o.Free {
 			n++
 		}
 	}
-	return n
+	return n, true
 }
 
 // CPUSlabs are the slabs that a CPU has for itself.
@@ -138,11 +141,12 @@ func (s *Slabs) onList(head vmem.Addr, what string) []vmem.Addr {
 func (s *Slabs) Detail(c *Cache, addr vmem.Addr) (Slab, error) {
 	var d Slab
 	free := make(map[vmem.Addr]bool)
+	unread := false // whether all of the slab's own free objects are in it
 	var err error
 	if s.slabs != nil {
-		d, err = s.slabs.detail(s, c, addr, func(a vmem.Addr) { free[a] = true })
+		d, unread, err = s.slabs.detail(s, c, addr, func(a vmem.Addr) { free[a] = true })
 	} else {
-		d, err = s.detail(c, addr, func(a vmem.Addr) { free[a] = true })
+		d, unread, err = s.detail(c, addr, func(a vmem.Addr) { free[a] = true })
 	}
 	if err != nil {
 		return Slab{}, err
@@ -157,24 +161,27 @@ func (s *Slabs) Detail(c *Cache, addr vmem.Addr) (Slab, error) {
 		if w, ok := sets.owner[a]; ok && !o.Free {
 			o.Free, o.Owner = true, &w
 		}
+		o.Unknown = !o.Free && (unread || sets.lost || sets.unread[addr])
 		d.Objects = append(d.Objects, o)
 	}
 	return d, nil
 }
 
-func (s *Slabs) detail(c *Cache, addr vmem.Addr, free func(vmem.Addr)) (Slab, error) {
+// detail reads a slab. unread: of its free objects there may be more.
+func (s *Slabs) detail(c *Cache, addr vmem.Addr, free func(vmem.Addr)) (d Slab, unread bool, err error) {
 	sl, err := s.slab.Read(s.v, addr)
 	if err != nil {
-		return Slab{}, err
+		return Slab{}, true, err
 	}
 	base, ok := s.base(addr)
 	if !ok {
-		return Slab{}, fmt.Errorf("slab %#x is not in the map of pages", uint64(addr))
+		return Slab{}, true, fmt.Errorf("slab %#x is not in the map of pages", uint64(addr))
 	}
 	if err := s.freelist(c, addr, sl, sl.Freelist, free); err != nil {
 		s.v.Gap("slab cache "+c.Name, err)
+		unread = true
 	}
-	return Slab{Addr: addr, Memory: base, Total: uint64(sl.Objects), first: base + vmem.Addr(c.RedLeft)}, nil
+	return Slab{Addr: addr, Memory: base, Total: uint64(sl.Objects), first: base + vmem.Addr(c.RedLeft)}, unread, nil
 }
 
 // Found is a slab that was found among all pages, and the cache that it says it belongs to.

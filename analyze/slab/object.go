@@ -1,6 +1,7 @@
 package slab
 
 import (
+	"errors"
 	"fmt"
 
 	"kdx/analyze/vmem"
@@ -104,13 +105,22 @@ func (s *Slabs) State(o *Object) {
 	}
 	if w, ok := sets.owner[o.Addr]; ok {
 		o.Free, o.Owner = true, &w
+		return
+	}
+	if o.Unsure == nil && (sets.lost || sets.unread[o.Slab]) {
+		o.Unsure = fmt.Errorf("slab cache %s: %w", o.Cache.Name, errUnread)
 	}
 }
+
+var errUnread = errors.New("lists of free objects can't be read")
 
 // eachFree calls f for each object that is free by the slab itself.
 func (s *Slabs) eachFree(o *Object, f func(vmem.Addr)) error {
 	if s.slabs != nil {
-		_, err := s.slabs.detail(s, o.Cache, o.Slab, f)
+		_, unread, err := s.slabs.detail(s, o.Cache, o.Slab, f)
+		if unread && err == nil {
+			err = errUnread
+		}
 		return err
 	}
 	sl, err := s.slab.Read(s.v, o.Slab)

@@ -231,7 +231,11 @@ func TestSlabs(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				slabs, objects, held = slabs+1, objects+len(d.Objects), held+int(d.Allocated())
+				n, ok := d.Allocated()
+				if !ok {
+					t.Errorf("slab %#x: what is allocated is not known", uint64(a))
+				}
+				slabs, objects, held = slabs+1, objects+len(d.Objects), held+int(n)
 			}
 			if slabs != 2 || objects != 32 || held != 25 {
 				t.Errorf("All: %d slabs, %d objects, %d of them allocated; want 2, 32, 25", slabs, objects, held)

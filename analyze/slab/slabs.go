@@ -121,34 +121,34 @@ func (l *slabsLayout) lists(s *Slabs, c *Cache, i int, at vmem.Addr) (NodeSlabs,
 	return out, nil
 }
 
-// detail reads a slab and calls free for each object that it counts as free.
-func (l *slabsLayout) detail(s *Slabs, c *Cache, addr vmem.Addr, free func(vmem.Addr)) (Slab, error) {
+// detail reads a slab and calls free for each object that it counts as free. unread: there may be more.
+func (l *slabsLayout) detail(s *Slabs, c *Cache, addr vmem.Addr, free func(vmem.Addr)) (d Slab, unread bool, err error) {
 	b, err := l.slab.Read(s.v, addr)
 	if err != nil {
-		return Slab{}, err
+		return Slab{}, true, err
 	}
-	d := Slab{Addr: addr, Memory: b.Memory, Total: c.PerSlab, first: b.Memory + vmem.Addr(c.RedLeft)}
+	d = Slab{Addr: addr, Memory: b.Memory, Total: c.PerSlab, first: b.Memory + vmem.Addr(c.RedLeft)}
 	if uint64(b.Active) > c.PerSlab {
-		return d, fmt.Errorf("slab %#x says %d active objects of %d: damaged", uint64(addr), b.Active, c.PerSlab)
+		return d, true, fmt.Errorf("slab %#x says %d active objects of %d: damaged", uint64(addr), b.Active, c.PerSlab)
 	}
 	rest := c.PerSlab - uint64(b.Active)
 	if rest == 0 {
-		return d, nil
+		return d, false, nil
 	}
 	p := make([]byte, rest*l.index)
 	if err := s.v.Read(p, b.Freelist+vmem.Addr(uint64(b.Active)*l.index)); err != nil {
 		s.v.Gap(fmt.Sprintf("slab cache %s: free objects of the slab at %#x", c.Name, uint64(addr)), err)
-		return d, nil
+		return d, true, nil
 	}
 	for i := range rest {
 		n := kernel.ExtractBits(p[i*l.index:], 0, uint32(8*l.index), s.v.ByteOrder().Uint16([]byte{1, 0}) != 1)
 		if n >= c.PerSlab {
 			s.v.Gap("slab cache "+c.Name, fmt.Errorf("the list of free objects of the slab at %#x leads to object %d of %d: damaged", uint64(b.Memory), n, c.PerSlab))
-			return d, nil
+			return d, true, nil
 		}
 		free(d.first + vmem.Addr(n*c.Size))
 	}
-	return d, nil
+	return d, false, nil
 }
 
 func (l *slabsLayout) object(s *Slabs, slab vmem.Addr, o *Object) (cache vmem.Addr, err error) {
@@ -208,7 +208,7 @@ func (l *slabsLayout) arrays(s *Slabs, c *Cache, f *freeSets) error {
 	for _, n := range c.nodes {
 		b, err := l.node.Read(s.v, n.addr)
 		if err != nil {
-			f.unknown = true
+			f.unknown, f.lost = true, true
 			s.v.Gap(fmt.Sprintf("slab cache %s: arrays of node %d", c.Name, n.id), err)
 			continue
 		}
@@ -221,7 +221,7 @@ func (l *slabsLayout) arrays(s *Slabs, c *Cache, f *freeSets) error {
 		for j := range l.nNodes {
 			p, err := s.v.Word(b.Alien + vmem.Addr(j*s.v.WordSize()))
 			if err != nil {
-				f.unknown = true
+				f.unknown, f.lost = true, true
 				s.v.Gap(fmt.Sprintf("slab cache %s: arrays of node %d", c.Name, n.id), err)
 				break
 			}
@@ -256,7 +256,7 @@ func (l *slabsLayout) addArray(s *Slabs, c *Cache, at vmem.Addr, w Owner, f *fre
 		return nil
 	}()
 	if err != nil {
-		f.unknown = true
+		f.unknown, f.lost = true, true
 		s.v.Gap(fmt.Sprintf("slab cache %s: free objects in the array at %#x", c.Name, uint64(at)), err)
 	}
 }

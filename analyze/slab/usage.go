@@ -81,7 +81,9 @@ type freeSets struct {
 	owner     map[vmem.Addr]Owner
 	cpuFree   uint64
 	inSheaves uint64
-	unknown   bool // some could not be read
+	unknown   bool               // some could not be read
+	lost      bool               // of those any object may be one
+	unread    map[vmem.Addr]bool // slabs of CPUs, of whose objects any may be one
 }
 
 // Owner says where a free object that its slab counts as in use waits.
@@ -95,7 +97,7 @@ func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
 	if f, ok := s.free[c.Addr]; ok {
 		return f, nil
 	}
-	f := freeSets{owner: make(map[vmem.Addr]Owner)}
+	f := freeSets{owner: make(map[vmem.Addr]Owner), unread: make(map[vmem.Addr]bool)}
 	if s.slabs != nil {
 		err := s.slabs.arrays(s, c, &f)
 		s.free[c.Addr] = f
@@ -118,14 +120,14 @@ func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
 		}
 		if s.sheaf != nil && c.sheaves != 0 {
 			if err := s.cpuSheaves(cpu, c.sheaves+vmem.Addr(off), &f); err != nil {
-				f.unknown = true
+				f.unknown, f.lost = true, true
 				s.v.Gap(fmt.Sprintf("slab cache %s: sheaves of CPU %d", c.Name, cpu), err)
 			}
 		}
 	}
 	for _, n := range c.nodes {
 		if err := s.barn(n, &f); err != nil {
-			f.unknown = true
+			f.unknown, f.lost = true, true
 			s.v.Gap(fmt.Sprintf("slab cache %s: sheaves of node %d", c.Name, n.id), err)
 		}
 	}
@@ -137,6 +139,7 @@ func (s *Slabs) freeSets(c *Cache) (freeSets, error) {
 func (s *Slabs) cpuLists(c *Cache, cpu int, at vmem.Addr, f *freeSets) error {
 	b, err := s.cpu.Read(s.v, at)
 	if err != nil {
+		f.lost = true
 		return err
 	}
 	if b.Slab != 0 {
@@ -150,6 +153,7 @@ func (s *Slabs) cpuLists(c *Cache, cpu int, at vmem.Addr, f *freeSets) error {
 			f.cpuFree++
 		})
 		if err != nil {
+			f.unread[b.Slab] = true
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ type Resource struct {
 	Addr  vmem.Addr `json:"resource"`
 	Start vmem.Addr `json:"start"`
 	End   vmem.Addr `json:"end"` // the last
-	Name  string    `json:"name"`
+	Name  *string   `json:"name"`
 	Depth int       `json:"depth"`
 }
 
@@ -76,7 +76,7 @@ func (r *Resources) Text(w io.Writer, _ Options) error {
 	table := func(head string, digits int, rows []Resource) {
 		fmt.Fprintln(bw, head)
 		for _, x := range rows {
-			fmt.Fprintf(bw, "%016x  %0*x-%0*x  %s\n", uint64(x.Addr), digits, uint64(x.Start), digits, uint64(x.End), Printable(x.Name))
+			fmt.Fprintf(bw, "%016x  %0*x-%0*x  %s\n", uint64(x.Addr), digits, uint64(x.Start), digits, uint64(x.End), nameOrDash(x.Name))
 		}
 	}
 	table("    RESOURCE        RANGE    NAME", 4, r.Ports)

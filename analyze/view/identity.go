@@ -151,11 +151,11 @@ func (s *SlabObject) text(w io.Writer) {
 		node = fmt.Sprint(*s.Node)
 	}
 	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n", uint64(s.Slab), uint64(s.Memory), node, s.Total, s.InUse, s.Total-min(s.InUse, s.Total))
-	fmt.Fprintf(w, "  FREE / [ALLOCATED]\n")
 	if len(s.Objects) > 0 {
 		writeObjects(w, s.Objects)
 		return
 	}
+	fmt.Fprintf(w, "  FREE / [ALLOCATED]\n")
 	where := ""
 	if s.Where != "" {
 		where = "  (" + s.Where + ")"

@@ -104,7 +104,7 @@ type ModuleSection struct {
 
 // Section is where a section was loaded.
 type Section struct {
-	Name string    `json:"name"`
+	Name *string   `json:"name"`
 	Addr vmem.Addr `json:"address"`
 }
 
@@ -113,7 +113,7 @@ func (t ModuleSections) Text(w io.Writer, _ Options) error {
 	return blocks(w, t, func(bw *bufio.Writer, m ModuleSection) {
 		fmt.Fprintf(bw, "%s\n", Printable(m.Name))
 		for _, s := range m.Sections {
-			fmt.Fprintf(bw, "  %016x  %s\n", uint64(s.Addr), Printable(s.Name))
+			fmt.Fprintf(bw, "  %016x  %s\n", uint64(s.Addr), nameOrDash(s.Name))
 		}
 	})
 }

@@ -44,14 +44,14 @@ type SlabDetail struct {
 	Memory  vmem.Addr    `json:"memory"`
 	Node    *int         `json:"node"`
 	Total   uint64       `json:"total"`
-	InUse   uint64       `json:"allocated"`
+	InUse   *uint64      `json:"allocated"` // null if that can't be told of some object
 	Objects []ObjectLine `json:"objects"`
 }
 
 // ObjectLine is an object; Where says where a free one waits, if not on its slab's list.
 type ObjectLine struct {
 	Addr  vmem.Addr `json:"address"`
-	Free  bool      `json:"free"`
+	Free  *bool     `json:"free"` // null if that can't be told
 	Where string    `json:"where,omitempty"`
 }
 
@@ -182,16 +182,31 @@ func (d *SlabDetail) text(w io.Writer) {
 		node = fmt.Sprint(*d.Node)
 	}
 	fmt.Fprintf(w, "  SLAB              MEMORY            NODE  TOTAL  ALLOCATED  FREE\n")
-	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9d  %4d\n  FREE / [ALLOCATED]\n", uint64(d.Addr), uint64(d.Memory), node, d.Total, d.InUse, d.Total-min(d.InUse, d.Total))
+	var free *uint64
+	if d.InUse != nil {
+		n := d.Total - min(*d.InUse, d.Total)
+		free = &n
+	}
+	fmt.Fprintf(w, "  %016x  %016x  %4s  %5d  %9s  %4s\n", uint64(d.Addr), uint64(d.Memory), node, d.Total, orDash(d.InUse), orDash(free))
 	writeObjects(w, d.Objects)
 }
 
+// writeObjects writes a line an object. Whether one marked - is free is not known.
 func writeObjects(w io.Writer, objects []ObjectLine) {
+	title := "  FREE / [ALLOCATED]\n"
+	for _, o := range objects {
+		if o.Free == nil {
+			title = "  FREE / [ALLOCATED] / -UNKNOWN\n"
+		}
+	}
+	io.WriteString(w, title)
 	var row []byte
 	for _, o := range objects {
 		row = append(row[:0], ' ', ' ')
 		switch {
-		case !o.Free:
+		case o.Free == nil:
+			row = appendHex(append(row, '-'), uint64(o.Addr), 16, '0')
+		case !*o.Free:
 			row = append(appendHex(append(row, '['), uint64(o.Addr), 16, '0'), ']')
 		default:
 			row = appendHex(append(row, ' '), uint64(o.Addr), 16, '0')

@@ -4,10 +4,12 @@ import (
 	"context"
 	"testing"
 
+	"kdx/analyze/module"
 	"kdx/analyze/slab"
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/formats"
+	"kdx/repl"
 )
 
 // lose excludes the pages of a range of addresses, where there are any.
@@ -77,20 +79,33 @@ func TestKinds(t *testing.T) {
 		name  string
 		harm  func(w wreck)
 		lines []string
+		told  []string // where a name is "" or an address for want of it: that some are missing is said
 	}
 	for _, tc := range oneIn(8, []kind{
-		{"open files", slabs("filp"), []string{"files 1", "files -c", "ipcs -M", "swap"}},
-		{"inodes in memory", slabs("shmem_inode_cache"), []string{"files 1", "files -d (init_task.fs->root.dentry)", "swap"}},
-		{"small objects", slabs("kmalloc-32"), []string{"kmem -s list", "foreach net -s"}},
-		{"tables of devices", slabs("kmalloc-192"), []string{"dev"}},
+		{"open files", slabs("filp"), []string{"files 1", "files -c", "ipcs -M", "swap"}, nil},
+		{"inodes in memory", slabs("shmem_inode_cache"), []string{"files 1", "files -d (init_task.fs->root.dentry)", "swap"}, nil},
+		{"small objects", slabs("kmalloc-32"), []string{"kmem -s list", "foreach net -s", "mod -g"}, nil},
+		{"modules", func(w wreck) {
+			mods, err := module.Read(w.k.View(context.Background()))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for _, m := range mods {
+				for _, r := range m.Mem {
+					w.lose(uint64(r.Base), uint64(r.Base)+r.Size)
+				}
+			}
+		}, []string{"dev -i", "*list_head -aa modules", "whatis -m blk_mq_tags", "whatis -r 192"}, []string{"timer", "dev"}},
+		{"what modules' types are found by", slabs("kmalloc-64"), []string{"whatis -m blk_mq_tags", "whatis -r 192", "kmem -S kmalloc-64"}, nil},
+		{"tables of devices", slabs("kmalloc-192"), []string{"dev"}, nil},
 		{"descriptions of pages", func(w wreck) {
 			at, err := w.k.View(context.Background()).Word(vmem.Addr(w.symbol("vmemmap_base")))
 			if err != nil {
 				w.t.Fatal(err)
 			}
 			w.lose(at, at+w.d.Info().MaxPFN*w.size("page"))
-		}, []string{"kmem -f", "kmem -F"}},
-		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r", "ps -l", "ps -m -C a", "runq -t", "runq -T", "runq -m"}},
+		}, []string{"kmem -f", "kmem -F", "bt -F", "rd -S init_task 64", "rd -SS init_task 64"}, nil},
+		{"processor 1", func(w wreck) { w.loseCPU(1) }, []string{"timer", "timer -r", "ps -l", "ps -m -C a", "runq -t", "runq -T", "runq -m"}, nil},
 	}) {
 		t.Run(tc.name, func(t *testing.T) {
 			d := &damaged{Source: src, missing: map[uint64]dumpfmt.PageState{}}
@@ -101,6 +116,11 @@ func TestKinds(t *testing.T) {
 			lacking, err := openHostile(d)
 			if err != nil {
 				t.Fatal(err)
+			}
+			for _, line := range tc.told {
+				if st, doc, err := answerOf(lacking, line); err != nil || st != repl.Gaps || len(doc["missing"].([]any)) == 0 {
+					t.Errorf("%s: status %v, missing %v, error %v; want it to say what is missing", line, st, doc["missing"], err)
+				}
 			}
 			for _, line := range tc.lines {
 				st, doc, err := answerOf(k, line)

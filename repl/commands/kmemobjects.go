@@ -216,8 +216,10 @@ func (c *Call) eachSlab(s *slab.Slabs, x *slab.Cache, cpus []slab.CPUSlabs, node
 			c.View.Gap(fmt.Sprintf("slab %#x", uint64(a)), err)
 			return c.View.Context().Err() == nil
 		}
-		v := view.SlabDetail{List: list, Index: index, Addr: d.Addr, Memory: d.Memory, Node: c.slabNode(s, a), Total: d.Total, InUse: d.Allocated(),
-			Objects: objectLines(d.Objects)}
+		v := view.SlabDetail{List: list, Index: index, Addr: d.Addr, Memory: d.Memory, Node: c.slabNode(s, a), Total: d.Total, Objects: objectLines(d.Objects)}
+		if n, ok := d.Allocated(); ok {
+			v.InUse = &n
+		}
 		return yield(v)
 	}
 	list := func(name string, index int, slabs []vmem.Addr) bool {
@@ -267,7 +269,11 @@ func whereFree(w *slab.Owner) string {
 func objectLines(objects []slab.ObjectState) []view.ObjectLine {
 	out := make([]view.ObjectLine, 0, len(objects))
 	for _, o := range objects {
-		out = append(out, view.ObjectLine{Addr: o.Addr, Free: o.Free, Where: whereFree(o.Owner)})
+		l := view.ObjectLine{Addr: o.Addr, Where: whereFree(o.Owner)}
+		if !o.Unknown {
+			l.Free = &o.Free
+		}
+		out = append(out, l)
 	}
 	return out
 }

@@ -150,6 +150,9 @@ func (c *Call) searchTypes() (view.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no types to search: %w", err)
 	}
+	for _, err := range c.View.Debug().MissingTypes() {
+		c.View.Gap("types", err)
+	}
 	res := &view.TypeList{}
 	for _, t := range found {
 		res.List = append(res.List, view.TypeListRow{Size: t.Size, Kind: t.Kind.String(), Name: t.Name})
