@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
@@ -88,6 +89,13 @@ func (v *View) GapOnce(what string, err error) {
 		}
 	}
 	v.Gap(what, err)
+}
+
+// GapAhead records, before all others and once, what must be known of the answer first.
+func (v *View) GapAhead(what string, err error) {
+	if len(v.gaps) == 0 || v.gaps[0].What != what {
+		v.gaps = slices.Insert(v.gaps, 0, Gap{what, err})
+	}
 }
 
 // SymbolAt is Kernel.SymbolAt; that a name which might be there can't be read is a gap.

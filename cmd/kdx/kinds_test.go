@@ -62,6 +62,35 @@ func (w wreck) loseCPU(cpu int) {
 	w.lose(off+w.symbol("__per_cpu_start"), off+w.symbol("__per_cpu_end"))
 }
 
+// TestContextLost: where the task that crashed can't be read, commands about the context say first that they are about another.
+func TestContextLost(t *testing.T) {
+	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12-more/vmcore"}, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	k, err := openHostile(img.Source())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &damaged{Source: img.Source(), missing: map[uint64]dumpfmt.PageState{}}
+	wreck{t, k, d}.loseSlabs("task_struct")
+	lacking, err := openHostile(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"bt", "set", "files", "task", "sys", "vm"} {
+		_, doc, err := answerOf(lacking, line)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		missing := doc["missing"].([]any)
+		if len(missing) == 0 || missing[0].(map[string]any)["what"] != "context" {
+			t.Errorf("%s: missing %.300v; want first that the context is not the task that crashed", line, missing)
+		}
+	}
+}
+
 // TestKinds: where all pages of one kind are missing, answers say so, and give what is left without making up the rest.
 func TestKinds(t *testing.T) {
 	img, err := formats.Open(context.Background(), []string{"../../testdata/dumps/6.12-more/vmcore"}, formats.Options{})

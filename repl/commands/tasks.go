@@ -60,7 +60,7 @@ func (s *State) Tracer(v *kernel.View) (*backtrace.Tracer, error) {
 }
 
 // CurrentTask is the context: what `set` chose, else the task that crashed, on a running kernel kdx itself, else what ran on the
-// first CPU.
+// first CPU. Where a task crashed that can't be read, it is another, which is said.
 func (s *State) CurrentTask(v *kernel.View) (*task.Task, error) {
 	t, err := s.Tasks(v)
 	if err != nil {
@@ -75,12 +75,17 @@ func (s *State) CurrentTask(v *kernel.View) (*task.Task, error) {
 	if x := self(v.Kernel, t); x != nil {
 		return x, nil
 	}
+	x := t.Tasks[0]
 	for cpu := range t.CPUs() {
-		if x := t.Current(cpu); x != nil {
-			return x, nil
+		if ran := t.Current(cpu); ran != nil {
+			x = ran
+			break
 		}
 	}
-	return t.Tasks[0], nil
+	if cpu := t.CrashCPU(); cpu >= 0 {
+		v.GapAhead("context", fmt.Errorf("the task that crashed, on CPU %d, can't be read: the context is PID %d (%s) instead, until set chooses one", cpu, x.PID, x.Comm))
+	}
+	return x, nil
 }
 
 // selectTasks turns arguments into tasks: a pid, a task_struct address, a command name, or a regular expression. Without
