@@ -34,6 +34,7 @@ func (s *supervisor) ahead(name string, first *order) {
 		s.log.say("%s is not started ahead: %v", name, err)
 		return
 	}
+	s.log.say("%s is started ahead, %v", name, info)
 	if first != nil {
 		p.tell(*first)
 	}

@@ -157,14 +157,14 @@ func and(checks ...func(context.Context, *captured) (string, error)) func(contex
 	}
 }
 
-// tried: the dump that was saved tells of a target that did not take it, and so does the console.
-func tried(target string) func(context.Context, *captured) (string, error) {
+// tried: kdx.log of the dump that was saved has these words, such as a target that did not take it, and so has the console.
+func tried(words string) func(context.Context, *captured) (string, error) {
 	return func(_ context.Context, c *captured) (string, error) {
 		log := readText(filepath.Join(c.dir, "saved", "kdx.log"))
-		if !strings.Contains(log, target) {
-			return "", fmt.Errorf("kdx.log does not speak of %s", target)
+		if !strings.Contains(log, words) {
+			return "", fmt.Errorf("kdx.log does not speak of %s", words)
 		}
-		return "", c.wants(target)
+		return "", c.wants(words)
 	}
 }
 

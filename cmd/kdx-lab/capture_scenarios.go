@@ -92,6 +92,9 @@ func faultScenarios() []scenario {
 	onSmall := armWith("ext4:/dev/lab1:/dumps", "ext4:/dev/lab0:/dumps")
 	return []scenario{
 		{name: "full", kernel: "6.12", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps")), short: true},
+		// Room for two CPUs, so that stages are started ahead: the dump that did not fit was looked at, too.
+		{name: "ahead", kernel: "6.12", mem: "768M", reserve: "160M", arm: armWith("ext4:/dev/lab0:/dumps"), check: and(savedOnFirst, tried("triage is started ahead"))},
+		{name: "ahead-full", kernel: "6.12", mem: "768M", reserve: "160M", disks: []labDisk{small}, arm: onSmall, check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps"))},
 		{name: "disk-gone", kernel: "6.12", disks: []labDisk{small}, arm: onSmall + "dd if=/dev/zero of=/dev/lab1 bs=1M count=24\n",
 			check: and(savedOnFirst, tried("ext4:/dev/lab1:/dumps"))},
 		{name: "1970", kernel: "6.12", qemu: []string{"-rtc", "base=1970-01-01T00:00:10"}, arm: armWith("ext4:/dev/lab0:/dumps"), check: savedOnFirst},
