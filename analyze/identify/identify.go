@@ -77,7 +77,7 @@ func (f *Finder) SlabObject(addr vmem.Addr) (slab.Object, bool) {
 	o, ok, err := f.slabs.At(addr)
 	if err != nil && !f.missed {
 		f.missed = true
-		f.v.Gap("slab objects that addresses are in", err)
+		f.v.GapFirst("slab objects that addresses are in", err)
 	}
 	if err != nil || !ok || !o.Inside {
 		return slab.Object{}, false

@@ -91,6 +91,13 @@ func (v *View) GapOnce(what string, err error) {
 	v.Gap(what, err)
 }
 
+// GapFirst is Gap, but only the first of that what is recorded: it stands for all.
+func (v *View) GapFirst(what string, err error) {
+	if !slices.ContainsFunc(v.gaps, func(g Gap) bool { return g.What == what }) {
+		v.Gap(what, err)
+	}
+}
+
 // GapAhead records, before all others and once, what must be known of the answer first.
 func (v *View) GapAhead(what string, err error) {
 	if len(v.gaps) == 0 || v.gaps[0].What != what {

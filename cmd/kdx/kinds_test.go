@@ -4,8 +4,10 @@ import (
 	"context"
 	"testing"
 
+	"kdx/analyze/mm"
 	"kdx/analyze/module"
 	"kdx/analyze/slab"
+	"kdx/analyze/task"
 	"kdx/analyze/vmem"
 	"kdx/dumpfmt"
 	"kdx/dumpfmt/formats"
@@ -60,6 +62,29 @@ func (w wreck) loseCPU(cpu int) {
 		w.t.Fatal(err)
 	}
 	w.lose(off+w.symbol("__per_cpu_start"), off+w.symbol("__per_cpu_end"))
+}
+
+// loseTables excludes the last level of a process's page tables.
+func (w wreck) loseTables(pid int32) {
+	w.t.Helper()
+	v, x := w.k.View(context.Background()), w.task(pid)
+	space, err := task.UserSpace(v, x)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for area, err := range mm.VMAs(v, x.MM) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for at := uint64(area.Start); at < uint64(area.End); at += w.k.PageSize() {
+			walk, _ := space.Walk(at) // the distilled dump lacks some itself
+			for _, step := range walk.Steps {
+				if step.Level == "PTE" {
+					w.d.missing[uint64(step.Addr)/w.k.PageSize()] = dumpfmt.Excluded
+				}
+			}
+		}
+	}
 }
 
 // TestContextLost: where the task that crashed can't be read, commands about the context say first that they are about another.
@@ -126,6 +151,7 @@ func TestKinds(t *testing.T) {
 			}
 		}, []string{"dev -i", "*list_head -aa modules", "whatis -m blk_mq_tags", "whatis -r 192"}, []string{"timer", "dev"}},
 		{"what modules' types are found by", slabs("kmalloc-64"), []string{"whatis -m blk_mq_tags", "whatis -r 192", "kmem -S kmalloc-64"}, nil},
+		{"page tables of init", func(w wreck) { w.loseTables(1) }, []string{"ps -a", "vtop -c 1 400000", "vm 1"}, []string{"vm -p 1", "ps -a 1"}},
 		{"tables of devices", slabs("kmalloc-192"), []string{"dev"}, nil},
 		{"descriptions of pages", func(w wreck) {
 			at, err := w.k.View(context.Background()).Word(vmem.Addr(w.symbol("vmemmap_base")))

@@ -96,7 +96,7 @@ func (w *where) object(addr vmem.Addr) (slab.Object, bool) {
 	o, ok, err := slabs.At(addr)
 	if err != nil && !w.missed {
 		w.missed = true
-		w.c.View.Gap("slab objects that addresses are in", err)
+		w.c.View.GapFirst("slab objects that addresses are in", err)
 	}
 	return o, err == nil && ok && o.Inside
 }
