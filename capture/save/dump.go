@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"kdx/analyze/exclude"
@@ -85,6 +86,8 @@ func (a *attempt) write(ctx context.Context, fit bool) error {
 			if a.Written != nil {
 				a.Written(a.name)
 			}
+			// What copying took would still be there while the self-check asks for as much, and a small reservation has no room for both.
+			debug.FreeOSMemory()
 			return reopen(ctx, f)
 		}
 	} else {
