@@ -3,6 +3,7 @@ package initd
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Stages that are started ahead
@@ -51,10 +52,7 @@ func (s *supervisor) take(t task) *process {
 	if t.order == nil || t.order.Plain {
 		return nil
 	}
-	s.mu.Lock()
-	p := s.waits[t.name]
-	delete(s.waits, t.name)
-	s.mu.Unlock()
+	p := s.waiting(t.name)
 	if p == nil {
 		return nil
 	}
@@ -79,12 +77,24 @@ func words(e exit) string {
 // dismiss ends processes whose turn does not come.
 func (s *supervisor) dismiss(names ...string) {
 	for _, name := range names {
-		s.mu.Lock()
-		p := s.waits[name]
-		delete(s.waits, name)
-		s.mu.Unlock()
-		if p != nil {
-			p.end()
+		p := s.waiting(name)
+		if p == nil {
+			continue
+		}
+		p.end()
+		// What it has open is closed when it is gone, not when it is killed: a filesystem can't be unmounted before.
+		select {
+		case <-p.ended:
+		case <-time.After(killGrace):
 		}
 	}
+}
+
+// waiting is the process of that name that was started ahead; from now on nobody else has it.
+func (s *supervisor) waiting(name string) *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.waits[name]
+	delete(s.waits, name)
+	return p
 }

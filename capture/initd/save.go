@@ -172,20 +172,23 @@ func triageDump(ctx context.Context, s *stage) (any, error) {
 	if p.Config.EraseConfig == "" && len(p.Config.Redact) == 0 {
 		job.VMCore = save.ProcVMCore
 	}
-	if !s.order.Unproven {
-		_, err = save.Triage(ctx, job)
-		return nil, err
+	if s.order.Unproven {
+		job.Whole = s.proven
 	}
-	return nil, save.TriageAhead(ctx, job, func() error {
-		looked := s.order
-		if err := s.await(); err != nil {
-			return err
-		}
-		if s.order.Target != looked.Target || s.order.Dir != looked.Dir {
-			return fmt.Errorf("it looked at %s, and the dump is %s", looked.Dir, s.order.Dir)
-		}
-		return nil
-	})
+	_, err = save.Triage(ctx, job)
+	return nil, err
+}
+
+// proven waits until PID 1 says that the dump is whole, and that it is the one that this stage has looked at.
+func (s *stage) proven() error {
+	looked := s.order
+	if err := s.await(); err != nil {
+		return err
+	}
+	if s.order.Target != looked.Target || s.order.Dir != looked.Dir {
+		return fmt.Errorf("it looked at %s, and the dump is %s", looked.Dir, s.order.Dir)
+	}
+	return nil
 }
 
 // maxKernelLog bounds what is kept of the capture kernel's own log.

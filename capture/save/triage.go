@@ -25,6 +25,9 @@ type TriageJob struct {
 	// Types and Open are those of Job.
 	Types string
 	Open  func(ctx context.Context, img *dumpfmt.Image) (*kernel.Kernel, error)
+	// Whole, if it is not nil, waits until the dump is proven, and until then it is looked at as the file that is to become it. Nothing is
+	// written before; its error is returned.
+	Whole func() error
 	// Timeout ends the looking; what is known by then is written. 0 is none.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -33,7 +36,10 @@ type TriageJob struct {
 // Triage writes triage.txt and triage.json beside a dump, from the dump that was saved. It is a call of its own, so that a
 // process of its own can make it: it can't cost the dump.
 func Triage(ctx context.Context, job TriageJob) (*triage.Report, error) {
-	t, err := job.open(ctx)
+	if job.Log == nil {
+		job.Log = slog.New(slog.DiscardHandler)
+	}
+	t, err := target.Open(ctx, job.Place, job.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -43,41 +49,20 @@ func Triage(ctx context.Context, job TriageJob) (*triage.Report, error) {
 		return nil, err
 	}
 	defer d.Close()
-	rep, files, err := job.look(ctx, d, dumpName)
+	file := dumpName
+	if job.Whole != nil {
+		file += target.Incomplete
+	}
+	rep, files, err := job.look(ctx, d, file)
 	if err != nil {
 		return rep, err
 	}
+	if job.Whole != nil {
+		if err := job.Whole(); err != nil {
+			return rep, err
+		}
+	}
 	return rep, attach(ctx, d, files)
-}
-
-// TriageAhead is Triage while the dump is still being read back: it looks at the file that is to become the dump, and waits for
-// whole before it writes anything. An error of whole is returned.
-func TriageAhead(ctx context.Context, job TriageJob, whole func() error) error {
-	t, err := job.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	d, err := t.Open(ctx, job.Dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	_, files, err := job.look(ctx, d, dumpName+target.Incomplete)
-	if err != nil {
-		return err
-	}
-	if err := whole(); err != nil {
-		return err
-	}
-	return attach(ctx, d, files)
-}
-
-func (j *TriageJob) open(ctx context.Context) (target.Target, error) {
-	if j.Log == nil {
-		j.Log = slog.New(slog.DiscardHandler)
-	}
-	return target.Open(ctx, j.Place, j.Log)
 }
 
 // look makes the report of the dump in the directory's file, and its files.
