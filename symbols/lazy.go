@@ -80,12 +80,14 @@ func (l *lazySymbols) All() iter.Seq[Symbol] {
 }
 
 // Missing is why the finder can't be opened, or what it lacks.
-func (l *lazySymbols) Missing() error {
-	f, err := l.open()
+func (l *lazySymbols) Missing() error { return lacks(l.open) }
+
+func lacks[F any](open func() (F, error)) error {
+	f, err := open()
 	if err != nil {
 		return err
 	}
-	if m, ok := f.(incomplete); ok {
+	if m, ok := any(f).(incomplete); ok {
 		return m.Missing()
 	}
 	return nil
@@ -136,16 +138,7 @@ func (l *lazyTypes) FunctionType(name string) (*Type, error) {
 }
 
 // Missing is why the finder can't be opened, or what it lacks.
-func (l *lazyTypes) Missing() error {
-	f, err := l.open()
-	if err != nil {
-		return err
-	}
-	if m, ok := f.(incomplete); ok {
-		return m.Missing()
-	}
-	return nil
-}
+func (l *lazyTypes) Missing() error { return lacks(l.open) }
 
 func (l *lazyTypes) TypeNames() iter.Seq2[Kind, string] {
 	f, err := l.open()
